@@ -1,0 +1,3 @@
+"""HyMARL: Hydra-configured cooperative multi-agent reinforcement learning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The parts every run shares: data types, randomness, replay, the training loop, checkpoints, loggers."""

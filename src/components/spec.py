@@ -1,0 +1,105 @@
+"""What an environment is (`EnvSpec`) and what a step of it returns (`TimeStep`): NumPy only, so that worker processes
+that play environments need not import torch. The axes are explained in `hymarl.components.episode`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Where an observation lists K like things (servers, food items) with F features each.
+
+    Entity k occupies ``obs[start + k*F : start + (k+1)*F]``; what lies outside the block concerns all entities alike.
+
+    Attributes:
+        n_entities: K.
+        n_features: F.
+        start: index of the block's first number in the observation.
+        action_entity: for each action the entity it is about, -1 for none; length U.
+        action_kind: for each action which of the things one can do to an entity (or to none) it is; length U.
+    """
+
+    n_entities: int
+    n_features: int
+    start: int
+    action_entity: tuple[int, ...]
+    action_kind: tuple[int, ...]
+
+    @property
+    def n_kinds(self) -> int:
+        """Number of kinds of action."""
+        return max(self.action_kind) + 1
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """The only source of sizes: made by the environment, first argument of everything that has a shape.
+
+    Attributes:
+        n_agents: A.
+        n_actions: U, the same for every agent (unavailable ones are masked).
+        obs_dim: O.
+        state_dim: S.
+        episode_limit: the largest number of steps an episode can have.
+        metric_names: names of the columns of `TimeStep.metrics`.
+        entities: the list of like things in an observation, if it has one.
+        individual_rewards: whether rewards are ``[B, A]`` instead of ``[B]``.
+    """
+
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    state_dim: int
+    episode_limit: int
+    metric_names: tuple[str, ...] = ()
+    entities: Entities | None = None
+    individual_rewards: bool = False
+
+
+class TimeStep(NamedTuple):
+    """What `VectorEnv.reset` and `VectorEnv.step` return: NumPy arrays led by B.
+
+    The arrays belong to the environment and are valid until its next call. Rows that were neither reset nor stepped are
+    zeros.
+
+    Attributes:
+        obs: ``[B, A, O]`` float32.
+        state: ``[B, S]`` float32, what a mixer may see during training.
+        avail: ``[B, A, U]`` bool, at least one true per agent of a running episode.
+        reward: ``[B]`` float32, or ``[B, A]`` with individual rewards; zero after a reset.
+        terminated: ``[B]`` bool, the episode is over and has no future value.
+        truncated: ``[B]`` bool, the episode is cut off (time limit) and would have gone on.
+        metrics: ``[B, M]`` float64 in the order of `EnvSpec.metric_names`; an episode's are those of its last step.
+    """
+
+    obs: FloatArray
+    state: FloatArray
+    avail: BoolArray
+    reward: FloatArray
+    terminated: BoolArray
+    truncated: BoolArray
+    metrics: NDArray[np.float64]
+
+    @classmethod
+    def zeros(cls, spec: EnvSpec, n_envs: int) -> Self:
+        """Zero-filled arrays of the right shapes and types for ``n_envs`` rows."""
+        b, a = n_envs, spec.n_agents
+        return cls(
+            obs=np.zeros((b, a, spec.obs_dim), np.float32),
+            state=np.zeros((b, spec.state_dim), np.float32),
+            avail=np.zeros((b, a, spec.n_actions), np.bool_),
+            reward=np.zeros((b, a) if spec.individual_rewards else b, np.float32),
+            terminated=np.zeros(b, np.bool_),
+            truncated=np.zeros(b, np.bool_),
+            metrics=np.zeros((b, len(spec.metric_names)), np.float64),
+        )

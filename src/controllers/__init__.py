@@ -1,0 +1,1 @@
+"""Multi-agent controllers (MACs): agent inputs, parameter sharing, acting and unrolling."""

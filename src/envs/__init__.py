@@ -1,0 +1,1 @@
+"""Environments: the `VectorEnv` contract, native batched environments and adapters."""

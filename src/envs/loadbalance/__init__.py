@@ -1,0 +1,1 @@
+"""The load-balancing environment: several balancers share servers without seeing each other's traffic."""

@@ -1,0 +1,1 @@
+"""Learners: pure functions for values, targets and losses, and the classes that compose them."""

@@ -1,0 +1,1 @@
+"""Neural networks: tensors in, tensors out; no configuration, no batch, no logger."""

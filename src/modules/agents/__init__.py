@@ -1,0 +1,1 @@
+"""Agent networks, from one agent's input to the scores of its actions."""

@@ -1,0 +1,1 @@
+"""Mixers, from the agents' chosen values to the joint value."""

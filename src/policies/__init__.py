@@ -1,0 +1,1 @@
+"""Policies: learned ones and scripted ones, all played by the same runners."""

@@ -1,0 +1,56 @@
+"""What runners play: observations and explicit state in, actions out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from ..components.rng import UInt64Array
+from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..envs.vector_env import VectorEnv
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """Everything a policy remembers of the B episodes in play.
+
+    Attributes:
+        keys: ``[B]`` uint64, the episodes' keys; all randomness of a decision derives from (key, t, agent).
+        t: number of joint actions taken so far in these episodes.
+        steps: training steps so far over all environments, for exploration schedules.
+        last_actions: ``[B, A]`` int64, -1 before the first.
+        hidden: recurrent state of a learned policy.
+    """
+
+    keys: UInt64Array
+    t: int
+    steps: int
+    last_actions: IntArray
+    hidden: Any = None
+
+    @classmethod
+    def start(cls, spec: EnvSpec, keys: UInt64Array, steps: int = 0) -> Self:
+        """The state before the first action of B episodes."""
+        return cls(keys=keys, t=0, steps=steps, last_actions=np.full((len(keys), spec.n_agents), -1, np.int64))
+
+    def after(self, actions: IntArray, hidden: Any = None) -> Self:
+        """The state one joint action later."""
+        return replace(self, t=self.t + 1, last_actions=actions, hidden=hidden)
+
+
+class Policy(ABC):
+    """Chooses joint actions for B episodes at once; scripted and learned policies run through the same evaluation."""
+
+    def attach(self, env: VectorEnv) -> None:  # noqa: B027  # most policies need nothing from the environment
+        """Called before every set of episodes with the environment they are played in.
+
+        Raises:
+            ConfigError: the policy does not fit the environment.
+        """
+
+    @abstractmethod
+    def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:
+        """Actions ``[B, A]`` int64 for observations ``[B, A, O]``, all of them available, and the next state."""

@@ -1,0 +1,184 @@
+"""Registries: from the name of a component to its class, and from its constructor's signature to a typed schema.
+
+A component is one class in the file ``<package of its group>/<name>.py``, marked with `register`. Its constructor's
+positional parameters are objects that exist at run time (``spec``, ``controller``); its keyword-only parameters are its
+settings, typed and without defaults: the type is in the signature, the value in ``conf/<group>/<name>.yaml``, the meaning
+in the docstring. A name with a dot is the full path of a module elsewhere, so that a component needs no fork.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, make_dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+PACKAGES: Mapping[str, str] = {
+    "env": "hymarl.envs",
+    "runner": "hymarl.runners",
+    "policy": "hymarl.policies",
+    "controller": "hymarl.controllers",
+    "network": "hymarl.modules.agents",
+    "selector": "hymarl.components.selectors",
+    "learner": "hymarl.learners",
+    "mixer": "hymarl.modules.mixers",
+    "optimizer": "hymarl.components.optimizers",
+    "logger": "hymarl.components.loggers",
+}
+"""Where the components of each configuration group live."""
+
+_MARK = "registered_group"
+T = TypeVar("T", bound=type)
+
+
+class ConfigError(Exception):
+    """A mistake in the configuration: one sentence that says what is wrong, where, and what to do."""
+
+
+def register(group: str) -> Callable[[T], T]:
+    """Class decorator: this class is the component of ``group`` that its file is named after."""
+    if group not in PACKAGES:
+        raise ValueError(f"there is no group {group!r}; the groups are {', '.join(PACKAGES)}")
+
+    def mark(cls: T) -> T:
+        setattr(cls, _MARK, group)
+        return cls
+
+    return mark
+
+
+def find(group: str, name: str) -> type:
+    """The class registered as ``name`` in ``group``; only its own module is imported.
+
+    Raises:
+        ConfigError: no module of that name, or no class in it registered for the group.
+    """
+    path = name if "." in name else f"{PACKAGES[group]}.{name}"
+    if not _exists(path):
+        raise ConfigError(f"{group}: there is no {name!r}; {suggest(name, names(group))}")
+    found = _registered(importlib.import_module(path), group)
+    if len(found) != 1:
+        raise ConfigError(f"{group}: {path} must have exactly one class marked @register({group!r}), it has {len(found)}")
+    return found[0]
+
+
+def names(group: str) -> list[str]:
+    """Every name of a group that ships with the package, by importing the group's modules."""
+    package = importlib.import_module(PACKAGES[group])
+    stems = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return sorted(s for s in stems if _registered(importlib.import_module(f"{package.__name__}.{s}"), group))
+
+
+def suggest(wrong: str, choices: Iterable[str]) -> str:
+    """The end of an error message: the closest match, then all choices."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}choose one of: {', '.join(choices)}" if choices else "there is nothing to choose from"
+
+
+def parameters(component: Callable[..., Any]) -> dict[str, Any]:
+    """Name and type of every setting: the keyword-only parameters of a class or function."""
+    function = component.__init__ if inspect.isclass(component) else component  # type: ignore[misc]
+    hints = get_type_hints(function)
+    kinds = inspect.signature(function).parameters
+    return {n: hints[n] for n, p in kinds.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str) -> dict[str, Any]:
+    """Plain settings for ``component``, checked against its signature.
+
+    Args:
+        component: a registered class, or any function whose keyword-only parameters are settings.
+        values: what the configuration holds, without ``name``.
+        where: the beginning of messages, e.g. ``mixer=qmix``.
+
+    Raises:
+        ConfigError: an unknown key (with the closest match), a wrong type, a missing value, or a wrong choice.
+    """
+    types = parameters(component)
+    schema = make_dataclass("Settings", [(n, _storable(t), field(default=MISSING)) for n, t in types.items()])
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(schema), values)
+    except ConfigKeyError as error:
+        raise ConfigError(f"{where}: unknown key {error.key!r}; {suggest(str(error.key), types)}") from error
+    except ValidationError as error:
+        key, reason = error.full_key or error.key, str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_say(types, key)})") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+    missing = sorted(OmegaConf.missing_keys(node))
+    if missing:
+        raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one, e.g. {missing[0]}=… in its YAML file")
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    for name, kind in types.items():
+        choices = _choices(kind)
+        if choices and settings[name] not in choices:
+            wrong = settings[name]
+            raise ConfigError(f"{where}: {name}={wrong} is not a choice; {suggest(str(wrong), map(str, choices))}")
+    return {str(k): v for k, v in settings.items()}
+
+
+def factory(group: str, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+    """The class with its settings filled in: call it with the run-time objects.
+
+    The factory is picklable, so worker processes can be sent one.
+    """
+    return partial(build, group, name, dict(settings))
+
+
+def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any) -> Any:
+    """Construct a component from run-time objects and plain settings.
+
+    Raises:
+        ConfigError: the constructor refused a value (it raised ``ValueError``).
+    """
+    cls = find(group, name)
+    try:
+        return cls(*runtime, **settings)
+    except ValueError as error:
+        raise ConfigError(f"{group}={name}: {error}") from error
+
+
+def _exists(path: str) -> bool:
+    try:
+        return importlib.util.find_spec(path) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _registered(module: ModuleType, group: str) -> list[type]:
+    own = (c for c in vars(module).values() if inspect.isclass(c) and c.__module__.startswith(module.__name__))
+    return [c for c in own if vars(c).get(_MARK) == group]
+
+
+def _storable(kind: Any) -> Any:
+    """OmegaConf knows no Literal: store it as text (or text or null), checked afterwards."""
+    if get_origin(kind) is Literal:
+        return str
+    if _choices(kind):
+        return str | None
+    return kind
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    options = get_args(kind)
+    literal = [o for o in options if get_origin(o) is Literal]
+    return (*get_args(literal[0]), *([None] if type(None) in options else [])) if literal else ()
+
+
+def _say(types: Mapping[str, Any], key: Any) -> str:
+    kind = types.get(str(key).split("[")[0].split(".")[0], "another type")
+    return kind.__name__ if inspect.isclass(kind) and not get_args(kind) else str(kind).replace("typing.", "")

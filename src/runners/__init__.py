@@ -1,0 +1,1 @@
+"""Runners play episodes and hand them over as batches; they log nothing."""
