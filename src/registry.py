@@ -2,8 +2,8 @@
 
 A component is one class in the file ``<package of its group>/<name>.py``, marked with `register`. Its constructor's
 positional parameters are objects that exist at run time (``spec``, ``controller``); its keyword-only parameters are its
-settings, typed and without defaults: the type is in the signature, the value in ``conf/<group>/<name>.yaml``, the meaning
-in the docstring. A name with a dot is the full path of a module elsewhere, so that a component needs no fork.
+settings, typed and without defaults: the type is in the signature, the value in ``conf/<group>/<name>.yaml``, the
+meaning in the docstring. A name with a dot is the full path of a module elsewhere, so that a component needs no fork.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def find(group: str, name: str) -> type:
         raise ConfigError(f"{group}: there is no {name!r}; {suggest(name, names(group))}")
     found = _registered(importlib.import_module(path), group)
     if len(found) != 1:
-        raise ConfigError(f"{group}: {path} must have exactly one class marked @register({group!r}), it has {len(found)}")
+        raise ConfigError(
+            f"{group}: {path} must have exactly one class marked @register({group!r}), it has {len(found)}"
+        )
     return found[0]
 
 
@@ -88,7 +90,7 @@ def suggest(wrong: str, choices: Iterable[str]) -> str:
 
 def parameters(component: Callable[..., Any]) -> dict[str, Any]:
     """Name and type of every setting: the keyword-only parameters of a class or function."""
-    function = component.__init__ if inspect.isclass(component) else component  # type: ignore[misc]
+    function = component.__init__ if inspect.isclass(component) else component
     hints = get_type_hints(function)
     kinds = inspect.signature(function).parameters
     return {n: hints[n] for n, p in kinds.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}

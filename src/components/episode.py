@@ -1,7 +1,7 @@
 """The types that travel through the system: what an environment is, what a step returns, what an episode batch holds.
 
-Axes, always in this order, features last: B batch (environments or episodes), T time, A agents, U actions, O observation,
-S state, H hidden, V value (1 when mixed, A when not). A shape comment reads ``# B T+1 A U``.
+Axes, always in this order, features last: B batch (environments or episodes), T time, A agents, U actions,
+O observation, S state, H hidden, V value (1 when mixed, A when not). A shape comment reads ``# B T+1 A U``.
 
 An episode of length L has L actions, L rewards and L + 1 observations::
 
@@ -10,7 +10,7 @@ An episode of length L has L actions, L rewards and L + 1 observations::
     avail
     actions,      a_0    a_1    a_2   ...   a_L-1             T entries: reward t is the reward of action t
     reward
-    filled        1      1      1     ...   1        (0)      action t was executed, reward t and observation t+1 are real
+    filled        1      1      1     ...   1        (0)      action t was executed: reward t, observation t+1 real
     terminated    0      0      0     ...   0 or 1            1: no future value; 0 at the last filled step: truncated
 """
 
@@ -110,7 +110,7 @@ class EpisodeBatch:
 
     def select(self, index: Tensor) -> Self:
         """A copy of the episodes at ``index``, trimmed to the longest of them before copying."""
-        length = max(1, int(self.lengths[index].max()))
+        length = max(1, int(self.filled[index].sum(dim=1).max()))
         return self._cut(length, index)
 
     def trim(self) -> Self:

@@ -54,6 +54,8 @@ class EnvSpec:
         metric_names: names of the columns of `TimeStep.metrics`.
         entities: the list of like things in an observation, if it has one.
         individual_rewards: whether rewards are ``[B, A]`` instead of ``[B]``.
+        references: names of scripted policies worth comparing a learned one with.
+        headline_metrics: the few metrics that tables and pictures show beside the return.
     """
 
     n_agents: int
@@ -64,6 +66,8 @@ class EnvSpec:
     metric_names: tuple[str, ...] = ()
     entities: Entities | None = None
     individual_rewards: bool = False
+    references: tuple[str, ...] = ()
+    headline_metrics: tuple[str, ...] = ()
 
 
 class TimeStep(NamedTuple):

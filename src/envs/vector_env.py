@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..components.rng import UInt64Array
+from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 
 
 @runtime_checkable

@@ -38,7 +38,8 @@ class PolicyState:
 
     def after(self, actions: IntArray, hidden: Any = None) -> Self:
         """The state one joint action later."""
-        return replace(self, t=self.t + 1, last_actions=actions, hidden=hidden)
+        steps = self.steps + len(actions)
+        return replace(self, t=self.t + 1, steps=steps, last_actions=actions, hidden=hidden)
 
 
 class Policy(ABC):

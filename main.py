@@ -1,0 +1,11 @@
+"""``python main.py …`` from a checkout; the program is ``src/main.py``, importable as ``hymarl.main``."""
+
+try:
+    from hymarl.main import main
+except ModuleNotFoundError as error:
+    if error.name != "hymarl":
+        raise
+    raise SystemExit("hymarl is not installed: run `pip install -e .` here first, or `make train`") from None
+
+if __name__ == "__main__":
+    main()

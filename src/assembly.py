@@ -1,0 +1,120 @@
+"""From a checked configuration to live objects. Whatever does not fit together is said here, before anything is
+played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+from .components.rng import Stream, keys
+from .components.spec import EnvSpec
+from .components.training import Trainer
+from .config import RunConfig, option
+from .envs.vector_env import VectorEnv
+from .modules.agents.base import Network
+from .modules.mixers.base import Mixer
+from .policies.base import Policy
+from .policies.description import PolicyDescription
+from .policies.learned import LearnedPolicy
+from .registry import ConfigError, build, find
+from .runners.base import Runner
+
+
+def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
+    """Makes the configured environment with a given number of rows; picklable."""
+    return partial(config.components["env"].factory(), config.agents)
+
+
+def build_runner(config: RunConfig, stream: Stream) -> Runner:
+    """The configured runner on one stream: training by the run's seed, the others by the evaluation's."""
+    seed = config.seed if stream is Stream.TRAINING else config.eval.seed
+    runner = config.components["runner"].factory()(environment_factory(config), seed, stream)
+    assert isinstance(runner, Runner)
+    return runner
+
+
+def describe_policy(config: RunConfig, spec: EnvSpec) -> PolicyDescription:
+    """What it takes to build the configured networks."""
+    controller, network = config.components["controller"], config.components["network"]
+    return PolicyDescription(spec, controller.name, controller.settings, network.name, network.settings)
+
+
+def check_combination(config: RunConfig) -> None:
+    """Refuse components that each are fine but not together, without building anything.
+
+    Raises:
+        ConfigError: one sentence that says what to change.
+    """
+    network, controller = config.components["network"], config.components["controller"]
+    kind = find("network", network.name)
+    if issubclass(kind, Network) and kind.takes_entities and controller.settings.get("agent_id"):
+        raise ConfigError(
+            f"network={network.option} fits any number of agents, so it cannot take the agent's id; "
+            f"set controller.agent_id=false"
+        )
+
+
+def check_fit(config: RunConfig, spec: EnvSpec) -> None:
+    """Refuse components that do not fit the environment.
+
+    Raises:
+        ConfigError: one sentence that says what to change.
+    """
+    mixer, network = config.components["mixer"], config.components["network"]
+    kind = find("mixer", mixer.name)
+    if spec.individual_rewards and issubclass(kind, Mixer) and kind.joint:
+        raise ConfigError(
+            f"mixer={mixer.option} learns one joint value from a common reward, but this environment gives individual "
+            f"rewards; choose mixer=none, or a common reward in the environment"
+        )
+    takes = find("network", network.name)
+    if spec.entities is None and issubclass(takes, Network) and takes.takes_entities:
+        raise ConfigError(
+            f"network={network.option} needs an observation that lists entities, which "
+            f"env={config.components['env'].option} does not; choose network=rnn or network=mlp"
+        )
+
+
+def build_trainer(config: RunConfig) -> Trainer:
+    """Everything a training run consists of, initialized by the run's seed."""
+    check_combination(config)
+    runner = build_runner(config, Stream.TRAINING)
+    try:
+        check_fit(config, runner.spec)
+        validation = build_runner(config, Stream.VALIDATION)
+    except Exception:
+        runner.close()
+        raise
+    spec, parts = runner.spec, config.components
+    with _initialization(config.seed):
+        controller = describe_policy(config, spec).controller().to(config.device)
+        mixer = parts["mixer"].factory()(spec).to(config.device)
+    learner = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
+    policy = LearnedPolicy(spec, controller, parts["selector"].factory()())
+    greedy = LearnedPolicy(spec, controller)
+    runtime = (runner, validation, policy, greedy, learner, config.seed, config.device, config.eval.episodes)
+    try:
+        return Trainer(*runtime, **config.train)
+    except ValueError as error:
+        runner.close()
+        validation.close()
+        raise ConfigError(f"train: {error}") from error
+
+
+def scripted_policy(name: str, spec: EnvSpec) -> Policy:
+    """The scripted policy of an option of the group ``policy``."""
+    component = option("policy", name)
+    policy = build("policy", component.name, component.settings, spec)
+    assert isinstance(policy, Policy)
+    return policy
+
+
+@contextmanager
+def _initialization(seed: int) -> Iterator[None]:
+    """Torch's generator seeded by the initialization stream inside, as it was outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(keys(seed, Stream.INITIALIZATION, 0)[0]))
+        yield

@@ -1,0 +1,141 @@
+"""Files that survive: written whole under a temporary name, synced, then renamed; read back as data only.
+
+A run's ``checkpoints/`` holds ``latest.pt`` (everything an exact continuation needs but the replayed episodes),
+``replay/`` (those, in files that are written once), ``weights_<step>.pt`` (the last few) and ``best.pt`` (by validation
+return), both weights only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .buffer import EpisodeBuffer
+from .episode import EpisodeBatch
+
+
+class CheckpointError(Exception):
+    """A checkpoint is missing, damaged or does not fit: one sentence for people."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """After this returns the file is on disk whole; a crash before leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_directory(path.parent)
+
+
+def save(path: Path, data: dict[str, Any]) -> str:
+    """Write tensors and plain data; returns a checksum of the file."""
+    stream = io.BytesIO()
+    torch.save(data, stream)
+    content = stream.getvalue()
+    write_atomically(path, content)
+    return hashlib.blake2b(content).hexdigest()
+
+
+def load(path: Path, checksum: str | None = None) -> dict[str, Any]:
+    """Read what `save` wrote, on the CPU; never executes anything from the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds other than data, or is not the one the checksum was made
+            of.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if checksum is not None and hashlib.blake2b(content).hexdigest() != checksum:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one noted in the checkpoint")
+    try:
+        data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    return data
+
+
+def find_weights(path: Path, which: str = "best") -> Path:
+    """The weights file that ``path`` (a run directory or the file itself) means.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_file():
+        return path
+    folder = path / "checkpoints"
+    if which == "best" and (folder / "best.pt").exists():
+        return folder / "best.pt"
+    weights = sorted(folder.glob("weights_*.pt"))
+    if not weights:
+        raise CheckpointError(f"{path} holds no checkpoints; give a run directory or a .pt file of its checkpoints/")
+    return weights[-1]
+
+
+def keep_newest(paths: list[Path], n: int) -> None:
+    """Delete all but the last ``n`` files by name."""
+    for old in sorted(paths)[: max(0, len(paths) - n)]:
+        old.unlink(missing_ok=True)
+
+
+class ReplayFiles:
+    """The replayed episodes on disk: every checkpoint adds one file with what is new, whole files fall off the old end.
+
+    A file is never changed once written, so the files a checkpoint lists are as they were when it was made, whatever
+    happened to the process afterwards.
+
+    Args:
+        folder: where the files are.
+        entries: what an earlier `append` returned, to continue.
+    """
+
+    def __init__(self, folder: Path, entries: list[dict[str, Any]] | None = None) -> None:
+        self._folder = folder
+        self._entries = list(entries or [])
+
+    def append(self, buffer: EpisodeBuffer) -> list[dict[str, Any]]:
+        """Write the episodes that are not on disk yet; returns the list of files that hold the buffer."""
+        done = self._entries[-1]["end"] if self._entries else 0
+        first = max(done, buffer.first)
+        if first < buffer.n_inserted:
+            name = f"episodes_{first:09d}_{buffer.n_inserted:09d}.pt"
+            checksum = save(self._folder / name, dict(buffer.episodes(first).tensors()))
+            self._entries.append({"file": name, "first": first, "end": buffer.n_inserted, "checksum": checksum})
+        self._entries = [entry for entry in self._entries if entry["end"] > buffer.first]
+        return list(self._entries)
+
+    def prune(self) -> None:
+        """Delete files no longer listed; only after the checkpoint that no longer lists them is on disk."""
+        listed = {entry["file"] for entry in self._entries}
+        for path in self._folder.glob("*.pt"):
+            if path.name not in listed:
+                path.unlink()
+
+    def restore(self, buffer: EpisodeBuffer) -> None:
+        """Fill an empty buffer as it was.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+        """
+        parts = [EpisodeBatch(**load(self._folder / e["file"], e["checksum"])) for e in self._entries]
+        buffer.restore(self._entries[0]["first"] if self._entries else 0, parts)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

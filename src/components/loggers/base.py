@@ -1,0 +1,143 @@
+"""What every logger is, what it is given, and the set of them that a run writes to.
+
+A logger is told what happened and cannot change it: one that fails is reported and dropped, the run goes on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+Table = Literal["metrics", "evaluation", "timing"]
+Status = Literal["finished", "failed", "interrupted"]
+
+_IDS_FILE = "logger_ids.txt"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a logger may know of the run.
+
+    Attributes:
+        directory: where the run leaves its files.
+        name: short and readable, not necessarily unique.
+        group: runs that belong together, e.g. the seeds of one configuration.
+        tags: words to filter by, e.g. algorithm and environment.
+        config: the whole configuration as plain data (dicts, lists, numbers, text, None).
+        total_steps: environment steps at which the run ends.
+        resumed: whether it continues an earlier run in the same directory.
+    """
+
+    directory: Path
+    name: str
+    group: str
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+    total_steps: int
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """Scalars of one moment.
+
+    Attributes:
+        table: ``metrics`` are training's and deterministic; ``evaluation`` summarizes one evaluation (``return_mean``,
+            ``return_ci95``, ...); ``timing`` is what was measured by a clock (``env_steps_per_s``, ...).
+        step: environment steps so far, over all environments.
+        values: plain numbers by name.
+    """
+
+    table: Table
+    step: int
+    values: Mapping[str, float]
+
+
+class Logger(ABC):
+    """One destination. Implementations are constructed as ``(run, *, settings...)`` and may raise anywhere."""
+
+    @abstractmethod
+    def log(self, record: Record) -> None:
+        """Take one record; steps never decrease within a table."""
+
+    def message(self, text: str) -> None:  # noqa: B027  # only what people look at while it happens shows messages
+        """Show a line of text to whoever watches."""
+
+    @abstractmethod
+    def finish(self, status: Status, reason: str | None) -> None:
+        """Close everything; called exactly once, also after `log` raised."""
+
+
+class LoggerSet:
+    """All loggers of a run. One that raises is reported once and gets nothing from then on but `Logger.finish`.
+
+    Only ``Exception`` is guarded: Ctrl-C passes through.
+
+    Args:
+        run: given to every factory.
+        factories: by name, what makes each logger.
+        report: called with one sentence for each logger that failed, possibly already during construction.
+    """
+
+    def __init__(
+        self, run: RunInfo, factories: Mapping[str, Callable[[RunInfo], Logger]], report: Callable[[str], None]
+    ) -> None:
+        self._report = report
+        self._loggers: dict[str, Logger] = {}
+        self._failed: set[str] = set()
+        for name, make in factories.items():
+            self._guard(name, "could not start", partial(self._start, name, make, run))
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the loggers that still take records."""
+        return tuple(name for name in self._loggers if name not in self._failed)
+
+    def log(self, record: Record) -> None:
+        """Give a record to every logger."""
+        for name in self.active:
+            self._guard(name, "failed", partial(self._loggers[name].log, record))
+
+    def message(self, text: str) -> None:
+        """Give a line of text to every logger."""
+        for name in self.active:
+            self._guard(name, "failed", partial(self._loggers[name].message, text))
+
+    def finish(self, status: Status, reason: str | None = None) -> None:
+        """Close every logger, failed ones too; a second call closes what an interrupted first one left."""
+        while self._loggers:
+            name, logger = self._loggers.popitem()
+            self._guard(name, "could not finish", partial(logger.finish, status, reason))
+
+    def _start(self, name: str, make: Callable[[RunInfo], Logger], run: RunInfo) -> None:
+        self._loggers[name] = make(run)
+
+    def _guard(self, name: str, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # a logger may use any library, which may raise anything
+            if name in self._failed:
+                return
+            self._failed.add(name)  # before reporting, which may come back here as a message
+            lines = str(error).strip().splitlines() or ["no reason given"]
+            self._report(f"logger={name} {what} and is switched off: {type(error).__name__}: {lines[0]}")
+
+
+def remember_id(run: RunInfo, logger: str, new_id: str) -> None:
+    """Note in the run's directory under which id a service with ids of its own keeps this run."""
+    with (run.directory / _IDS_FILE).open("a", encoding="utf-8") as file:
+        file.write(f"{logger} {new_id}\n")
+
+
+def earlier_id(run: RunInfo, logger: str) -> str | None:
+    """The id noted last by the part of the run that a resumed one continues, None if there is none."""
+    path = run.directory / _IDS_FILE
+    if not run.resumed or not path.exists():
+        return None
+    pairs = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
+    ids = [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == logger]
+    return ids[-1] if ids else None

@@ -1,0 +1,163 @@
+"""What a person watches: a progress bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+from ...registry import register
+from .base import Logger, Record, RunInfo, Status
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_RATE_WINDOW_S = 60.0
+
+
+@register("logger")
+class ConsoleLogger(Logger):
+    """Steps, rate, remaining time and chosen values, on standard output.
+
+    Args:
+        run: the run.
+        progress: ``bar``, ``lines`` or ``none`` (messages and the end only); ``auto`` is a bar on a terminal and lines
+            elsewhere.
+        interval_s: least number of seconds between two lines.
+        show: values to show as ``<table>/<name>``; those that a run does not have are left out.
+    """
+
+    def __init__(
+        self, run: RunInfo, *, progress: Literal["auto", "bar", "lines", "none"], interval_s: float, show: list[str]
+    ) -> None:
+        self._total = run.total_steps
+        self._show = show
+        self._shown: dict[str, float] = {}
+        self._rate = _Rate()
+        self._begin = time.monotonic()
+        self._interval_s = interval_s
+        self._next_line = self._begin
+        mode = progress if progress != "auto" else _fitting()
+        self._lines = mode == "lines"
+        self._bar = _Bar(run.total_steps) if mode == "bar" else None
+
+    def log(self, record: Record) -> None:
+        """Take over step and values; draw the bar, or print a line if one is due."""
+        now = time.monotonic()
+        self._rate.add(now, record.step)
+        names = {f"{record.table}/{name}": value for name, value in record.values.items()}
+        self._shown |= {name: names[name] for name in self._show if not math.isnan(names.get(name, math.nan))}
+        if self._bar:
+            self._bar.update(self._rate.step, f"{self._speed()}  {self._values()}".rstrip())
+        elif self._lines and now >= self._next_line:
+            self._next_line = now + self._interval_s
+            share = f"{self._rate.step / max(1, self._total):4.0%}"
+            self.message(
+                f"{self._rate.step:>{len(f'{self._total:,}')},} steps {share}  {self._speed()}  {self._values()}"
+            )
+
+    def message(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if self._bar:
+            self._bar.print(text.rstrip())
+        else:
+            print(text.rstrip(), flush=True)
+
+    def finish(self, status: Status, reason: str | None) -> None:
+        """Remove the bar and say how the run ended."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+        steps = f"{self._rate.step:,}" + ("" if status == "finished" else f" of {self._total:,}")
+        because = f": {reason}" if reason else ""
+        took = _clock(time.monotonic() - self._begin)
+        self.message(f"{status} after {steps} steps in {took}{because}  {self._values()}")
+
+    def _speed(self) -> str:
+        rate = self._rate.per_second
+        if not rate:
+            return "- steps/s"
+        left = max(0, self._total - self._rate.step) / rate
+        return f"{rate:,.0f} steps/s  {_clock(left)} left"
+
+    def _values(self) -> str:
+        return "  ".join(f"{_label(name)} {self._shown[name]:.4g}" for name in self._show if name in self._shown)
+
+
+class _Rate:
+    """Environment steps per second over the last minute."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, step: int) -> None:
+        """A record of ``step`` arrived at ``now``; of several of one step the first counts."""
+        if not self._samples or step > self.step:
+            self._samples.append((now, step))
+        while len(self._samples) > 2 and now - self._samples[1][0] > _RATE_WINDOW_S:
+            self._samples.popleft()
+
+    @property
+    def step(self) -> int:
+        """The last step."""
+        return self._samples[-1][1] if self._samples else 0
+
+    @property
+    def per_second(self) -> float | None:
+        """None before two different steps were seen."""
+        if len(self._samples) < 2 or self._samples[-1][0] <= self._samples[0][0]:
+            return None
+        (begin, first), (end, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (end - begin)
+
+
+class _Bar:
+    """A rich progress bar, on a console of its own so that runs of one process share nothing."""
+
+    def __init__(self, total_steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        self._console = Console(file=sys.stdout, force_terminal=True, highlight=False)
+        self._progress: Progress = Progress(
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            expand=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("", total=total_steps, text="")
+
+    def update(self, step: int, text: str) -> None:
+        """Move to ``step``."""
+        self._progress.update(self._task, completed=step, text=text)
+
+    def print(self, text: str) -> None:
+        """Print above the bar."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Remove the bar from the screen."""
+        self._progress.stop()
+
+
+def _fitting() -> Literal["bar", "lines"]:
+    return "bar" if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+
+
+def _label(name: str) -> str:
+    table, _, value = name.rpartition("/")
+    return ("eval " if table == "evaluation" else "") + value.removesuffix("_mean")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,132 @@
+"""Weights & Biases, offline unless asked otherwise."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from ...registry import register
+from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
+
+if TYPE_CHECKING:
+    import wandb
+
+_STEP = "env_steps"
+_LONGEST_NAME, _LONGEST_TAG = 128, 64  # the server refuses longer ones, which an offline run would notice too late
+_log = logging.getLogger(__name__)
+
+
+@register("logger")
+class WandbLogger(Logger):
+    """One wandb run per run, its files in ``<run>/wandb``; ``wandb sync`` uploads an offline one.
+
+    Scalars are named ``<table>/<name>`` and drawn over ``env_steps``. It never prompts, and neither console output,
+    code, git remotes nor the machine's metadata leave the process: only the configuration and what is logged. When the
+    server cannot be reached, or no API key is configured, the run is recorded offline, with a warning. A resumed run
+    gets an id of its own; ``resumed_from`` in its config is the earlier one.
+
+    Args:
+        run: the run.
+        mode: ``offline`` writes files only, ``online`` uploads, ``disabled`` does nothing.
+        project: name of the project.
+        entity: user or team; None for the default of the account.
+        init_timeout_s: seconds to wait for the server at the start (wandb may take two or three times as long).
+        finish_timeout_s: seconds to wait at the end for what is not uploaded yet; it stays on disk.
+    """
+
+    def __init__(
+        self,
+        run: RunInfo,
+        *,
+        mode: Literal["offline", "online", "disabled"],
+        project: str,
+        entity: str | None,
+        init_timeout_s: float,
+        finish_timeout_s: float,
+    ) -> None:
+        import wandb
+
+        self._project, self._entity = project, entity
+        self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
+        with _hooks_restored():
+            # Process-wide, and what keeps wandb from prompting on a terminal.
+            wandb.setup(wandb.Settings(silent=True))
+        try:
+            self._wandb = self._start(run, mode)
+        except wandb.Error as error:
+            if mode != "online":
+                raise
+            _log.warning("wandb: not online (%s); recorded offline, upload it with `wandb sync`", _first_line(error))
+            self._wandb = self._start(run, "offline")
+
+    def log(self, record: Record) -> None:
+        """Send the record as one row."""
+        row = {f"{record.table}/{name}": float(value) for name, value in record.values.items()}
+        self._wandb.log({**row, _STEP: record.step})
+
+    def finish(self, status: Status, reason: str | None) -> None:
+        """Finish the wandb run; it counts as failed unless the status is ``finished``."""
+        self._wandb.summary.update({"status": status, "reason": reason})
+        self._wandb.finish(exit_code={"finished": 0, "failed": 1, "interrupted": 130}[status])
+
+    def _start(self, run: RunInfo, mode: Literal["offline", "online", "disabled"]) -> wandb.Run:
+        import wandb
+
+        earlier = earlier_id(run, "wandb")
+        with _hooks_restored():
+            started = wandb.init(
+                mode=mode,
+                project=self._project,
+                entity=self._entity,
+                dir=run.directory,
+                id=secrets.token_hex(4),  # explicit, so that WANDB_RUN_ID cannot join the jobs of a sweep
+                name=run.name[:_LONGEST_NAME],
+                group=run.group[:_LONGEST_NAME],
+                tags=[tag[:_LONGEST_TAG] for tag in run.tags if tag],
+                config={**run.config, "run_directory": str(run.directory), "resumed_from": earlier},
+                reinit="create_new",  # independent of any other wandb run in this process
+                resume="never",
+                settings=self._settings(),
+            )
+        started.define_metric(_STEP, hidden=True)
+        started.define_metric("*", step_metric=_STEP)
+        if mode != "disabled":
+            remember_id(run, "wandb", started.id)
+        return started
+
+    def _settings(self) -> wandb.Settings:
+        import wandb
+
+        return wandb.Settings(
+            console="off",
+            silent=True,
+            disable_code=True,
+            disable_git=True,
+            save_code=False,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+            init_timeout=self._init_timeout_s,
+            finish_timeout=self._finish_timeout_s,
+        )
+
+
+@contextmanager
+def _hooks_restored() -> Iterator[None]:
+    """Undo that wandb wraps the interpreter's exit and exception hooks, once more with every run and for good.
+
+    They serve to guess an exit code, which `WandbLogger.finish` states, and would print a traceback once per run.
+    """
+    hooks = sys.exit, sys.excepthook
+    try:
+        yield
+    finally:
+        sys.exit, sys.excepthook = hooks
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

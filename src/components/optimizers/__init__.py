@@ -1,0 +1,1 @@
+"""Optimizers with typed settings; each is called with the parameters to optimize."""

@@ -1,0 +1,32 @@
+"""Adam (Kingma and Ba, 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from ...registry import register
+
+
+@register("optimizer")
+class Adam:
+    """Makes `torch.optim.Adam`.
+
+    Args:
+        lr: learning rate.
+        betas: decay of the running first and second moments.
+        eps: added to the denominator.
+        weight_decay: L2 penalty.
+    """
+
+    def __init__(self, *, lr: float, betas: list[float], eps: float, weight_decay: float) -> None:
+        if len(betas) != 2:
+            raise ValueError(f"betas are two numbers, got {betas}")
+        self._lr, self._betas, self._eps, self._weight_decay = lr, (betas[0], betas[1]), eps, weight_decay
+
+    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """See `OptimizerFactory`."""
+        return torch.optim.Adam(
+            list(parameters), lr=self._lr, betas=self._betas, eps=self._eps, weight_decay=self._weight_decay
+        )

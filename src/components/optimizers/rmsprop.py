@@ -1,0 +1,30 @@
+"""RMSprop (Tieleman and Hinton, 2012), the optimizer of the original PyMARL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from ...registry import register
+
+
+@register("optimizer")
+class RMSprop:
+    """Makes `torch.optim.RMSprop`.
+
+    Args:
+        lr: learning rate.
+        alpha: decay of the running mean square.
+        eps: added to the denominator.
+        weight_decay: L2 penalty.
+    """
+
+    def __init__(self, *, lr: float, alpha: float, eps: float, weight_decay: float) -> None:
+        self._lr, self._alpha, self._eps, self._weight_decay = lr, alpha, eps, weight_decay
+
+    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """See `OptimizerFactory`."""
+        return torch.optim.RMSprop(
+            list(parameters), lr=self._lr, alpha=self._alpha, eps=self._eps, weight_decay=self._weight_decay
+        )

@@ -1,0 +1,119 @@
+"""Everything a training run writes: tables, loggers, checkpoints, status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .checkpoint import ReplayFiles, keep_newest, load, save
+from .evaluation import Evaluation
+from .loggers.base import LoggerSet, Record, Status
+from .run_directory import RunDirectory
+from .training import Checkpoint, Stopwatch, Trainer
+
+
+class Recorder:
+    """Takes what `Trainer.run` yields; as a context it closes everything and says how the run ended.
+
+    Args:
+        directory: of the run.
+        trainer: whose state is saved.
+        policy: plain data of the policy's description, stored beside weights.
+        loggers: receive records and messages.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, trainer: Trainer, policy: Mapping[str, Any], loggers: LoggerSet
+    ) -> None:
+        self._directory, self._trainer, self._policy, self._loggers = directory, trainer, policy, loggers
+        self._replay = ReplayFiles(directory.checkpoints / "replay")
+        metric_names = trainer.runner.spec.metric_names
+        self._tables = {
+            "metrics": directory.table("metrics", ("step", *trainer.metric_names)),
+            "timing": directory.table("timing", ("step", *Stopwatch.columns)),
+        }
+        self._evaluations = directory.table("evaluations", Evaluation.columns(metric_names))
+        self._log = (directory.path / "train.log").open("a", encoding="utf-8")
+        self._ended: tuple[Status, str | None] = ("finished", None)
+
+    def __enter__(self) -> Self:
+        self._directory.status("running")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is not None:
+            interrupted = issubclass(kind, KeyboardInterrupt)
+            self.ended("interrupted" if interrupted else "failed", None if interrupted else f"{kind.__name__}: {error}")
+        status, reason = self._ended
+        self._directory.status(status, reason)
+        self._loggers.finish(status, reason)
+        self._directory.close()
+        self._log.close()
+
+    def ended(self, status: Status, reason: str | None = None) -> None:
+        """Say how the run ended, if not as finished."""
+        self._ended = (status, reason)
+
+    def say(self, text: str) -> None:
+        """A message to the console and ``train.log``."""
+        self._loggers.message(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """A line in ``train.log`` only."""
+        self._log.write(text + "\n")
+        self._log.flush()
+
+    def take(self, event: Record | Evaluation | Checkpoint) -> None:
+        """Write one event."""
+        if isinstance(event, Record):
+            self._tables[event.table].append({"step": event.step, **event.values})
+            self._tables[event.table].flush()
+            self._loggers.log(event)
+        elif isinstance(event, Evaluation):
+            self.evaluated(event)
+        else:
+            self._save(event)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Write an evaluation, one row per episode."""
+        for row in evaluation.rows():
+            self._evaluations.append(row)
+        self._evaluations.flush()
+        self._loggers.log(Record("evaluation", evaluation.step, evaluation.summary()))
+
+    def continue_from(self, path: Path) -> bool:
+        """Put the trainer where a checkpoint was and cut the tables back to it; False if there is no checkpoint yet.
+
+        Raises:
+            CheckpointError: a damaged file.
+        """
+        if not path.exists():
+            self._directory.clear()
+            return False
+        saved = load(path)
+        self._trainer.load_state_dict(saved["trainer"])
+        self._replay = ReplayFiles(path.parent / "replay", saved["replay"])
+        self._replay.restore(self._trainer.buffer)
+        self._directory.cut(saved["tables"])
+        return True
+
+    def _save(self, event: Checkpoint) -> None:
+        folder, learner = self._directory.checkpoints, self._trainer.learner
+        weights = {
+            "policy": dict(self._policy),
+            "controller": learner.controller.state_dict(),
+            "mixer": learner.mixer.state_dict(),
+            "step": event.step,
+        }
+        if event.best:
+            save(folder / "best.pt", weights)
+        if event.resumable:
+            save(folder / f"weights_{event.step:012d}.pt", weights)
+            replay = self._replay.append(self._trainer.buffer)
+            state = {"trainer": self._trainer.state_dict(), "replay": replay, "tables": self._directory.positions()}
+            save(folder / "latest.pt", state)
+            self._replay.prune()
+            keep_newest(list(folder.glob("weights_*.pt")), self._trainer.keep_checkpoints)

@@ -1,0 +1,1 @@
+"""Action selectors: from the scores of available actions to a choice."""

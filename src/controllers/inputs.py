@@ -1,0 +1,77 @@
+"""From observations, last actions and agent ids to what a network reads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..components.spec import EnvSpec
+
+
+class InputBuilder(Protocol):
+    """Makes a network's inputs; a module, so that its constants move between devices with it.
+
+    Attributes:
+        input_dim: width of the last axis of what it makes.
+    """
+
+    input_dim: int
+
+    def __call__(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs ``[B, T, A, *]``."""
+        ...
+
+
+class FlatInputs(nn.Module):
+    """The observation, then the last action and the agent's id as one-hot vectors: ``[B, T, A, I]``."""
+
+    def __init__(self, spec: EnvSpec, *, agent_id: bool, last_action: bool) -> None:
+        super().__init__()
+        self.input_dim = spec.obs_dim + (spec.n_actions if last_action else 0) + (spec.n_agents if agent_id else 0)
+        self._n_actions, self._agent_id, self._last_action = spec.n_actions, agent_id, last_action
+        self.register_buffer("ids", torch.eye(spec.n_agents), persistent=False)
+
+    def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """See `InputBuilder`."""
+        parts = [obs]
+        if self._last_action:
+            parts.append(F.one_hot(last_actions + 1, self._n_actions + 1)[..., 1:].to(obs.dtype))
+        if self._agent_id:
+            parts.append(self.get_buffer("ids").expand(*obs.shape[:-1], -1))
+        return torch.cat(parts, dim=-1)
+
+
+class EntityInputs(nn.Module):
+    """One row per entity, ``[B, T, A, K, I]``: its features, a flag per kind of action last taken on it, the rest.
+
+    An action about no entity flags its kind on every entity; the rest of the observation is given to every entity.
+    Nothing depends on which agent it is or how many there are.
+    """
+
+    def __init__(self, spec: EnvSpec, *, last_action: bool) -> None:
+        super().__init__()
+        entities = spec.entities
+        if entities is None:
+            raise ValueError("this environment's observation lists no entities; choose network=rnn or network=mlp")
+        k, width = entities.n_entities, entities.n_entities * entities.n_features
+        self._block = slice(entities.start, entities.start + width)
+        self._shape = (k, entities.n_features)
+        flags = torch.zeros(spec.n_actions + 1, k, entities.n_kinds)  # row 0: no action yet
+        for action, (entity, kind) in enumerate(zip(entities.action_entity, entities.action_kind, strict=True)):
+            flags[action + 1, entity if entity >= 0 else slice(None), kind] = 1.0
+        self.register_buffer("flags", flags, persistent=False)
+        self._last_action, self._has_rest = last_action, spec.obs_dim > width
+        self.input_dim = entities.n_features + (entities.n_kinds if last_action else 0) + spec.obs_dim - width
+
+    def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """See `InputBuilder`."""
+        parts = [obs[..., self._block].unflatten(-1, self._shape)]  # B T A K F
+        if self._last_action:
+            parts.append(self.get_buffer("flags")[last_actions + 1])
+        if self._has_rest:
+            rest = torch.cat([obs[..., : self._block.start], obs[..., self._block.stop :]], dim=-1)
+            parts.append(rest.unsqueeze(-2).expand(*rest.shape[:-1], self._shape[0], -1))
+        return torch.cat(parts, dim=-1)

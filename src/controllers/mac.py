@@ -1,0 +1,113 @@
+"""The multi-agent controller of the PyMARL family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..components.episode import EpisodeBatch
+from ..components.spec import EnvSpec
+from ..modules.agents.base import Network, zero_state
+from ..registry import register
+from .base import Controller
+from .inputs import EntityInputs, FlatInputs
+
+
+@register("controller")
+class MAC(Controller):
+    """Decentralised networks for A agents, sharing parameters or not.
+
+    Args:
+        spec: sizes of the environment.
+        network: makes a network from (spec, input_dim).
+        takes_entities: whether that network reads one row per entity.
+        sharing: ``shared``, one network for all agents; ``independent``, one each; ``grouped``, as ``groups`` says.
+        groups: for each agent the number of its network, from 0; only with ``sharing=grouped``.
+        agent_id: append the agent's one-hot id to its input.
+        last_action: append the agent's last action to its input.
+
+    Raises:
+        ValueError: ``groups`` does not fit, or an agent id for a network that must not depend on who the agent is.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        network: Callable[[EnvSpec, int], Network],
+        takes_entities: bool,
+        *,
+        sharing: Literal["shared", "independent", "grouped"],
+        groups: list[int] | None,
+        agent_id: bool,
+        last_action: bool,
+    ) -> None:
+        super().__init__()
+        if takes_entities and agent_id:
+            raise ValueError(
+                "an entity network fits any number of agents, so it cannot take agent_id; set agent_id=false"
+            )
+        self._n_agents = spec.n_agents
+        self.inputs: FlatInputs | EntityInputs
+        if takes_entities:
+            self.inputs = EntityInputs(spec, last_action=last_action)
+        else:
+            self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action)
+        members = _members(spec.n_agents, sharing, groups)
+        self.networks = nn.ModuleList(network(spec, self.inputs.input_dim) for _ in members)
+        order = torch.tensor([agent for group in members for agent in group])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)
+        self._sizes = [len(group) for group in members]
+
+    def initial_state(self, n_envs: int) -> Tensor:
+        """See `Controller.initial_state`."""
+        network = self.networks[0]
+        assert isinstance(network, Network)
+        return zero_state(network, n_envs, self._n_agents, self.get_buffer("order").device)
+
+    def step(self, obs: Tensor, last_actions: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Controller.step`."""
+        scores, _, state = self._forward(self.inputs(obs.unsqueeze(1), last_actions.unsqueeze(1)), state)
+        return scores.squeeze(1), state
+
+    def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """See `Controller.unroll`."""
+        taken = batch.actions.long()
+        last_actions = torch.cat([torch.full_like(taken[:, :1], -1), taken], dim=1)  # B T+1 A
+        scores, features, _ = self._forward(self.inputs(batch.obs, last_actions), self.initial_state(batch.n_episodes))
+        return scores, features
+
+    def _forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Every agent through its own network: ``inputs [B, T, A, *]``, ``state [B, A, *]``."""
+        if len(self.networks) == 1:
+            scores, features, state = self.networks[0](inputs, state)
+            return scores, features, state
+        order, place = self.get_buffer("order"), self.get_buffer("place")
+        groups = zip(
+            self.networks,
+            inputs.index_select(2, order).split(self._sizes, dim=2),
+            state.index_select(1, order).split(self._sizes, dim=1),
+            strict=True,
+        )
+        scores, features, states = zip(*(network(x, h) for network, x, h in groups), strict=True)
+        return (
+            torch.cat(scores, dim=2).index_select(2, place),
+            torch.cat(features, dim=2).index_select(2, place),
+            torch.cat(states, dim=1).index_select(1, place),
+        )
+
+
+def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list[int]]:
+    """The agents of each network."""
+    if (sharing == "grouped") != (groups is not None):
+        raise ValueError("groups goes together with sharing=grouped: give both or neither")
+    if groups is None:
+        groups = [0] * n_agents if sharing == "shared" else list(range(n_agents))
+    if len(groups) != n_agents or set(groups) != set(range(max(groups) + 1)):
+        raise ValueError(
+            f"groups needs one number from 0, without gaps, for each of the {n_agents} agents; got {groups}"
+        )
+    return [[agent for agent in range(n_agents) if groups[agent] == g] for g in range(max(groups) + 1)]

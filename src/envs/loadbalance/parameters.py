@@ -1,0 +1,128 @@
+"""What stays the same in every episode, as the compiled functions take it: numbers and switches, grouped by subject."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .layout import Floats, Integers
+
+RULES = (
+    *("ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie"),
+    *("sed_true", "jsq", "gsed", "lwl"),
+)
+"""Data-plane rules by their number; the last four are oracles, they know what no balancer can see."""
+
+ACTION_MODES = ("favour", "favour0", "adjust")
+REWARDS = (
+    *("product", "product_geo", "jain", "minmax", "meanmax", "var", "var_exp", "var_log", "max", "max_exp", "max_log"),
+    *("qos", "mix"),
+)
+FIELDS = ("dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w")
+SCOPES = ("local_mean", "merged", "local")
+STATES = ("server", "concat", "privileged")
+SIZES = ("exp", "lognormal", "mix")
+N_BASE, N_PAPER = 11, 6
+"""Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
+
+STEP_METRICS = (
+    *("jain_q", "jain_tau", "fair_product", "fair_geo"),
+    *("makespan", "makespan_final", "overload_frac", "weight_range"),
+)
+"""What is summed over the steps of an episode, in the order of ``Totals.sums``; makespan_final is the last one's."""
+
+
+class Traffic(NamedTuple):
+    """Arrivals and sizes of flows, and the servers they go to."""
+
+    cpus: Floats  # configured CPUs of each server
+    nominal: Floats  # configured weights
+    speed: float  # of a nominal CPU
+    fifo: bool
+    workers: int
+    max_clients: int
+    rho: Floats  # lowest and highest load
+    mean_size: float
+    size_kind: int  # index in SIZES
+    size_log_mean: float  # of exp: the mean itself
+    size_sigma: float
+    wiki_share: float
+    static_mean: float
+    n_flows: int  # arrivals end after as many
+    split: float  # Dirichlet concentration of the balancers' shares, 0: equal
+    trace_times: Floats
+    trace_sizes: Floats
+    trace_kinds: Integers
+    trace_period: float  # seconds from one start to the next when looping
+    use_trace_times: bool
+    use_trace_sizes: bool
+    trace_loop: bool
+    trace_slack: float  # where the random start may lie, seconds from the first request
+    reject_seconds: float  # what a refused flow counts as, negative: not counted
+
+
+class Scenario(NamedTuple):
+    """What changes within or between episodes."""
+
+    dt: float
+    warmup: int  # control intervals
+    length: int  # rewarded control intervals
+    permute: bool  # CPUs in random order, nominal weights all 1
+    rescale: bool  # load refers to the realized mean capacity
+    bases: Floats  # speeds of a server drawn for the whole episode
+    speeds: Floats  # the two speeds between which it then changes
+    speed_dwell: Floats  # mean seconds in each, infinite: never left
+    rates: Floats  # the two multiples of the arrival rate
+    rate_dwell: Floats
+    failure: Floats  # earliest and latest start and length in parts of the episode; length 0: none
+    detect_delay: float
+
+
+class Measuring(NamedTuple):
+    """Reservoirs and observations."""
+
+    ack_rate: float
+    reservoir: int
+    accept: float
+    growth: float  # -log(decay per second)
+    zero_fill: bool
+    decay_norm: bool
+    paper6: bool
+    log: bool
+    n_features: int  # per server, extras included
+    own_weight: bool
+    nominal_weight: bool
+    mask: bool
+    own_arrivals: bool
+    state: int  # index in STATES
+    delay: float  # largest age of an observation, seconds
+
+
+class Acting(NamedTuple):
+    """From actions to weights."""
+
+    mode: int  # index in ACTION_MODES
+    delta: float
+    leak: float
+    clip: float
+    delay: float  # largest time until weights take effect, seconds
+
+
+class Rewarding(NamedTuple):
+    """The reward."""
+
+    kind: int  # index in REWARDS
+    field: int  # index in FIELDS
+    scope: int  # index in SCOPES
+    smoothing: float  # weight of the newest field in the moving average, 1: none
+    mix: float
+    drop_penalty: float
+
+
+class Parameters(NamedTuple):
+    """Everything that stays the same."""
+
+    traffic: Traffic
+    scenario: Scenario
+    measuring: Measuring
+    acting: Acting
+    rewarding: Rewarding

@@ -1,0 +1,194 @@
+"""The settings of `env=loadbalance`, and how they become what the simulator takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .layout import Floats
+from .parameters import (
+    ACTION_MODES,
+    FIELDS,
+    N_BASE,
+    N_PAPER,
+    REWARDS,
+    SCOPES,
+    SIZES,
+    STATES,
+    Acting,
+    Measuring,
+    Parameters,
+    Rewarding,
+    Scenario,
+    Traffic,
+)
+from .traces import Trace
+
+_MAX_GROWTH = 600.0
+"""exp of this still is a number."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Settings:
+    """Settings; `conf/env/loadbalance.yaml` has their values and units.
+
+    Args:
+        balancers: number of balancers unless ``agents=`` says otherwise.
+        cpus: CPUs of each server.
+        nominal_weights: configured weights; null: the CPUs.
+        slots: server slots of observations and actions; null: as many as servers.
+        speed: work that a CPU does per second.
+        service: processor sharing, or first come first served with a flow per CPU.
+        workers: most flows in service at once under processor sharing.
+        backlog: most flows that wait.
+        max_clients: most flows on a server; null: workers + backlog.
+        dt: control interval.
+        episode_limit: steps of an episode; null: with episode_flows, as many as they need.
+        episode_flows: arrivals end after so many flows; null: never.
+        warmup: time under SED with nominal weights before an episode starts.
+        rho: load, as a part of the capacity.
+        rho_range: draw the load of each episode between these two instead.
+        size_dist: distribution of job sizes.
+        size_mean: mean job size, for exp and lognormal.
+        size_sigma: standard deviation of the logarithm, for lognormal.
+        mix_wiki_share: part of the flows that are wiki pages, the others are static files.
+        mix_wiki_mean: mean size of a wiki page (log-normal).
+        mix_wiki_sigma: standard deviation of its logarithm.
+        mix_static_mean: mean size of a static file (exponential).
+        trace: file of requests to replay; null: Poisson arrivals.
+        trace_use: what to take from the trace.
+        trace_loop: start over at its end.
+        trace_speed: how much faster than recorded to replay; null: so that the load is rho.
+        lb_split: Dirichlet concentration of the balancers' shares of the traffic; null: equal shares.
+        scenario: what is unknown or changes, see `docs/loadbalance.md`.
+        misspec_speeds: speeds of servers to draw from.
+        bg_speeds: speed without and with background load.
+        bg_dwell: mean time in either.
+        burst_rates: the two arrival rates, in parts of the mean.
+        burst_dwell: mean time in either.
+        failure_start: earliest and latest failure, in parts of the episode.
+        failure_length: how long it lasts, in parts of the episode.
+        detect_delay: time until balancers know of a failure.
+        mixed_bases: speeds of servers to draw from.
+        mixed_speeds: factors of the speed that alternate.
+        mixed_dwell: mean time in either.
+        mixed_rates: the two arrival rates, in parts of the mean.
+        mixed_rate_dwell: mean time in either.
+        ack_rate: packets of an on-going flow.
+        reservoir: slots of a reservoir.
+        accept: probability that a sample is accepted.
+        decay: factor per second of the decayed statistics.
+        fill: whether empty slots of a reservoir count as zeros.
+        decay_norm: divide decayed statistics by the samples' mean decay.
+        features: all 11 per server, or the 6 that the paper's network used.
+        obs_norm: raw, or logarithms scaled to about [-1, 1].
+        obs_own_weight: observe the own learned weight of each server.
+        obs_nominal_weight: observe the configured weight of each server.
+        obs_mask: observe which slots are in use.
+        obs_own_arrivals: observe the own number of new flows in the last step.
+        obs_delay: largest age of an observation.
+        state: what the mixer sees: merged features, all observations, or the truth.
+        action_mode: what actions do to weights.
+        delta: step of an action in the logarithm of a weight.
+        leak: factor by which these logarithms shrink in a step.
+        clip: largest effect on the logarithm of a weight.
+        dispatch: data-plane rule that uses learned weights.
+        action_delay: largest time until new weights take effect.
+        reward: what is rewarded.
+        reward_field: the load of a server that the reward compares.
+        reward_scope: mean over balancers of their own rewards, reward of their mean load, or one reward each.
+        reward_ema: weight of the newest load in a two-step average; null: no average.
+        reward_mix: weight of qos in mix.
+        drop_penalty: weight of the drop rate in qos.
+        reject_seconds: completion time that a refused flow counts as; null: not counted.
+        metrics: groups of metrics.
+        threads: threads that share the rows.
+    """
+
+    balancers: int
+    cpus: list[int]
+    nominal_weights: list[float] | None
+    slots: int | None
+    speed: float
+    service: Literal["ps", "fifo"]
+    workers: int
+    backlog: int
+    max_clients: int | None
+    dt: float
+    episode_limit: int | None
+    episode_flows: int | None
+    warmup: float
+    rho: float
+    rho_range: list[float] | None
+    size_dist: Literal["exp", "lognormal", "mix"]
+    size_mean: float
+    size_sigma: float
+    mix_wiki_share: float
+    mix_wiki_mean: float
+    mix_wiki_sigma: float
+    mix_static_mean: float
+    trace: str | None
+    trace_use: Literal["both", "times", "sizes"]
+    trace_loop: bool
+    trace_speed: float | None
+    lb_split: float | None
+    scenario: Literal["static", "unknown", "misspec", "bg", "burst", "failure", "mixed"]
+    misspec_speeds: list[float]
+    bg_speeds: list[float]
+    bg_dwell: list[float]
+    burst_rates: list[float]
+    burst_dwell: list[float]
+    failure_start: list[float]
+    failure_length: float
+    detect_delay: float
+    mixed_bases: list[float]
+    mixed_speeds: list[float]
+    mixed_dwell: list[float]
+    mixed_rates: list[float]
+    mixed_rate_dwell: list[float]
+    ack_rate: float
+    reservoir: int
+    accept: float
+    decay: float
+    fill: Literal["valid_only", "zero_fill"]
+    decay_norm: bool
+    features: Literal["all", "paper6"]
+    obs_norm: Literal["raw", "log"]
+    obs_own_weight: bool
+    obs_nominal_weight: bool
+    obs_mask: bool
+    obs_own_arrivals: bool
+    obs_delay: float
+    state: Literal["server", "concat", "privileged"]
+    action_mode: Literal["favour", "favour0", "adjust"]
+    delta: float
+    leak: float
+    clip: float
+    dispatch: Literal["sed", "wcmp"]
+    action_delay: float
+    reward: Literal[
+        "product",
+        "product_geo",
+        "jain",
+        "minmax",
+        "meanmax",
+        "var",
+        "var_exp",
+        "var_log",
+        "max",
+        "max_exp",
+        "max_log",
+        "qos",
+        "mix",
+    ]
+    reward_field: Literal["dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w"]
+    reward_scope: Literal["local_mean", "merged", "local"]
+    reward_ema: float | None
+    reward_mix: float
+    drop_penalty: float
+    reject_seconds: float | None
+    metrics: list[str]
+    threads: int

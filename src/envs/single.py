@@ -1,0 +1,123 @@
+"""B environments that are stepped one at a time, played in this process as one `VectorEnv`."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ..components.rng import UInt64Array
+from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from .vector_env import EpisodeFailure, RowFailure
+
+
+class SingleEnv(Protocol):
+    """One environment behind arrays of fixed sizes: what an adapter for another library's interface implements.
+
+    Both methods return a `TimeStep` without the B axis.
+
+    Attributes:
+        spec: the sizes.
+    """
+
+    spec: EnvSpec
+
+    def reset(self, seed: int) -> TimeStep:
+        """Start a new episode; ``seed`` has 64 bits."""
+        ...
+
+    def step(self, actions: IntArray) -> TimeStep:
+        """Execute the joint action ``[A]``."""
+        ...
+
+    def close(self) -> None:
+        """Release what the environment holds."""
+        ...
+
+
+class SingleEnvs:
+    """A `VectorEnv` of B single environments.
+
+    An environment that raises loses its episode, is thrown away and made anew at its next reset; the others go on.
+
+    Args:
+        make: makes one environment.
+        n_envs: B.
+    """
+
+    def __init__(self, make: Callable[[], SingleEnv], n_envs: int) -> None:
+        self._make = make
+        first = make()
+        self._envs: list[SingleEnv | None] = [first, *(make() for _ in range(n_envs - 1))]
+        self.spec = first.spec
+        self.n_envs = n_envs
+        self._seeds = np.zeros(n_envs, np.uint64)
+
+    def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
+        """Start new episodes in the rows ``where`` is true."""
+        self._seeds[where] = seeds[where]
+
+        def reset(row: int) -> TimeStep:
+            env = self._envs[row] = self._envs[row] or self._make()
+            return env.reset(int(seeds[row]))
+
+        return self._each(where, reset, None)
+
+    def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
+        """Execute one joint action in each active row."""
+
+        def step(row: int) -> TimeStep:
+            env = self._envs[row]
+            if env is None:
+                raise RuntimeError("the row must be reset after its failure")
+            return env.step(actions[row])
+
+        return self._each(active, step, actions)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for row in range(self.n_envs):
+            self._drop(row)
+
+    def _each(self, where: BoolArray, play: Callable[[int], TimeStep], actions: IntArray | None) -> TimeStep:
+        out = TimeStep.zeros(self.spec, self.n_envs)
+        failures = []
+        for row in np.flatnonzero(where).tolist():
+            try:
+                _store(play(row), out, row)
+            except Exception as error:
+                given = None if actions is None else tuple(actions[row].tolist())
+                failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
+                self._drop(row)
+                _clear(out, row)
+        if failures:
+            raise EpisodeFailure(failures, out)
+        return out
+
+    def _drop(self, row: int) -> None:
+        env, self._envs[row] = self._envs[row], None
+        if env is not None:
+            with contextlib.suppress(Exception):  # a broken environment may not be able to close either
+                env.close()
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type, its message and where it was raised."""
+    what = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{what} ({frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else what
+
+
+def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
+    for name, value, array in zip(TimeStep._fields, time_step, out, strict=True):
+        if np.shape(value) != array.shape[1:]:
+            raise ValueError(f"{name} has the shape {np.shape(value)}, expected {array.shape[1:]}")
+        array[row] = value
+
+
+def _clear(out: TimeStep, row: int) -> None:
+    for array in out:
+        array[row] = 0

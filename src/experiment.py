@@ -1,0 +1,251 @@
+"""The three things a run can do: train, continue an earlier training, or evaluate."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from .assembly import build_runner, build_trainer, describe_policy, scripted_policy
+from .components.checkpoint import CheckpointError, find_weights, load, write_atomically
+from .components.episode import EpisodeBatch
+from .components.evaluation import evaluate
+from .components.loggers.base import LoggerSet, RunInfo
+from .components.recorder import Recorder
+from .components.rng import Stream
+from .components.run_directory import RunDirectory
+from .components.spec import EnvSpec
+from .components.training import Trainer
+from .config import RunConfig, to_yaml
+from .policies.base import Policy
+from .policies.description import PolicyDescription
+from .policies.learned import LearnedPolicy
+from .registry import ConfigError
+from .reports.comparison import Comparison
+from .reports.learning_curve import plot_learning_curve
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        resume: whether to continue the run in the directory.
+        init_from: a run directory or weights file whose weights to begin with.
+    """
+
+    resume: bool = False
+    init_from: Path | None = None
+
+
+def train(config: RunConfig, path: Path, start: Start) -> None:
+    """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
+
+    Raises:
+        ConfigError: something does not fit together; nothing was written.
+        KeyboardInterrupt: asked to stop; everything was saved.
+    """
+    torch.set_num_threads(config.threads)
+    trainer = build_trainer(config)
+    try:
+        with _recording(config, path, trainer, start) as recorder:
+            _begin(config, path, trainer, recorder, start)
+            with _stop_signal() as stopped:
+                for event in trainer.run(stopped):
+                    recorder.take(event)
+                for failure in trainer.runner.failures:
+                    recorder.note(failure)
+                if stopped():
+                    recorder.say(f"interrupted; continue with: python main.py resume={path}")
+                    raise KeyboardInterrupt
+            _conclude(config, path, trainer, recorder)
+    finally:
+        trainer.close()
+
+
+def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
+    """Evaluate the policy of an earlier run, possibly on another environment, beside the scripted ones.
+
+    Raises:
+        ConfigError: there is no policy, or it does not fit the environment.
+    """
+    torch.set_num_threads(config.threads)
+    try:
+        saved = load(find_weights(source, config.eval.checkpoint))
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from error
+
+    def make(spec: EnvSpec) -> Policy:
+        return load_policy(saved, spec)
+
+    _evaluate_only(config, path, "learned", make, step=saved["step"])
+
+
+def evaluate_scripted(config: RunConfig, path: Path) -> None:
+    """Evaluate a scripted policy (``policy=sed``) beside those that the environment names."""
+    name = config.components["policy"].option
+    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), step=0)
+
+
+def load_policy(saved: dict[str, Any], spec: EnvSpec) -> LearnedPolicy:
+    """The greedy policy of a weights file for an environment of possibly other sizes.
+
+    Raises:
+        ConfigError: the weights do not fit the sizes.
+    """
+    description = PolicyDescription.from_plain(saved["policy"])
+    controller = description.controller(spec)
+    try:
+        controller.load_state_dict(saved["controller"])
+    except RuntimeError as error:
+        old = description.spec
+        raise ConfigError(
+            f"the weights were trained for {old.n_agents} agents, {old.obs_dim} observations and {old.n_actions} "
+            f"actions and do not fit {spec.n_agents}, {spec.obs_dim} and {spec.n_actions}; only network=entity moves "
+            f"between sizes"
+        ) from error
+    return LearnedPolicy(spec, controller.eval())
+
+
+def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: int) -> Comparison:
+    """Play the test episodes with each policy, and with the scripted ones the environment names."""
+    spec: EnvSpec = runner.spec
+    if config.eval.references:
+        policies = policies | {name: scripted_policy(name, spec) for name in spec.references if name not in policies}
+    evaluations = {
+        name: evaluate(policy, runner, config.eval.test_episodes, step=step, stream="test")
+        for name, policy in policies.items()
+    }
+    return Comparison(evaluations, spec.headline_metrics, spec.references[-1] if spec.references else None)
+
+
+def _evaluate_only(config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], *, step: int) -> None:
+    runner = build_runner(config, Stream.TEST)
+    try:
+        comparison = compare(config, runner, {name: make(runner.spec)}, step)
+    finally:
+        runner.close()
+    directory = RunDirectory(path)
+    write_atomically(path / "config.yaml", to_yaml(config).encode())
+    comparison.write(directory.path)
+    print(comparison.text(), f"results: {path}", sep="\n")
+
+
+@contextmanager
+def _recording(config: RunConfig, path: Path, trainer: Trainer, start: Start) -> Iterator[Recorder]:
+    directory = RunDirectory(path)
+    write_atomically(path / "config.yaml", to_yaml(config).encode())
+    env, algo = config.components["env"].option, config.algo
+    mixer, agents = config.components["mixer"].option, trainer.runner.spec.n_agents
+    group = f"{env}-{algo}-{mixer}-{agents}agents"
+    info = RunInfo(
+        directory=path,
+        name=f"{group}-seed{config.seed}",
+        group=group,
+        tags=(env, algo, mixer, f"{agents} agents"),
+        config=config.plain(),
+        total_steps=trainer.total_steps,
+        resumed=start.resume,
+    )
+    loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report=print)
+    description = describe_policy(config, trainer.runner.spec).to_plain()
+    with Recorder(directory, trainer, description, loggers) as recorder:
+        yield recorder
+
+
+def _begin(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder, start: Start) -> None:
+    protocol = _protocol(config, trainer)
+    RunDirectory(path).write_json("protocol", protocol)
+    recorder.say("\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in protocol["header"].items()))
+    if start.resume:
+        found = recorder.continue_from(path / "checkpoints" / "latest.pt")
+        recorder.say(f"resumed at step {trainer.progress.steps}" if found else "no checkpoint yet: starting again")
+    elif start.init_from is not None:
+        recorder.say(_initialize(trainer, start.init_from))
+
+
+def _initialize(trainer: Trainer, source: Path) -> str:
+    """Weights only; says what is left out."""
+    try:
+        saved = load(find_weights(source))
+        trainer.learner.controller.load_state_dict(saved["controller"])
+        trainer.learner.mixer.load_state_dict(saved["mixer"])
+    except (CheckpointError, RuntimeError) as error:
+        raise ConfigError(f"init_from={source}: {str(error).splitlines()[0]}") from error
+    trainer.learner.target.networks.load_state_dict(trainer.learner.networks.state_dict())
+    return f"weights from {source}; left out: optimizer, replay, statistics, counters; targets start as copies"
+
+
+def _conclude(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder) -> None:
+    """Test the chosen weights, compare, draw, say where everything is."""
+    saved = load(find_weights(path, config.eval.checkpoint))
+    runner = build_runner(config, Stream.TEST)
+    try:
+        policies: dict[str, Policy] = {config.algo: load_policy(saved, runner.spec)}
+        comparison = compare(config, runner, policies, saved["step"])
+    finally:
+        runner.close()
+    recorder.evaluated(comparison.evaluation(config.algo))
+    comparison.write(path)
+    references = {name: means for name, means in comparison.means().items() if name != config.algo}
+    picture = plot_learning_curve(path, references)
+    recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")
+
+
+def _protocol(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+    """What a reader needs to judge or repeat the run."""
+    spec, parts, settings = trainer.runner.spec, config.components, trainer.learner
+    episode_bytes = EpisodeBatch.bytes_per_episode(spec)
+    header = {
+        "algorithm": f"{config.algo} (learner {parts['learner'].option}, mixer {parts['mixer'].option}, "
+        f"network {parts['network'].option})",
+        "environment": f"{parts['env'].option} (hymarl {importlib.metadata.version('hymarl')})",
+        "agents": spec.n_agents,
+        "seed": f"{config.seed} (evaluation {config.eval.seed})",
+        "parameters": sum(p.numel() for p in settings.networks.parameters()),
+        "steps": f"{trainer.total_steps} in {trainer.runner.env.n_envs} environments",
+        "updates_per_episode": config.train["updates_per_episode"],
+        "targets": settings.target.describe(),
+        "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",
+        "dropped_presets": ", ".join(config.dropped) or "none",
+    }
+    return {"header": header, "versions": _versions(), "git_revision": _revision(), "threads": config.threads}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("hymarl", "torch", "numpy", "numba", "hydra-core", "omegaconf")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def _revision() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C asks to stop at the next good moment; the second interrupts at once."""
+    asked = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)

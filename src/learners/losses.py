@@ -1,0 +1,26 @@
+"""Losses over valid cells. Pure functions; masked cells enter neither value nor gradient, whatever they hold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x [B, T, V]`` over the cells of ``mask [B, T]``: the sum over them divided by their number times V."""
+    kept = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
+    return kept.sum() / (mask.sum() * x.shape[-1]).clamp(min=1)
+
+
+def td_loss(td_error: Tensor, mask: Tensor, huber_delta: float | None = None) -> Tensor:
+    """Masked mean of the squared TD error, or of Huber's loss, which is quadratic up to ``huber_delta`` and linear
+    beyond.
+
+    The square has no factor one half (as in PyMARL; PyMARL2 halves it); Huber's loss is scaled to agree with the square
+    for small errors, i.e. twice the usual definition (Huber, 1964).
+    """
+    safe = torch.where(mask.unsqueeze(-1), td_error, torch.zeros_like(td_error))
+    if huber_delta is None:
+        return masked_mean(safe.square(), mask)
+    size = safe.abs()
+    return masked_mean(torch.where(size <= huber_delta, safe.square(), huber_delta * (2 * size - huber_delta)), mask)

@@ -1,0 +1,19 @@
+"""Reading values out of scores. Pure functions; ``U`` is the last axis, leading axes are whatever they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def taken(scores: Tensor, actions: Tensor) -> Tensor:
+    """The scores of the given actions: ``[*, U]`` and ``[*]`` to ``[*]``."""
+    return scores.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+
+def greedy(scores: Tensor, avail: Tensor) -> Tensor:
+    """The available action with the largest score, detached: ``[*, U]`` to ``[*]``.
+
+    Unavailable actions are masked on a detached copy, so the mask never reaches a gradient.
+    """
+    return scores.detach().masked_fill(~avail, -torch.inf).argmax(dim=-1)

@@ -1,0 +1,75 @@
+"""The contract of agent networks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """Scores of one agent's actions from its inputs over time; the agents are a batch axis.
+
+    A network is a class in ``src/modules/agents/`` decorated with ``@register("network")`` whose constructor takes
+    ``(spec, input_dim, *, settings...)``.
+
+    Attributes:
+        takes_entities: whether the inputs are ``[B, T, A, K, I]``, one row per entity, instead of ``[B, T, A, I]``.
+        state_shape: shape of one agent's recurrent state, ``(0,)`` for a feed-forward network.
+    """
+
+    takes_entities: ClassVar[bool] = False
+    state_shape: tuple[int, ...] = (0,)
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unroll over T steps (1 when acting).
+
+        Args:
+            inputs: ``[B, T, A, I]`` or, with entities, ``[B, T, A, K, I]``.
+            state: ``[B, A, *state_shape]``, the recurrent state before the first step.
+
+        Returns:
+            Scores ``[B, T, A, U]``, features ``[B, T, A, H]`` (what scores were made of, for mixers and critics), and
+            the recurrent state after the last step.
+        """
+
+
+def orthogonal_(layer: nn.Linear, gain: float = 1.0) -> None:
+    """Orthogonal weights and zero bias (Saxe et al., 2014; Hu et al., "Rethinking the Implementation Tricks", 2021)."""
+    nn.init.orthogonal_(layer.weight, gain=gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
+    """Linear layers with ReLU after each, and the width of the last."""
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(input_dim, width), nn.ReLU()]
+        input_dim = width
+    return nn.Sequential(*layers), input_dim
+
+
+def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """A GRU over the time axis with every other leading axis as batch.
+
+    Args:
+        gru: one layer, time first.
+        inputs: ``[B, T, *, I]``.
+        state: ``[B, *, H]``.
+
+    Returns:
+        Outputs ``[B, T, *, H]`` and the state after the last step ``[B, *, H]``.
+    """
+    x = inputs.transpose(0, 1)  # T B * I
+    lead = x.shape[1:-1]
+    out, last = gru(x.reshape(x.shape[0], -1, x.shape[-1]), state.reshape(1, -1, state.shape[-1]))
+    return out.view(x.shape[0], *lead, -1).transpose(0, 1), last.view(*lead, -1)
+
+
+def zero_state(network: Network, n_envs: int, n_agents: int, device: torch.device) -> Tensor:
+    """The recurrent state at the start of an episode, ``[B, A, *state_shape]``."""
+    return torch.zeros(n_envs, n_agents, *network.state_shape, device=device)

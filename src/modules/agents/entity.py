@@ -1,0 +1,76 @@
+"""A permutation-equivariant agent network: one scorer shared by all entities of the observation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...components.spec import EnvSpec
+from ...registry import register
+from .base import Network, orthogonal_, run_gru
+
+
+@register("network")
+class EntityNetwork(Network):
+    """Scores each action by the entity it is about; the weights fit any number of entities and agents.
+
+    Each entity is embedded from its own inputs and their mean over entities, as in Deep Sets (Zaheer et al., 2017). The
+    score of an action is a value read from the mean embedding plus an advantage read from the embedding of its entity
+    (or from the mean embedding, for an action about none), centered over the actions. Exchanging two entities exchanges
+    the scores of their actions and changes nothing else.
+
+    Args:
+        spec: sizes of the environment; it must list entities.
+        input_dim: I, inputs per entity.
+        hidden_dim: H, width of the layers.
+        n_layers: number of layers of the embedding.
+        rnn_dim: width of a GRU per entity after the embedding; 0 for none.
+        orthogonal: orthogonal initialization, hidden layers with gain 1 and the heads with 0.01.
+
+    Raises:
+        ValueError: the environment's observation lists no entities.
+    """
+
+    takes_entities: ClassVar[bool] = True
+
+    def __init__(
+        self, spec: EnvSpec, input_dim: int, *, hidden_dim: int, n_layers: int, rnn_dim: int, orthogonal: bool
+    ) -> None:
+        super().__init__()
+        if spec.entities is None:
+            raise ValueError("this environment's observation lists no entities; choose network=rnn or network=mlp")
+        if n_layers < 1:
+            raise ValueError(f"n_layers must be at least 1, got {n_layers}")
+        self.own = nn.Linear(input_dim, hidden_dim)
+        self.mean = nn.Linear(input_dim, hidden_dim, bias=False)  # own + mean: one layer on both, without repeating
+        rest = [layer for _ in range(n_layers - 1) for layer in (nn.Linear(hidden_dim, hidden_dim), nn.ReLU())]
+        self.body = nn.Sequential(nn.ReLU(), *rest)
+        self.rnn = nn.GRU(hidden_dim, rnn_dim) if rnn_dim else None
+        self.state_shape = (spec.entities.n_entities, rnn_dim) if rnn_dim else (0,)
+        width = rnn_dim or hidden_dim
+        self.advantage = nn.Linear(width, spec.entities.n_kinds)
+        self.value = nn.Linear(width, 1)
+        if orthogonal:
+            for layer in (self.own, self.mean, *(x for x in self.body if isinstance(x, nn.Linear))):
+                orthogonal_(layer)
+            orthogonal_(self.advantage, gain=0.01)
+            orthogonal_(self.value, gain=0.01)
+        k, kinds = spec.entities.n_entities, spec.entities.n_kinds
+        places = [
+            (entity if entity >= 0 else k) * kinds + kind
+            for entity, kind in zip(spec.entities.action_entity, spec.entities.action_kind, strict=True)
+        ]
+        self.register_buffer("places", torch.tensor(places), persistent=False)  # sizes are no weights
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Network.forward`."""
+        x = self.body(self.own(inputs) + self.mean(inputs.mean(dim=-2, keepdim=True)))  # B T A K H
+        if self.rnn is not None:
+            x, state = run_gru(self.rnn, x, state)
+        summary = x.mean(dim=-2)  # B T A H
+        advantage = self.advantage(torch.cat([x, summary.unsqueeze(-2)], dim=-2)).flatten(-2)  # B T A (K+1)*kinds
+        advantage = advantage.index_select(-1, self.get_buffer("places"))  # B T A U
+        scores = self.value(summary) + advantage - advantage.mean(dim=-1, keepdim=True)
+        return scores, summary, state

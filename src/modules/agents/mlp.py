@@ -1,0 +1,40 @@
+"""A feed-forward agent network."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...components.spec import EnvSpec
+from ...registry import register
+from .base import Network, mlp, orthogonal_
+
+
+@register("network")
+class MLPNetwork(Network):
+    """Linear layers with ReLU and a linear head.
+
+    Args:
+        spec: sizes of the environment.
+        input_dim: I.
+        hidden_dims: widths of the hidden layers.
+        orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01 (as in PyMARL2).
+        layer_norm: layer normalization before the head.
+    """
+
+    def __init__(
+        self, spec: EnvSpec, input_dim: int, *, hidden_dims: list[int], orthogonal: bool, layer_norm: bool
+    ) -> None:
+        super().__init__()
+        self.body, width = mlp(input_dim, hidden_dims)
+        self.norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
+        self.head = nn.Linear(width, spec.n_actions)
+        if orthogonal:
+            for layer in self.body:
+                if isinstance(layer, nn.Linear):
+                    orthogonal_(layer)
+            orthogonal_(self.head, gain=0.01)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Network.forward`."""
+        features = self.norm(self.body(inputs))
+        return self.head(features), features, state

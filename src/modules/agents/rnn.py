@@ -1,0 +1,51 @@
+"""The recurrent agent network of the PyMARL family."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...components.spec import EnvSpec
+from ...registry import register
+from .base import Network, mlp, orthogonal_, run_gru
+
+
+@register("network")
+class RNNNetwork(Network):
+    """Linear layers with ReLU, one GRU, a linear head (DRQN; Hausknecht and Stone, 2015).
+
+    Args:
+        spec: sizes of the environment.
+        input_dim: I.
+        hidden_dims: widths of the layers before the GRU.
+        rnn_dim: H, width of the GRU.
+        orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01; the GRU keeps its own
+            (as in PyMARL2).
+        layer_norm: layer normalization between the GRU and the head.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        input_dim: int,
+        *,
+        hidden_dims: list[int],
+        rnn_dim: int,
+        orthogonal: bool,
+        layer_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.state_shape = (rnn_dim,)
+        self.body, width = mlp(input_dim, hidden_dims)
+        self.rnn = nn.GRU(width, rnn_dim)
+        self.norm = nn.LayerNorm(rnn_dim) if layer_norm else nn.Identity()
+        self.head = nn.Linear(rnn_dim, spec.n_actions)
+        if orthogonal:
+            for layer in self.body:
+                if isinstance(layer, nn.Linear):
+                    orthogonal_(layer)
+            orthogonal_(self.head, gain=0.01)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Network.forward`."""
+        hidden, last = run_gru(self.rnn, self.body(inputs), state)
+        return self.head(self.norm(hidden)), hidden, last

@@ -1,0 +1,86 @@
+"""A controller and an action selector as a policy, and its life outside of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from ..components.checkpoint import find_weights, load
+from ..components.rng import Stream, derive
+from ..components.selectors.base import Selector
+from ..components.selectors.greedy import Greedy
+from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..controllers.base import Controller
+from ..registry import register
+from .base import Policy, PolicyState
+
+
+@register("policy")
+class LearnedPolicy(Policy):
+    """Scores by a controller, actions by a selector; one batched forward pass for all environments.
+
+    Args:
+        spec: sizes of the environment.
+        controller: the agents' networks; shared with the learner while training.
+        selector: from scores to actions; greedy unless told otherwise.
+    """
+
+    def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:
+        self.spec, self.controller, self._selector = spec, controller, selector or Greedy()
+        self._device = next(iter(controller.buffers())).device
+
+    @classmethod
+    def load(cls, path: str | Path, checkpoint: str = "best") -> Self:
+        """A greedy policy from a run directory or a weights file, without learner or configuration.
+
+        Args:
+            path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
+            checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
+
+        Raises:
+            CheckpointError: nothing to load there.
+        """
+        from .description import PolicyDescription  # imports networks by name
+
+        saved = load(find_weights(Path(path), checkpoint))
+        description = PolicyDescription.from_plain(saved["policy"])
+        controller = description.controller()
+        controller.load_state_dict(saved["controller"])
+        return cls(description.spec, controller.eval())
+
+    @torch.inference_mode()
+    def act(
+        self, obs: FloatArray, avail: BoolArray | None = None, state: PolicyState | None = None
+    ) -> tuple[IntArray, PolicyState]:
+        """See `Policy.act`; every action is available and an episode begins unless said otherwise.
+
+        Args:
+            obs: ``[B, A, O]``, or ``[A, O]`` for one environment.
+            avail: ``[B, A, U]`` or ``[A, U]``.
+            state: what the previous call returned.
+        """
+        if obs.ndim == 2:
+            actions, state = self.act(obs[None], None if avail is None else avail[None], state)
+            return actions[0], state
+        if state is None:
+            state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
+        hidden = self.controller.initial_state(len(obs)) if state.hidden is None else state.hidden
+        inputs = torch.from_numpy(obs).to(self._device), torch.from_numpy(state.last_actions).to(self._device)
+        scores, hidden = self.controller.step(*inputs, hidden)
+        if avail is None:
+            avail = np.ones(scores.shape, np.bool_)
+        keys = derive(state.keys, Stream.EXPLORATION)
+        actions = self._selector.select(scores.cpu().numpy(), avail, keys, state.t, state.steps)
+        return actions, state.after(actions, hidden)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Keys of `metrics`."""
+        return self._selector.metric_names
+
+    def metrics(self, steps: int) -> dict[str, float]:
+        """What the selector reports after ``steps`` training steps, e.g. epsilon."""
+        return self._selector.metrics(steps)

@@ -1,0 +1,78 @@
+"""Several policies on the same episodes, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..components.evaluation import Evaluation
+from ..components.run_directory import Table
+from .tables import bootstrap_ratio_ci, format_ci, format_table, mean_ci
+
+
+class Comparison:
+    """Evaluations of several policies on common random numbers: every policy played the same episodes.
+
+    Args:
+        evaluations: by policy, in the order they are shown.
+        headline_metrics: the metrics that are shown beside the return.
+        baseline: the policy the first of them is divided by, if it is among the evaluations.
+    """
+
+    def __init__(
+        self, evaluations: Mapping[str, Evaluation], headline_metrics: Sequence[str], baseline: str | None
+    ) -> None:
+        self._evaluations, self._headline = dict(evaluations), tuple(headline_metrics)
+        self._baseline = baseline if baseline in self._evaluations else None
+
+    def text(self) -> str:
+        """A table: mean and 95 % interval over episodes of the return and the headline metrics, and the ratio."""
+        ratio = [f"{self._headline[0]} / {self._baseline}"] if self._baseline and self._headline else []
+        rows = [[name, *self._cells(name)] for name in self._evaluations]
+        n = max(len(e.statistics.numbers) for e in self._evaluations.values())
+        table = format_table(["policy", "return", *self._headline, *ratio], rows)
+        return f"{table}\nmean ± 95 % interval over {n} test episodes, the same ones for every policy"
+
+    def write(self, directory: Path) -> None:
+        """Write ``comparison.csv``, one row per policy and episode, and ``comparison.txt``."""
+        names = next(iter(self._evaluations.values())).metric_names
+        path = directory / "comparison.csv"
+        path.unlink(missing_ok=True)
+        table = Table(path, ("policy", *Evaluation.columns(names)))
+        for policy, evaluation in self._evaluations.items():
+            for row in evaluation.rows():
+                table.append({"policy": policy, **row})
+        table.close()
+        (directory / "comparison.txt").write_text(self.text() + "\n", encoding="utf-8")
+
+    def evaluation(self, policy: str) -> Evaluation:
+        """What one policy did."""
+        return self._evaluations[policy]
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Mean of the return (as ``return``) and of every metric by policy."""
+        return {name: {**e.summary(), "return": e.return_mean} for name, e in self._evaluations.items()}
+
+    def _cells(self, name: str) -> list[str]:
+        evaluation = self._evaluations[name]
+        columns = [self._column(evaluation, metric) for metric in self._headline]
+        cells = [_interval(evaluation.statistics.returns), *map(_interval, columns)]
+        if self._baseline and self._headline:
+            other = self._column(self._evaluations[self._baseline], self._headline[0])
+            cells.append("1" if name == self._baseline else _ratio(columns[0], other))
+        return cells
+
+    @staticmethod
+    def _column(evaluation: Evaluation, metric: str) -> np.ndarray:
+        return evaluation.statistics.metrics[:, evaluation.metric_names.index(metric)]
+
+
+def _interval(values: np.ndarray) -> str:
+    return format_ci(*mean_ci(values))
+
+
+def _ratio(values: np.ndarray, baseline: np.ndarray) -> str:
+    ratio = bootstrap_ratio_ci(values, baseline, seed=0)
+    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"

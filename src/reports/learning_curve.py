@@ -1,0 +1,262 @@
+"""Pictures of learning: one run with its episodes, or several runs per label with their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .evaluations import FloatColumn, read_evaluations
+from .tables import mean_ci
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AXIS_LABELS: Mapping[str, str] = {"return": "return per episode", "jct_mean": "mean job completion time (ms)"}
+"""What is plotted of a run that has it."""
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, which color-blind readers can tell apart, without its yellow, too pale for lines."""
+_TEXT_GRAY, _LINE_GRAY = "#595959", "#808080"
+_DASHES = ((0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (10, 3)))
+_LOG_SPAN = 6.0
+"""Ratio of the largest to the smallest mean from which a job completion time is drawn on a logarithmic axis."""
+
+
+class Curve(NamedTuple):
+    """A mean and a half-width of its 95 % interval (NaN for a single value) at each step."""
+
+    steps: FloatColumn
+    mean: FloatColumn
+    half_width: FloatColumn
+
+
+def plot_learning_curve(
+    run_dir: Path,
+    references: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    label: str = "learned",
+    stream: str = "validation",
+    title: str | None = None,
+) -> Path:
+    """Draw return, and job completion time where there is one, over training into ``<run_dir>/plots``.
+
+    Args:
+        run_dir: directory of a run with ``evaluations.csv``.
+        references: for each scripted policy its mean by metric, drawn as labeled horizontal lines.
+        label: name of the curve beside those of the references.
+        stream: which evaluation episodes.
+        title: a line above the picture.
+
+    Returns:
+        Path of the picture.
+
+    Raises:
+        ValueError: the run has no evaluations of the stream.
+    """
+    table = read_evaluations(run_dir, stream)
+    curves = {
+        metric: {label if references else "": episode_curve(table["step"], table[metric])} for metric in _known([table])
+    }
+    if not curves:
+        raise ValueError(f"{run_dir} has no evaluations of the {stream} stream to plot")
+    n_episodes = np.unique(table["step"], return_counts=True)[1].max()
+    note = f"mean and 95 % confidence interval over {n_episodes} {stream} episodes"
+    if n_episodes == 1:
+        note = f"one {stream} episode"
+    return _draw(curves, references or {}, note, title, run_dir / "plots" / "learning_curve.png")
+
+
+def plot_comparison(
+    runs: Mapping[str, Sequence[Path]],
+    path: Path,
+    references: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    stream: str = "validation",
+    title: str | None = None,
+) -> Path:
+    """Draw the mean over runs for each label, with a 95 % confidence interval where a label has several runs.
+
+    Runs need not have been evaluated at the same steps: they are interpolated, and drawn as far as all of them reach.
+
+    Args:
+        runs: for each label the directories of its runs, e.g. one per seed.
+        path: the picture to write.
+        references: for each scripted policy its mean by metric, drawn as labeled horizontal lines.
+        stream: which evaluation episodes.
+        title: a line above the picture.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: nothing to plot.
+    """
+    tables = {label: [read_evaluations(run, stream) for run in directories] for label, directories in runs.items()}
+    curves: dict[str, dict[str, Curve]] = {}
+    for label, of_label in tables.items():
+        usable = [table for table in of_label if "return" in _known([table])]
+        for metric in _known(usable):
+            curves.setdefault(metric, {})[label] = seed_curve([episode_curve(t["step"], t[metric]) for t in usable])
+    if not curves:
+        raise ValueError(f"no run has evaluations of the {stream} stream to plot")
+    counts = {len(directories) for directories in runs.values()}
+    seeds = "-".join(str(count) for count in sorted({min(counts), max(counts)}))
+    note = f"{stream} episodes, mean over {seeds} training run{'s' if max(counts) > 1 else ''}"
+    note += " with 95 % confidence interval" if max(counts) > 1 else ""
+    return _draw(curves, references or {}, note, title, path)
+
+
+def episode_curve(steps: FloatColumn, values: FloatColumn) -> Curve:
+    """Mean and interval over the episodes of each step; episodes whose value is NaN do not count."""
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    at = np.unique(steps)
+    cells = np.array([mean_ci(values[steps == step]) for step in at]).reshape(len(at), 2)
+    return Curve(at, cells[:, 0], cells[:, 1])
+
+
+def seed_curve(curves: Sequence[Curve]) -> Curve:
+    """Mean and interval over the means of several runs, at every step that one of them has and all of them reach."""
+    begin, end = max(c.steps[0] for c in curves), min(c.steps[-1] for c in curves)
+    grid = np.unique(np.concatenate([c.steps for c in curves]))
+    grid = grid[(grid >= begin) & (grid <= end)]
+    values = np.stack([np.interp(grid, c.steps, c.mean) for c in curves])
+    cells = np.array([mean_ci(column) for column in values.T]).reshape(len(grid), 2)
+    return Curve(grid, cells[:, 0], cells[:, 1])
+
+
+def _known(tables: Sequence[Mapping[str, FloatColumn]]) -> list[str]:
+    """What can be plotted of all tables."""
+    if not tables:
+        return []
+    return [m for m in AXIS_LABELS if all(m in t and np.isfinite(t[m]).any() for t in tables)]
+
+
+def _draw(
+    curves: Mapping[str, Mapping[str, Curve]],
+    references: Mapping[str, Mapping[str, float]],
+    note: str,
+    title: str | None,
+    path: Path,
+) -> Path:
+    """One panel per metric, side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.6 + 5.2 * len(curves), 3.9), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (metric, lines) in zip(panels, curves.items(), strict=True):
+        levels = {name: means[metric] for name, means in references.items() if metric in means}
+        _style(axes, AXIS_LABELS[metric])
+        if metric != "return":
+            _scale(axes, np.concatenate([*(c.mean for c in lines.values()), list(levels.values())]))
+        _label_right(axes, [*_plot(axes, lines), *_plot_levels(axes, levels)])
+    figure.supxlabel(note, fontsize=8.5, color=_TEXT_GRAY)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+class _Label(NamedTuple):
+    text: str
+    y: float
+    color: str
+
+
+def _plot(axes: Axes, lines: Mapping[str, Curve]) -> list[_Label]:
+    labels = []
+    for i, (label, curve) in enumerate(lines.items()):
+        color, marker = _COLORS[i % len(_COLORS)], "o" if len(curve.steps) <= 30 else ""
+        axes.plot(
+            curve.steps, curve.mean, color=color, linewidth=1.8, marker=marker, markersize=3.2, zorder=3, clip_on=False
+        )
+        low, high = curve.mean - curve.half_width, curve.mean + curve.half_width
+        axes.fill_between(curve.steps, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
+        labels.append(_Label(label, float(curve.mean[-1]), color))
+    axes.set_xlim(right=max(curve.steps[-1] for curve in lines.values()))
+    return [label for label in labels if label.text]
+
+
+def _plot_levels(axes: Axes, levels: Mapping[str, float]) -> list[_Label]:
+    for i, level in enumerate(levels.values()):
+        axes.axhline(level, color=_LINE_GRAY, linewidth=1.1, linestyle=_DASHES[i % len(_DASHES)], zorder=1.5)
+    return [_Label(name, level, _TEXT_GRAY) for name, level in levels.items()]
+
+
+def _style(axes: Axes, y_label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel(y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: short_count(steps)))
+    axes.grid(color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02, y=0.08)
+
+
+def _scale(axes: Axes, means: FloatColumn) -> None:
+    """A logarithmic axis where a poor beginning would hide the differences that matter."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    if means.min() > 0 and means.max() / means.min() > _LOG_SPAN:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _label_right(axes: Axes, labels: Sequence[_Label]) -> None:
+    """Names at the height of what they name, moved apart where they would overlap."""
+    axes.get_ylim()  # settles the limits, without which the transformation is not yet the final one
+    to_axes = axes.transData + axes.transAxes.inverted()
+    anchors = [float(to_axes.transform((0.0, label.y))[1]) for label in labels]
+    for label, at, y in zip(labels, anchors, spread(anchors, 0.057), strict=True):
+        axes.annotate(
+            label.text,
+            (1.0, at),
+            (1.05, y),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=label.color,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": label.color,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Positions moved as little as needed to be ``gap`` apart, in the same order and, if they fit, between 0 and 1."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    clusters: list[tuple[float, int]] = []  # middles of labels that touch each other, and how many there are
+    for i in order:
+        middle, size = positions[i], 1
+        while clusters and middle - gap * size / 2 < clusters[-1][0] + gap * clusters[-1][1] / 2:
+            other, count = clusters.pop()
+            size += count
+            middle += (other - middle) * count / size
+            middle = max(min(middle, 1 - gap * (size - 1) / 2), gap * (size - 1) / 2)
+        clusters.append((middle, size))
+    placed = [middle + gap * (k - (size - 1) / 2) for middle, size in clusters for k in range(size)]
+    return [y for _, y in sorted(zip(order, placed, strict=True))]
+
+
+def short_count(number: float) -> str:
+    """1500000 as ``1.5M``, 20000 as ``20k``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.4g}{unit}"
+    return f"{number:.4g}"

@@ -1,0 +1,22 @@
+"""One environment, one episode after another."""
+
+from __future__ import annotations
+
+from ..components.rng import Stream
+from ..registry import register
+from .base import MakeEnv, Runner
+
+
+@register("runner")
+class EpisodeRunner(Runner):
+    """Plays one episode at a time in this process: the least memory, the simplest to debug.
+
+    Args:
+        make_env: makes a `VectorEnv` with the given number of rows.
+        seed: of the stream.
+        stream: training, validation or test.
+        max_failures: failures of the environment that are tolerated before the run ends as failed.
+    """
+
+    def __init__(self, make_env: MakeEnv, seed: int, stream: Stream, *, max_failures: int) -> None:
+        super().__init__(make_env, 1, seed, stream, max_failures)
