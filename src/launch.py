@@ -11,7 +11,7 @@ from . import experiment
 from .config import RunConfig, change, load_saved, overridden_keys, read
 from .registry import ConfigError
 
-_WHEN_RESUMING = {"resume", "train.total_steps", "logger"}
+_WHEN_RESUMING = frozenset({"resume", "train.total_steps"})
 
 
 def launch(cfg: DictConfig, job: HydraConf) -> None:

@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 
 from .config import discard_if_unused, explain, register_resolvers
 
+_HYDRA_RAISES = "HYDRA_FULL_ERROR"  # set to 1, Hydra hands its errors on instead of printing them
+_TRACEBACK = "HYMARL_TRACEBACK"
+
 
 @hydra.main(version_base="1.3", config_path="pkg://hymarl.conf", config_name="config")
 def _job(cfg: DictConfig) -> None:
@@ -31,19 +34,17 @@ def _job(cfg: DictConfig) -> None:
 def _leave(error: Exception) -> None:
     """End the process: a mistake in the configuration gets one sentence and exit code 2, anything else a traceback."""
     sentence = explain(error)
-    if sentence is None or (_FULL_ERROR in os.environ and os.environ[_FULL_ERROR] == "asked"):
+    if sentence is None or _TRACEBACK in os.environ:
         raise error
     print(sentence, file=sys.stderr)
     sys.exit(2)
 
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
 def main() -> None:
-    """Run the command line."""
-    asked = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "asked" if asked else "1"  # Hydra hands its errors on instead of printing them
+    """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
+    if os.environ.get(_HYDRA_RAISES) == "1":
+        os.environ[_TRACEBACK] = "1"
+    os.environ[_HYDRA_RAISES] = "1"
     register_resolvers()
     try:
         _job()

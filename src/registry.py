@@ -111,6 +111,8 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
     schema = make_dataclass("Settings", [(n, _storable(t), field(default=MISSING)) for n, t in types.items()])
     try:
         node = OmegaConf.merge(OmegaConf.structured(schema), values)
+        missing = sorted(OmegaConf.missing_keys(node))
+        settings = OmegaConf.to_container(node, resolve=True)
     except ConfigKeyError as error:
         raise ConfigError(f"{where}: unknown key {error.key!r}; {suggest(str(error.key), types)}") from error
     except ValidationError as error:
@@ -118,10 +120,8 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
         raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_say(types, key)})") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
-    missing = sorted(OmegaConf.missing_keys(node))
     if missing:
         raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one, e.g. {missing[0]}=… in its YAML file")
-    settings = OmegaConf.to_container(node, resolve=True)
     assert isinstance(settings, dict)
     for name, kind in types.items():
         choices = _choices(kind)

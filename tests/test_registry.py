@@ -83,7 +83,8 @@ def test_settings_are_typed_documented_and_without_defaults(group: str, name: st
     assert not [p.name for p in settings if p.default is not inspect.Parameter.empty]
     assert not [p.name for p in settings if p.annotation is inspect.Parameter.empty]
     assert not [p.name for p in signature if p.kind is inspect.Parameter.VAR_KEYWORD and settings]
-    explained = re.findall(r"^\s+(\w+): ", inspect.getdoc(cls) or "", flags=re.MULTILINE)
+    docstrings = "\n".join(base.__doc__ or "" for base in cls.__mro__)
+    explained = re.findall(r"^\s+(\w+): ", docstrings, flags=re.MULTILINE)
     assert not [p.name for p in settings if p.name not in explained]
 
 

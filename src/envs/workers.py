@@ -182,19 +182,19 @@ class _Worker:
         return self._block.time_step
 
     def _start(self) -> None:
-        self._waiting = self._dismissed = self._collected = False
-        self._commands, commands = _SPAWN.Pipe()
+        own_commands, commands = _SPAWN.Pipe()
         reader, stderr = _SPAWN.Pipe(duplex=False)
         in_main_thread = threading.current_thread() is threading.main_thread()
         n_rows = self.rows.stop - self.rows.start
         args = (commands, stderr, self._make_env, n_rows, in_main_thread)
-        self._process = _SPAWN.Process(target=protocol.serve, args=args, daemon=True, name="hymarl-env")
+        process = _SPAWN.Process(target=protocol.serve, args=args, daemon=True, name="hymarl-env")
         with _main_module_hidden(unless=b"__main__" in self._make_env):
-            self._process.start()
+            process.start()
         # With these copies closed, the death of the worker is the end of its pipes.
         commands.close()
         stderr.close()
-        self._stderr = _Tail(reader)
+        self._process, self._commands, self._stderr = process, own_commands, _Tail(reader)
+        self._waiting = self._dismissed = self._collected = False
 
     def connect(self) -> EnvSpec:
         """Wait until the worker has made its environment; at once if it has.

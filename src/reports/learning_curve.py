@@ -119,10 +119,16 @@ def episode_curve(steps: FloatColumn, values: FloatColumn) -> Curve:
 
 
 def seed_curve(curves: Sequence[Curve]) -> Curve:
-    """Mean and interval over the means of several runs, at every step that one of them has and all of them reach."""
+    """Mean and interval over the means of several runs, at every step that one of them has and all of them reach.
+
+    Raises:
+        ValueError: there is no such step.
+    """
     begin, end = max(c.steps[0] for c in curves), min(c.steps[-1] for c in curves)
     grid = np.unique(np.concatenate([c.steps for c in curves]))
     grid = grid[(grid >= begin) & (grid <= end)]
+    if not len(grid):
+        raise ValueError("the runs were evaluated at different stages of training")
     values = np.stack([np.interp(grid, c.steps, c.mean) for c in curves])
     cells = np.array([mean_ci(column) for column in values.T]).reshape(len(grid), 2)
     return Curve(grid, cells[:, 0], cells[:, 1])

@@ -79,8 +79,8 @@ def bootstrap_ratio_ci(a: ArrayLike, b: ArrayLike, seed: int, n: int = 2000) -> 
 
 
 def format_ci(mean: float, half_width: float) -> str:
-    """``74.1 ± 0.3``: as many digits as the half-width is worth, which is one or two."""
-    if math.isnan(half_width):
+    """``74.12 ± 0.31``: two digits of the half-width, and the mean as precisely; alone if there is no interval."""
+    if not math.isfinite(half_width):
         return f"{mean:.4g}"
     digits = 1 - math.floor(math.log10(half_width)) if half_width > 0 else 2
     digits = min(max(digits, 0), 6)
@@ -120,7 +120,5 @@ def _cell(value: object, markdown: bool) -> str:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    filled = [cell for cell in cells if cell]
-    return bool(filled) and all(
-        cell.lstrip("+-−<>≤≥ ")[:1].isdigit() or cell in ("nan", "inf", "-inf") for cell in filled
-    )
+    filled = [cell for cell in cells if cell not in ("", "-", "–", "—", "nan", "inf", "-inf")]
+    return bool(filled) and all(cell.lstrip("+-−<>≤≥ ")[:1].isdigit() for cell in filled)

@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 class WandbLogger(Logger):
     """One wandb run per run, its files in ``<run>/wandb``; ``wandb sync`` uploads an offline one.
 
-    Scalars are named ``<table>/<name>`` and drawn over ``env_steps``. It never prompts, and neither console output,
-    code, git remotes nor the machine's metadata leave the process: only the configuration and what is logged. When the
-    server cannot be reached, or no API key is configured, the run is recorded offline, with a warning. A resumed run
-    gets an id of its own; ``resumed_from`` in its config is the earlier one.
+    Scalars are named ``<table>/<name>`` and drawn over ``env_steps``. It never prompts. Beside the configuration, the
+    name of the host and what is logged, nothing is recorded: no console output, code, git remote, command line or
+    measurements of the machine. When the server cannot be reached, or no API key is configured, the run is recorded
+    offline, with a warning. A resumed run gets an id of its own; ``resumed_from`` in its config is the earlier one.
 
     Args:
         run: the run.

@@ -15,13 +15,13 @@ from typing import Any
 
 from numba import njit
 
-part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", forceinline=True)
+part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 """Decorator of a function that is inlined into its callers."""
 
-shared_part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy")
+shared_part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False)
 """Decorator of a larger function with several callers, which is called."""
 
-entry_point: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", cache=True)
+entry_point: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False, cache=True)
 """Decorator of a function that Python calls; compiled once and kept in a cache."""
 
 

@@ -24,6 +24,8 @@ SIZES = ("exp", "lognormal", "mix")
 N_BASE, N_PAPER = 11, 6
 """Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
 
+METRIC_GROUPS = ("jct", "fairness", "load", "actions", "balancers", "kinds")
+
 STEP_METRICS = (
     *("jain_q", "jain_tau", "fair_product", "fair_geo"),
     *("makespan", "makespan_final", "overload_frac", "weight_range"),

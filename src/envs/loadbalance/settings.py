@@ -1,34 +1,11 @@
-"""The settings of `env=loadbalance`, and how they become what the simulator takes."""
+"""The settings of `env=loadbalance` and what they must satisfy."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: the registry reads them from a constructor that another module inherits.
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from .layout import Floats
-from .parameters import (
-    ACTION_MODES,
-    FIELDS,
-    N_BASE,
-    N_PAPER,
-    REWARDS,
-    SCOPES,
-    SIZES,
-    STATES,
-    Acting,
-    Measuring,
-    Parameters,
-    Rewarding,
-    Scenario,
-    Traffic,
-)
-from .traces import Trace
-
-_MAX_GROWTH = 600.0
-"""exp of this still is a number."""
+from .parameters import METRIC_GROUPS
 
 
 @dataclass(kw_only=True, eq=False)
@@ -192,3 +169,106 @@ class Settings:
     reject_seconds: float | None
     metrics: list[str]
     threads: int
+
+    def check(self) -> None:
+        """Raise ValueError for values out of range or settings that exclude each other."""
+        for holds, message in (*self._amounts(), *self._episode(), *self._pairs(), *self._traffic(), *self._measures()):
+            if not holds:
+                raise ValueError(message)
+
+    def _amounts(self) -> list[tuple[bool, str]]:
+        positive = (
+            *("speed", "dt", "rho", "size_mean", "mix_wiki_mean", "mix_static_mean", "reservoir", "workers"),
+            *("delta", "clip", "threads", "balancers"),
+        )
+        not_negative = (
+            *("backlog", "warmup", "size_sigma", "mix_wiki_sigma", "failure_length", "detect_delay", "ack_rate"),
+            *("obs_delay", "action_delay", "drop_penalty"),
+        )
+        parts = ("mix_wiki_share", "accept", "decay", "leak", "reward_mix")
+        values = vars(self)
+        return [
+            *((values[n] > 0, f"{n} must be above 0, got {values[n]}") for n in positive),
+            *((values[n] >= 0, f"{n} must not be negative, got {values[n]}") for n in not_negative),
+            *((0 <= values[n] <= 1, f"{n} must be between 0 and 1, got {values[n]}") for n in parts),
+            (self.decay > 0, "decay must be above 0; 1 means no decay"),
+        ]
+
+    def _episode(self) -> list[tuple[bool, str]]:
+        limit, flows = self.episode_limit, self.episode_flows
+        return [
+            (limit is not None or flows is not None, "give episode_limit (steps) or episode_flows (flows)"),
+            (limit is None or limit > 0, f"episode_limit must be above 0, got {limit}"),
+            (flows is None or flows > 0, f"episode_flows must be above 0, got {flows}"),
+            (
+                limit is not None or not self.replays,
+                "episode_limit must be given when a trace sets the times of arrival",
+            ),
+            (
+                self.obs_delay <= self.dt and self.action_delay <= self.dt,
+                f"obs_delay and action_delay must not exceed dt, which is {self.dt}",
+            ),
+        ]
+
+    def _pairs(self) -> list[tuple[bool, str]]:
+        """Two-state processes and ranges have two numbers each."""
+        values = vars(self)
+        pairs = (
+            *("bg_speeds", "bg_dwell", "burst_rates", "burst_dwell", "failure_start"),
+            *("mixed_speeds", "mixed_dwell", "mixed_rates", "mixed_rate_dwell"),
+        )
+        above_0 = (*pairs, "misspec_speeds", "mixed_bases", "cpus")
+        return [
+            *((len(values[n]) == 2, f"{n} must be two numbers, got {values[n]}") for n in pairs),
+            *(
+                (len(values[n]) > 0 and min(values[n]) > 0, f"{n} must be numbers above 0, got {values[n]}")
+                for n in above_0
+            ),
+        ]
+
+    def _traffic(self) -> list[tuple[bool, str]]:
+        weights, rho, n = self.nominal_weights, self.rho_range, len(self.cpus)
+        return [
+            (
+                weights is None or (len(weights) == n and min(weights) > 0),
+                f"nominal_weights must be one number above 0 for each of the {n} servers, got {weights}",
+            ),
+            (rho is None or (len(rho) == 2 and 0 < rho[0] <= rho[1]), f"rho_range must be two loads, got {rho}"),
+            (self.slots is None or self.slots >= n, f"slots must be at least the {n} servers, got {self.slots}"),
+            (self.max_clients is None or self.max_clients > 0, f"max_clients must be above 0, got {self.max_clients}"),
+            (self.lb_split is None or self.lb_split > 0, f"lb_split must be above 0, got {self.lb_split}"),
+            (self.trace_speed is None or self.trace_speed > 0, f"trace_speed must be above 0, got {self.trace_speed}"),
+            (
+                not (self.replays and self.scenario in ("burst", "mixed")),
+                f"scenario={self.scenario} changes the rate of Poisson arrivals; with a trace use trace_use=sizes",
+            ),
+            (
+                not (self.replays and self.rho_range is not None),
+                "rho_range is for Poisson arrivals; with a trace use trace_use=sizes or trace_speed",
+            ),
+        ]
+
+    def _measures(self) -> list[tuple[bool, str]]:
+        unknown = [g for g in self.metrics if g not in METRIC_GROUPS]
+        ema = self.reward_ema
+        growth = self.decay_growth * (self.warmup + self.dt * (self.episode_limit or 0))
+        return [
+            (not unknown, f"metrics: there is no group {unknown}; choose from {', '.join(METRIC_GROUPS)}"),
+            (ema is None or 0 < ema < 1, f"reward_ema must be between 0 and 1 or null, got {ema}"),
+            (growth < 600.0, f"decay={self.decay} over so long an episode exceeds the range of numbers; raise it"),
+        ]
+
+    @property
+    def decay_growth(self) -> float:
+        """-log(decay), per second."""
+        return -math.log(self.decay) if self.decay > 0 else math.inf
+
+    @property
+    def replays(self) -> bool:
+        """Whether a trace sets the times of arrival."""
+        return self.trace is not None and self.trace_use != "sizes"
+
+    @property
+    def most_clients(self) -> int:
+        """Most flows on a server."""
+        return self.workers + self.backlog if self.max_clients is None else self.max_clients

@@ -134,7 +134,7 @@ def _compile(version: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @entry_point
     def reset_rows(p: Parameters, w: World, first: int, last: int, where: Flags) -> int:
-        nominal = np.empty((0, 0, 0))
+        nominal = w.script.speeds[:0]
         for b in range(first, last):
             w.out.obs[b] = 0.0
             w.out.state[b] = 0.0

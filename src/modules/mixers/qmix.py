@@ -1,4 +1,4 @@
-"""Monotonic value function factorisation."""
+"""Monotonic value function factorization."""
 
 from __future__ import annotations
 

@@ -1,0 +1,141 @@
+"""`env=loadbalance`: several load balancers share servers without seeing each other's traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...components.rng import UInt64Array
+from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
+from ...registry import register
+from .assembly import n_actions, parameters, sizes
+from .metrics import episode_metrics, metric_names
+from .parameters import RULES
+from .settings import Settings
+from .traces import read_trace
+
+
+@register("env")
+@dataclass(eq=False)
+class LoadBalance(Settings):
+    """Load balancers as agents, in an exact event-driven simulation of the testbed of Yao, Ding and Clausen (CIKM 2022).
+
+    Each balancer sees the flows that it placed itself and how long they take. Its action changes the weights with which
+    its data plane places new flows in the next control interval. See `docs/loadbalance.md`.
+
+    Args:
+        agents: number of balancers; ``None``: the setting ``balancers``.
+        n_envs: B, simulations stepped together.
+
+    Raises:
+        ValueError: settings out of range or at odds with each other, or an unusable trace.
+    """
+
+    agents: int | None
+    n_envs: int
+
+    def __post_init__(self) -> None:
+        self.check()
+        n_balancers = self.balancers if self.agents is None else self.agents
+        if n_balancers < 1:
+            raise ValueError(f"there must be at least one balancer, got agents={n_balancers}")
+        trace = None if self.trace is None else read_trace(self.trace)
+        p = parameters(self, trace)
+        lengths = sizes(self, p, self.n_envs, n_balancers)
+        self.spec = EnvSpec(
+            n_agents=n_balancers,
+            n_actions=lengths.actions,
+            obs_dim=lengths.obs_dim,
+            state_dim=lengths.state_dim,
+            episode_limit=p.scenario.length,
+            metric_names=metric_names(self.metrics, self.cpus, n_balancers),
+            entities=self._entities(lengths.slots, p.measuring.n_features),
+            individual_rewards=self.reward_scope == "local",
+            references=("random", "ecmp", "wcmp", "lsq", "sed", "sed_tie"),
+            headline_metrics=("jct_mean", "jain_tau"),
+        )
+        from .engine import Engine  # numba takes its time: not before the settings have been checked
+
+        self.engine = Engine(p, lengths, self.threads)
+        self._rule: str | None = None
+        self._weights: NDArray[np.float64] | None = None
+        self._zeros = TimeStep.zeros(self.spec, self.n_envs)
+
+    def _entities(self, n_slots: int, n_features: int) -> Entities:
+        """Servers in the observation; favoring, the same as raising a weight, and lowering are kinds of action."""
+        servers = tuple(range(n_slots))
+        action_entity, action_kind = servers, (0,) * n_slots
+        if self.action_mode == "favour0":
+            action_entity, action_kind = (-1, *servers), (1, *(0,) * n_slots)
+        elif self.action_mode == "adjust":
+            action_entity, action_kind = (-1, *servers, *servers), (2, *(0,) * n_slots, *(1,) * n_slots)
+        assert len(action_entity) == n_actions(self, n_slots)
+        return Entities(n_slots, n_features, 0, action_entity, action_kind)
+
+    def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
+        """See `VectorEnv.reset`."""
+        self.engine.reset(np.asarray(seeds, np.uint64), np.asarray(where, np.bool_))
+        return self._time_step(np.zeros(self.n_envs, np.bool_))
+
+    def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
+        """See `VectorEnv.step`.
+
+        Raises:
+            ValueError: actions that do not exist, or an active row whose episode is over or was never started.
+        """
+        actions, active = np.asarray(actions, np.int64), np.asarray(active, np.bool_)
+        clock, scenario = self.engine.world.clock, self.engine.parameters.scenario
+        end = scenario.warmup + scenario.length
+        self._check(actions, active, (clock.instant >= end) | (clock.base_rate == 0.0))
+        self.engine.step(actions, active, self._rule, self.dispatch, self._weights)
+        return self._time_step(active & (clock.instant == end))
+
+    def control(self, rule: str | None, weights: NDArray[np.floating] | None) -> None:
+        """See `Dispatching.control`; rules are those of `RULES`.
+
+        Raises:
+            ValueError: an unknown rule, or weights that do not fit ``[B, A, K]`` or are negative.
+        """
+        if rule is not None and rule not in RULES:
+            raise ValueError(f"there is no rule {rule!r}; choose one of: {', '.join(RULES)}")
+        self._rule, self._weights = rule, None
+        if weights is not None:
+            shape = self.engine.world.balancers.weights.shape
+            given = np.broadcast_to(np.asarray(weights, np.float64), shape)
+            if not (given >= 0.0).all():
+                raise ValueError("weights must not be negative")
+            self._weights = np.ascontiguousarray(given)
+
+    def close(self) -> None:
+        """See `VectorEnv.close`."""
+        self.engine.close()
+
+    def _check(self, actions: IntArray, active: BoolArray, over: BoolArray) -> None:
+        expected = (self.n_envs, self.spec.n_agents)
+        if actions.shape != expected:
+            raise ValueError(f"actions must have the shape {expected}, got {actions.shape}")
+        wrong = active & ((actions < 0) | (actions >= self.spec.n_actions)).any(axis=1)
+        if wrong.any():
+            b = int(wrong.argmax())
+            raise ValueError(f"environment {b}: actions {actions[b].tolist()} must be in 0..{self.spec.n_actions - 1}")
+        if (active & over).any():
+            b = int((active & over).argmax())
+            raise ValueError(f"environment {b} must be reset before it can be stepped")
+
+    def _time_step(self, ended: BoolArray) -> TimeStep:
+        out, metrics = self.engine.world.out, self._zeros.metrics
+        if ended.any():
+            metrics = np.zeros_like(metrics)
+            for b in np.flatnonzero(ended):
+                metrics[b] = episode_metrics(self.engine.parameters, self.engine.world, int(b), self.metrics)
+        return TimeStep(
+            obs=out.obs,
+            state=out.state,
+            avail=out.avail,
+            reward=out.reward if self.spec.individual_rewards else out.reward[:, 0],
+            terminated=self._zeros.terminated,
+            truncated=ended,
+            metrics=metrics,
+        )

@@ -1,0 +1,173 @@
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hymarl.components.loggers.base import Record, RunInfo
+from hymarl.components.loggers.wandb import WandbLogger
+
+SETTINGS: dict[str, Any] = {
+    "mode": "offline",
+    "project": "project",
+    "entity": None,
+    "init_timeout_s": 10.0,
+    "finish_timeout_s": 5.0,
+}
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of a ``.wandb`` file: a 7-byte header, then LevelDB's log format in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
+
+    data, at, parts = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a full record or the last part of one
+            record = WandbRecord()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def recorded(run: RunInfo, wandb_id: str) -> list[Any]:
+    """All records of a finished wandb run; its last ones reach the disk some milliseconds after ``finish``."""
+    (path,) = (run.directory / "wandb").glob(f"offline-run-*-{wandb_id}/*.wandb")
+    deadline = time.monotonic() + 20
+    while not any(record.HasField("exit") for record in records(path)):
+        assert time.monotonic() < deadline, "the run was not finished"
+        time.sleep(0.02)
+    return list(records(path))
+
+
+def config(found: list[Any]) -> dict[str, Any]:
+    return {item.key: json.loads(item.value_json) for r in found for item in r.run.config.update}
+
+
+@pytest.fixture(autouse=True)
+def private_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
+
+
+def test_two_runs_in_one_process_share_nothing(
+    make_run: Callable[..., RunInfo], unchanged_randomness: Callable[[], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    runs = [make_run("a"), make_run("b", group="other", tags=("vdn", "", "x" * 100))]
+    hooks = sys.exit, sys.excepthook
+    ids = []
+    with unchanged_randomness():
+        for i, run in enumerate(runs):
+            logger = WandbLogger(run, **SETTINGS)
+            logger.log(Record("metrics", 100, {"loss": float(i)}))
+            logger.log(Record("evaluation", 100, {"return_mean": 5}))
+            ids.append(logger._wandb.id)
+            logger.finish("finished" if i == 0 else "failed", None if i == 0 else "worker died")
+    assert (sys.exit, sys.excepthook) == hooks
+    assert wandb.run is None
+    assert capfd.readouterr() == ("", "")
+    for i, run in enumerate(runs):
+        assert len(list((run.directory / "wandb").glob("offline-run-*"))) == 1
+        found = recorded(run, ids[i])
+        (start,) = [r.run for r in found if r.HasField("run")][:1]
+        assert (start.run_id, start.run_group, start.display_name) == (ids[i], run.group, run.name)
+        assert list(start.tags) == (["qmix", "matrix_game"] if i == 0 else ["vdn", "x" * 64])
+        assert config(found)["mixer"] == run.config["mixer"]
+        rows = [{item.nested_key[0]: json.loads(item.value_json) for item in r.history.item} for r in found]
+        rows = [{key: row[key] for key in row if not key.startswith("_")} for row in rows if row]
+        assert rows == [{"metrics/loss": i, "env_steps": 100}, {"evaluation/return_mean": 5, "env_steps": 100}]
+        assert [r.exit.exit_code for r in found if r.HasField("exit")] == [i]
+    assert ids[0] != ids[1]
+
+
+def test_a_resumed_run_links_to_the_earlier_one(make_run: Callable[..., RunInfo]) -> None:
+    first = WandbLogger(make_run(), **SETTINGS)
+    first.finish("interrupted", None)
+    resumed = make_run(resumed=True)
+    second = WandbLogger(resumed, **SETTINGS)
+    second.finish("finished", None)
+    assert second._wandb.id != first._wandb.id
+    assert config(recorded(resumed, second._wandb.id))["resumed_from"] == first._wandb.id
+
+
+def test_disabled_leaves_nothing(make_run: Callable[..., RunInfo]) -> None:
+    run = make_run()
+    logger = WandbLogger(run, **(SETTINGS | {"mode": "disabled"}))
+    logger.log(Record("metrics", 1, {"loss": 1.0}))
+    logger.finish("finished", None)
+    assert list(run.directory.iterdir()) == []
+
+
+ONLINE = """
+import sys
+from pathlib import Path
+from hymarl.components.loggers.base import Record, RunInfo
+from hymarl.components.loggers.wandb import WandbLogger
+run = RunInfo(Path(sys.argv[1]), "name", "group", (), {"seed": 1}, 10, False)
+logger = WandbLogger(run, mode=sys.argv[2], project="p", entity=None, init_timeout_s=3.0, finish_timeout_s=3.0)
+logger.log(Record("metrics", 1, {"loss": 1.0}))
+logger.finish("finished", None)
+print("end of script")
+"""
+UNREACHABLE = {"WANDB_BASE_URL": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "PYTHONWARNINGS": "ignore"}
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    return own | UNREACHABLE | {"HOME": str(home), "NETRC": str(home / "netrc"), "TERM": "xterm"} | more
+
+
+def test_online_without_a_key_never_prompts_even_on_a_terminal(tmp_path: Path) -> None:
+    leader, follower = os.openpty()
+    command = [sys.executable, "-c", ONLINE, str(tmp_path), "online"]
+    terminal = {"stdin": follower, "stdout": follower, "stderr": follower}
+    process = subprocess.Popen(command, env=environment(tmp_path), start_new_session=True, **terminal)
+    os.close(follower)
+    output, deadline = b"", time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.1)[0]:
+            try:
+                output += os.read(leader, 65536)
+            except OSError:
+                break
+    if process.poll() is None and time.monotonic() >= deadline:
+        process.kill()
+    assert process.wait() == 0, output.decode()
+    assert b"end of script" in output
+    assert b"wandb: not online (No API key configured" in output
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_without_a_network_a_run_is_recorded_offline_and_no_secret_reaches_the_disk(tmp_path: Path, mode: str) -> None:
+    secret = "0123456789abcdef" * 3
+    run = tmp_path / "run"
+    run.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ONLINE, str(run), mode],
+        env=environment(tmp_path, WANDB_API_KEY=secret[:40], WANDB_RUN_ID="of-another-job"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "end of script\n"), done.stderr
+    assert ("wandb: not online" in done.stderr) == (mode == "online")
+    (file,) = run.glob("wandb/offline-run-*/*.wandb")
+    assert "of-another-job" not in file.name
+    leaked = [p for p in run.rglob("*") if p.is_file() and secret[:40].encode() in p.read_bytes()]
+    assert leaked == []
+    assert secret[:40] not in done.stderr

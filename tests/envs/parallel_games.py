@@ -1,0 +1,90 @@
+"""PettingZoo environments with the peculiarities that an adapter must cope with."""
+
+import numpy as np
+from gymnasium import spaces
+from hymarl.envs.matrix_game import MatrixGame
+from hymarl.envs.pettingzoo_export import to_pettingzoo
+from pettingzoo import ParallelEnv
+
+
+class Uneven(ParallelEnv):
+    """Agent ``a`` sees 2 numbers and has actions 3, 4 (masked in infos); ``b`` sees 3 and has 0, 1, 2 (masked in obs).
+
+    ``b`` dies at its first action 2. The episode is cut off after ``max_cycles`` steps, or terminates when ``a``
+    plays 4. An agent is paid its action number.
+    """
+
+    metadata = {"name": "uneven"}  # noqa: RUF012
+
+    def __init__(self, n=2, cycles=4, has_state=True, raise_at=None):
+        self.possible_agents = ["a", "b"][:n]
+        self.max_cycles = cycles
+        self.has_state, self.raise_at = has_state, raise_at
+        box = spaces.Box(-np.inf, np.inf, (3,))
+        masked = spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(3)})
+        self.observation_spaces = {"a": spaces.Box(-np.inf, np.inf, (2,)), "b": masked}
+        self.action_spaces = {"a": spaces.Discrete(2, start=3), "b": spaces.Discrete(3)}
+        self.seeds = []
+
+    def observation_space(self, agent):
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent):
+        return self.action_spaces[agent]
+
+    def reset(self, seed=None, options=None):
+        self.seeds.append(seed)
+        self.seed, self.t, self.agents = seed, 0, list(self.possible_agents)
+        return self.look(self.agents), self.infos(self.agents)
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents), "only the living act"
+        assert all(self.action_spaces[agent].contains(u) for agent, u in actions.items())
+        self.t += 1
+        if self.raise_at is not None and self.t == self.raise_at:
+            self.raise_at = None
+            raise RuntimeError("the board fell off the table")
+        won = actions.get("a") == 4
+        terminations = {agent: won or (agent == "b" and u == 2) for agent, u in actions.items()}
+        truncations = dict.fromkeys(actions, self.t >= self.max_cycles)
+        played = self.agents
+        self.agents = [agent for agent in played if not (terminations[agent] or truncations[agent])]
+        rewards = {agent: float(u) for agent, u in actions.items()}
+        return self.look(played), rewards, terminations, truncations, self.infos(played)
+
+    def state(self):
+        if not self.has_state:
+            raise NotImplementedError
+        return np.array([self.seed % 97, self.t], np.float64)
+
+    def look(self, agents):
+        now = np.float32(self.t)
+        mask = np.array([1, self.t % 2, 1], np.int8)
+        seen = {"a": np.array([1, now]), "b": {"observation": np.array([2, now, now]), "action_mask": mask}}
+        return {agent: seen[agent] for agent in agents}
+
+    def infos(self, agents):
+        return {agent: {"action_mask": np.array([1, self.t > 0])} if agent == "a" else {} for agent in agents}
+
+
+def climbing(steps=3):
+    """One of our own environments, as other libraries see it."""
+    tables = [[11, -30, 0], [-30, 7, 0], [0, 6, 5]]
+    game = MatrixGame(
+        None, 1, payoffs=tables, next_state=None, steps=steps, observe_step=True, individual_rewards=False
+    )
+    return to_pettingzoo(game)
+
+
+def drawn():
+    """An agent with continuous actions."""
+    game = Uneven()
+    game.action_spaces["a"] = spaces.Box(-1, 1, (1,))
+    return game
+
+
+def endless():
+    """An environment that does not say how long it lasts."""
+    game = Uneven()
+    del game.max_cycles
+    return game

@@ -1,0 +1,299 @@
+"""`check_environment` accepts what ships, and finds every planted defect."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hymarl.components.spec import Entities, TimeStep
+from hymarl.envs.checker import EnvironmentContractError, check_environment
+from hymarl.registry import build, check_settings, find, names
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[2] / "conf" / "env"
+OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
+NEEDED = {"pettingzoo": {"entry_point": "parallel_games:Uneven"}}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+@pytest.fixture
+def walk():
+    import walk
+
+    return walk.Walk
+
+
+def settings(option):
+    """The values of an option with those of the options that it extends."""
+    values = OmegaConf.load(CONF / f"{option}.yaml")
+    bases = [base for base in values.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*(settings(base) for base in bases), values)
+
+
+def test_every_registered_environment_has_an_option():
+    assert set(names("env")) <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_environments_that_ship_keep_the_contract(option):
+    values = settings(option)
+    name = values.pop("name")
+    values = check_settings(find("env", name), OmegaConf.merge(values, NEEDED.get(name, {})), option)
+    env = build("env", name, values, None, 3)
+    check_environment(env, n_episodes=1)
+    env.close()
+    env.close()
+
+
+def test_one_row_is_enough_to_be_checked(walk):
+    check_environment(walk(1))
+
+
+# Each function takes the class of a correct environment and returns a broken one.
+
+
+def rule(message):
+    def mark(plant):
+        plant.message = message
+        return plant
+
+    return mark
+
+
+def changed(walk, method, change):
+    """The environment whose ``method`` passes its result through ``change(self, time step, mask)``."""
+
+    def changed_method(self, values, where):
+        return change(self, getattr(walk, method)(self, values, where), where)
+
+    return type("Broken", (walk,), {method: changed_method})
+
+
+def with_spec(walk, **values):
+    class Broken(walk):
+        def __init__(self, n_envs):
+            super().__init__(n_envs)
+            self.spec = replace(self.spec, **values)
+
+    return Broken
+
+
+def filled(name, value):
+    """A change that writes ``value`` into one array in the rows asked for."""
+
+    def change(_self, now, where):
+        getattr(now, name)[where] = value
+        return now
+
+    return change
+
+
+@rule("spec.n_agents is 0: make it an int of at least 1")
+def no_agents(walk):
+    return with_spec(walk, n_agents=0)
+
+
+@rule("spec.episode_limit is 8.0: make it an int")
+def fractional_limit(walk):
+    return with_spec(walk, episode_limit=8.0)
+
+
+@rule("spec.metric_names is ('x', 'x', 'y'): make it a tuple of different names")
+def equal_names(walk):
+    return with_spec(walk, metric_names=("x", "x", "y"))
+
+
+@rule("spec.entities takes numbers 2 to 6 of an observation of 4")
+def entities_outside(walk):
+    return with_spec(walk, entities=Entities(2, 2, 2, (-1,) * 5, (0,) * 5))
+
+
+@rule("spec.entities.action_entity must have one number from -1 to 1 for each of the 5 actions")
+def entities_too_short(walk):
+    return with_spec(walk, entities=Entities(2, 2, 0, (-1,) * 4, (0,) * 5))
+
+
+@rule("reset returns obs with the shape (3, 4): return (3, 2, 4)")
+def wrong_shape(walk):
+    return changed(walk, "reset", lambda _self, now, _: now._replace(obs=now.obs[:, 0]))
+
+
+@rule("step returns metrics with the shape (3, 2): return (3, 3)")
+def metrics_missing(walk):
+    return changed(walk, "step", lambda _self, now, _: now._replace(metrics=now.metrics[:, 1:]))
+
+
+@rule("reset returns obs as float64: return float32")
+def wrong_type(walk):
+    return changed(walk, "reset", lambda _self, now, _: now._replace(obs=now.obs.astype(np.float64)))
+
+
+@rule("step returns reward as list: return a NumPy array")
+def not_an_array(walk):
+    return changed(walk, "step", lambda _self, now, _: now._replace(reward=now.reward.tolist()))
+
+
+@rule("step returns tuple: return a TimeStep")
+def not_a_time_step(walk):
+    return changed(walk, "step", lambda _self, now, _: tuple(now))
+
+
+@rule("step returns state with NaN or infinity")
+def not_finite(walk):
+    return changed(walk, "step", filled("state", np.nan))
+
+
+@rule("avail leaves an agent of a running episode no action")
+def nothing_available(walk):
+    def change(_self, now, where):
+        now.avail[where, 1] = False
+        return now
+
+    return changed(walk, "reset", change)
+
+
+@rule("reset returns avail in a row that it was not asked for")
+def all_rows_after_reset(walk):
+    def change(_self, now, where):
+        now.avail[~where] = True
+        return now
+
+    return changed(walk, "reset", change)
+
+
+@rule("step returns reward in a row that it was not asked for")
+def reward_for_nothing(walk):
+    def change(_self, now, where):
+        now.reward[~where] = 1
+        return now
+
+    return changed(walk, "step", change)
+
+
+@rule("an equal seed and equal actions gave another obs at time 0: derive all randomness from the seed")
+def clock(walk):
+    def change(_self, now, where):
+        now.obs[where, 0, 0] = time.perf_counter()
+        return now
+
+    return changed(walk, "reset", change)
+
+
+@rule("an equal seed and equal actions gave another reward at time 1: derive all randomness from the seed")
+def leftovers(walk):
+    class Broken(walk):
+        memory = 0.0
+
+        def step(self, actions, active):
+            now = super().step(actions, active)
+            self.memory += 1
+            now.reward[active] += self.memory
+            return now
+
+    return Broken
+
+
+@rule("the same episode in another row gave another obs at time 0: derive all randomness from the row's own seed")
+def row_number(walk):
+    def change(_self, now, where):
+        now.obs[where, 0, 0] = np.flatnonzero(where)
+        return now
+
+    return changed(walk, "reset", change)
+
+
+@rule("resetting and stepping other rows in between gave another state at time 2: change nothing in rows")
+def resets_everything(walk):
+    class Broken(walk):
+        def reset(self, seeds, where):
+            super().reset(seeds, np.ones_like(where))
+            return self.observe(where)
+
+    return Broken
+
+
+@rule("resetting and stepping other rows in between gave another")
+def advances_inactive_rows(walk):
+    class Broken(walk):
+        def step(self, actions, active):
+            self.t += ~active
+            return super().step(actions, active)
+
+    return Broken
+
+
+@rule("terminated and truncated are both true")
+def both_ends(walk):
+    return changed(walk, "step", lambda _self, now, _: now._replace(truncated=now.truncated | now.terminated))
+
+
+@rule("an episode goes on after spec.episode_limit=8 steps")
+def never_ends(walk):
+    def change(_self, now, _where):
+        now.truncated[:] = now.terminated[:] = False
+        return now
+
+    return changed(walk, "step", change)
+
+
+@rule("reset returns a reward: return zeros")
+def early_reward(walk):
+    return changed(walk, "reset", filled("reward", 1))
+
+
+@rule("reset returns an episode that is over")
+def over_at_once(walk):
+    return changed(walk, "reset", filled("terminated", True))
+
+
+@rule("step changes its arguments")
+def changes_arguments(walk):
+    class Broken(walk):
+        def step(self, actions, active):
+            actions += 1
+            return super().step(actions - 1, active)
+
+    return Broken
+
+
+@rule("env.spec changed while playing")
+def changes_spec(walk):
+    def change(self, now, _where):
+        self.spec = replace(self.spec, entities=Entities(1, 1, 0, (-1,) * 5, (0,) * 5))
+        return now
+
+    return changed(walk, "step", change)
+
+
+@rule("step raised for valid arguments: ZeroDivisionError: division by zero (")
+def raises(walk):
+    return changed(walk, "step", lambda _self, _now, _where: 1 / 0)
+
+
+DEFECTS = [thing for thing in vars().copy().values() if hasattr(thing, "message")]
+
+
+@pytest.mark.parametrize("plant", DEFECTS, ids=lambda plant: plant.__name__)
+def test_each_defect_is_found_and_explained(plant, walk):
+    with pytest.raises(EnvironmentContractError) as caught:
+        check_environment(plant(walk)(3), n_episodes=2)
+    assert any(plant.message in finding for finding in caught.value.findings), str(caught.value)
+
+
+def test_a_report_lists_every_finding_once(walk):
+    class Broken(walk):
+        def reset(self, seeds, where):
+            now = super().reset(seeds, where)
+            now.reward[where] = 1
+            now.state[where] = np.inf
+            return now
+
+    with pytest.raises(ValueError, match="breaks its contract") as caught:
+        check_environment(Broken(4))
+    assert len(caught.value.findings) == len(set(caught.value.findings)) == 2
+    assert TimeStep.zeros(Broken(1).spec, 1).state.shape == (1, 3)

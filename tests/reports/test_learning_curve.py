@@ -1,0 +1,186 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hymarl.reports.learning_curve import (
+    Curve,
+    episode_curve,
+    plot_comparison,
+    plot_learning_curve,
+    seed_curve,
+    short_count,
+    spread,
+)
+from hymarl.reports.tables import mean_ci
+
+
+def write_run(
+    directory: Path, returns: dict[int, Sequence[float]], jct: dict[int, Sequence[float]] | None = None
+) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = ["step,stream,episode,return,length" + (",jct_mean" if jct else "")]
+    for step, values in returns.items():
+        for i, value in enumerate(values):
+            lines.append(f"{step},validation,{i},{value},10" + (f",{jct[step][i]}" if jct else ""))
+    lines.append("99,test,0,-1000.0,10" + (",9.0" if jct else ""))
+    (directory / "evaluations.csv").write_text("\n".join(lines) + "\n")
+    return directory
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every figure that is saved."""
+    from matplotlib.figure import Figure
+
+    saved: list[Any] = []
+    save = Figure.savefig
+
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        saved.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved
+
+
+def texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_mean_and_interval_over_the_episodes_of_each_step() -> None:
+    steps = np.array([0.0, 0.0, 0.0, 50.0, 50.0, 100.0])
+    values = np.array([1.0, 2.0, 3.0, 4.0, np.nan, np.nan])
+    curve = episode_curve(steps, values)
+    np.testing.assert_array_equal(curve.steps, [0.0, 50.0])
+    np.testing.assert_array_equal(curve.mean, [2.0, 4.0])
+    assert curve.half_width[0] == mean_ci([1.0, 2.0, 3.0])[1]
+    assert np.isnan(curve.half_width[1])
+
+
+def test_runs_are_interpolated_where_all_of_them_reach() -> None:
+    nan = np.full(3, np.nan)
+    a = Curve(np.array([0.0, 10.0, 20.0]), np.array([0.0, 10.0, 20.0]), nan)
+    b = Curve(np.array([0.0, 5.0, 15.0]), np.array([2.0, 7.0, 17.0]), nan)
+    curve = seed_curve([a, b])
+    np.testing.assert_array_equal(curve.steps, [0.0, 5.0, 10.0, 15.0])
+    np.testing.assert_allclose(curve.mean, [1.0, 6.0, 11.0, 16.0])
+    np.testing.assert_allclose(curve.half_width, mean_ci([0.0, 2.0])[1])
+
+
+def test_the_picture_shows_the_validation_means_and_the_references(tmp_path: Path, figures: list[Any]) -> None:
+    from matplotlib.image import imread
+
+    run = write_run(
+        tmp_path,
+        {0: [60.0, 62.0], 1000: [70.0, 74.0]},
+        {0: [300.0, 320.0], 1000: [250.0, 270.0]},
+    )
+    path = plot_learning_curve(run, {"sed": {"return": 69.0, "jct_mean": 292.0}, "random": {"return": 60.0}})
+    assert path == run / "plots" / "learning_curve.png"
+    assert imread(path).std() > 0.05
+    left, right = figures[0].axes
+    np.testing.assert_array_equal(left.lines[0].get_xydata(), [[0, 61], [1000, 72]])
+    np.testing.assert_array_equal(right.lines[0].get_xydata(), [[0, 310], [1000, 260]])
+    assert texts(left) == ["learned", "sed", "random"]
+    assert texts(right) == ["learned", "sed"]
+    assert right.lines[1].get_ydata()[0] == 292.0
+    assert left.get_xlabel() == "environment steps"
+    assert right.get_ylabel() == "mean job completion time (ms)"
+    assert "2 validation episodes" in figures[0].get_supxlabel()
+
+
+def test_without_completion_times_and_references_there_is_one_unlabeled_curve(
+    tmp_path: Path, figures: list[Any]
+) -> None:
+    plot_learning_curve(write_run(tmp_path, {0: [1.0], 500: [8.0]}))
+    (axes,) = figures[0].axes
+    assert texts(axes) == []
+    assert figures[0].get_supxlabel() == "one validation episode"
+
+
+def test_a_run_that_was_evaluated_once_is_plotted(tmp_path: Path) -> None:
+    assert plot_learning_curve(write_run(tmp_path, {0: [1.0, 2.0]}), {"random": {"return": 1.0}}).exists()
+
+
+def test_a_metric_that_is_never_known_has_no_panel(tmp_path: Path, figures: list[Any]) -> None:
+    plot_learning_curve(write_run(tmp_path, {0: [1.0, 2.0]}, {0: [np.nan, np.nan]}))
+    assert len(figures[0].axes) == 1
+
+
+def test_a_poor_beginning_does_not_hide_the_end(tmp_path: Path, figures: list[Any]) -> None:
+    plot_learning_curve(write_run(tmp_path, {0: [1.0], 9: [2.0]}, {0: [5000.0], 9: [300.0]}))
+    assert [axes.get_yscale() for axes in figures[0].axes] == ["linear", "log"]
+
+
+@pytest.mark.parametrize("first", [320.0, 5000.0])
+def test_a_label_points_at_what_it_names(tmp_path: Path, figures: list[Any], first: float) -> None:
+    run = write_run(tmp_path, {0: [1.0], 9: [2.0]}, {0: [first], 9: [300.0]})
+    plot_learning_curve(run, {"sed": {"jct_mean": 292.0}, "random": {"jct_mean": 310.0}})
+    axes = figures[0].axes[1]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for label, value in zip(axes.texts, (300.0, 292.0, 310.0), strict=True):
+        assert label.xy[1] == pytest.approx(to_axes.transform((0, value))[1], abs=1e-9)
+
+
+def test_a_run_without_evaluations_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"{tmp_path.name} has no evaluations of the validation stream"):
+        plot_learning_curve(write_run(tmp_path, {}))
+
+
+def test_runs_of_a_label_become_one_curve(tmp_path: Path, figures: list[Any]) -> None:
+    from matplotlib.colors import to_hex
+
+    qmix = [write_run(tmp_path / f"q{i}", {0: [60.0], 1000 + i: [70.0 + i]}) for i in range(3)]
+    vdn = [write_run(tmp_path / f"v{i}", {0: [60.0], 1000: [65.0 + i]}) for i in range(2)]
+    path = plot_comparison({"qmix": qmix, "vdn": vdn}, tmp_path / "out" / "c.png", {"sed": {"return": 69.0}}, title="t")
+    assert path.exists()
+    (axes,) = figures[0].axes
+    assert texts(axes) == ["qmix", "vdn", "sed"]
+    q, v = axes.lines[:2]
+    np.testing.assert_array_equal(q.get_xdata(), [0, 1000])
+    np.testing.assert_allclose(q.get_ydata(), [60, 71], atol=0.03)
+    np.testing.assert_array_equal(v.get_ydata(), [60, 65.5])
+    assert to_hex(q.get_color()) != to_hex(v.get_color())
+    band = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(65.5 + mean_ci([65.0, 66.0])[1])
+    assert "mean over 2-3 training runs" in figures[0].get_supxlabel()
+
+
+def test_a_comparison_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run has evaluations"):
+        plot_comparison({"qmix": [write_run(tmp_path, {})]}, tmp_path / "c.png")
+
+
+def test_labels_are_moved_apart_in_order_and_stay_inside() -> None:
+    assert spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+    np.testing.assert_allclose(spread([0.5, 0.5], 0.1), [0.45, 0.55])
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        positions = (rng.random(8) ** 3).tolist()
+        placed = np.array(spread(positions, 0.1))
+        assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-9
+        assert (np.argsort(placed) == np.argsort(positions)).all()
+        assert placed.min() >= -1e-9
+        assert placed.max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (500, "500"), (20_000, "20k"), (1_500_000, "1.5M"), (2e9, "2G")],
+)
+def test_short_counts(number: float, text: str) -> None:
+    assert short_count(number) == text
+
+
+def test_no_global_plotting_state_is_used(tmp_path: Path) -> None:
+    run = write_run(tmp_path, {0: [1.0, 2.0]})
+    code = (
+        "import sys; from pathlib import Path; from hymarl.reports.learning_curve import plot_learning_curve; "
+        "plot_learning_curve(Path(sys.argv[1])); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
