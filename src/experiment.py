@@ -33,6 +33,9 @@ from .registry import ConfigError
 from .reports.comparison import Comparison
 from .reports.learning_curve import plot_learning_curve
 
+_LEARNED = "learned"
+"""What the learned policy is called beside scripted ones."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -87,7 +90,7 @@ def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec)
 
-    _evaluate_only(config, path, "learned", make, step=saved["step"])
+    _evaluate_only(config, path, _LEARNED, make, step=saved["step"])
 
 
 def evaluate_scripted(config: RunConfig, path: Path) -> None:
@@ -190,13 +193,13 @@ def _conclude(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorde
     saved = load(find_weights(path, config.eval.checkpoint))
     runner = build_runner(config, Stream.TEST)
     try:
-        policies: dict[str, Policy] = {config.algo: load_policy(saved, runner.spec)}
+        policies: dict[str, Policy] = {_LEARNED: load_policy(saved, runner.spec)}
         comparison = compare(config, runner, policies, saved["step"])
     finally:
         runner.close()
-    recorder.evaluated(comparison.evaluation(config.algo))
+    recorder.evaluated(comparison.evaluation(_LEARNED))
     comparison.write(path)
-    references = {name: means for name, means in comparison.means().items() if name != config.algo}
+    references = {name: means for name, means in comparison.means().items() if name != _LEARNED}
     picture = plot_learning_curve(path, references)
     recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")
 

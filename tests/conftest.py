@@ -1,6 +1,191 @@
-"""Settings that every test needs."""
+"""Settings that every test needs, and what the tests of several folders are made of."""
 
+from importlib import resources
+
+import numpy as np
+import pytest
 import torch
+from hymarl import registry
+from hymarl.components import rng
+from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
+from hymarl.envs.vector_env import EpisodeFailure, RowFailure
+from hymarl.policies.description import PolicyDescription
+from hypothesis import settings
+from omegaconf import OmegaConf
 
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
+
+settings.register_profile("hymarl", max_examples=50, deadline=None, derandomize=True)
+settings.load_profile("hymarl")
+
+
+@pytest.fixture(scope="session")
+def option():
+    """Name and settings of an option as its YAML file says, some of them changed: ``option("mixer", "qmix", …)``."""
+
+    def read(group, option, **changes):
+        values = OmegaConf.load(str(resources.files("hymarl.conf") / group / f"{option}.yaml"))
+        values = OmegaConf.to_container(values)
+        name = values.pop("name")
+        assert set(changes) <= set(values)
+        return name, values | changes
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def component(option):
+    """A component made of the settings of an option: ``component("mixer", "qmix", spec, embed_dim=8)``."""
+
+    def build(group, name, *runtime, **changes):
+        return registry.build(group, *option(group, name, **changes), *runtime)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_controller(option):
+    """A MAC with a small network, as a run builds it: ``make_controller(spec, "rnn", {"rnn_dim": 4}, sharing=…)``."""
+    small = {
+        "mlp": {"hidden_dims": [16, 8]},
+        "rnn": {"hidden_dims": [16], "rnn_dim": 8},
+        "entity": {"hidden_dim": 16},
+    }
+
+    def make(spec, network="mlp", network_settings=None, **changes):
+        takes_entities = registry.find("network", network).takes_entities
+        changes = {"agent_id": not takes_entities, **changes}
+        network_settings = small.get(network, {}) if network_settings is None else network_settings
+        return PolicyDescription(
+            spec, *option("controller", "mac", **changes), *option("network", network, **network_settings)
+        ).controller()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spec():
+    """Sizes that are all different, so that no axis can be taken for another; observations list three entities.
+
+    Actions 0 to 2 are about an entity each, action 3 is another thing to do to entity 1, action 4 is about none.
+    """
+    entities = Entities(
+        n_entities=3, n_features=2, start=1, action_entity=(0, 1, 2, 1, -1), action_kind=(0, 0, 0, 1, 1)
+    )
+    return EnvSpec(n_agents=2, n_actions=5, obs_dim=9, state_dim=4, episode_limit=6, entities=entities)
+
+
+@pytest.fixture(scope="session")
+def random_batch():
+    """A valid batch of random episodes of the given lengths: ``random_batch(spec, [3, 1, 5], seed=1)``.
+
+    ``ends`` says for each episode whether it terminated (else it was truncated); by default every other one did.
+    """
+
+    def make(spec, lengths, length=None, seed=0, ends=None):
+        g = torch.Generator().manual_seed(seed)
+        batch = EpisodeBatch.empty(spec, len(lengths), length or max(lengths))
+        rows, steps = len(lengths), torch.tensor(lengths)
+        ends = torch.tensor([row % 2 == 0 for row in range(rows)] if ends is None else ends)
+        t = torch.arange(batch.filled.shape[1] + 1)
+        real = t <= steps[:, None]  # B T+1
+        batch.filled[:] = t[:-1] < steps[:, None]
+        batch.terminated[:] = (t[:-1] == steps[:, None] - 1) & ends[:, None]
+        batch.obs[real] = torch.randn(batch.obs.shape, generator=g)[real]
+        batch.state[real] = torch.randn(batch.state.shape, generator=g)[real]
+        batch.reward[batch.filled] = torch.randn(batch.reward.shape, generator=g)[batch.filled]
+        avail = torch.rand(batch.avail.shape, generator=g) < 0.5
+        some = torch.randint(spec.n_actions, (*avail.shape[:-1], 1), generator=g)
+        avail.scatter_(-1, some, True)
+        alive = real & ~((t == steps[:, None]) & ends[:, None])
+        batch.avail[alive] = avail[alive]
+        chosen = torch.multinomial(batch.avail[:, :-1].flatten(0, -2).float(), 1, generator=g)
+        batch.actions[batch.filled] = chosen.view(batch.actions.shape).to(batch.actions.dtype)[batch.filled]
+        batch.policy_updates[:] = torch.arange(rows)
+        batch.validate(spec)
+        return batch
+
+    return make
+
+
+class RandomEnv:
+    """Episodes of different lengths in which every number depends on the episode's key and on all actions so far.
+
+    Args:
+        n_envs: B.
+        limit: the time limit; about half of the episodes terminate before it.
+        individual_rewards: one reward per agent.
+        failures: for an episode's key the times at which it fails, one for each attempt at it (-1: at reset).
+    """
+
+    def __init__(self, n_envs, limit=5, individual_rewards=False, failures=None):
+        self.n_envs = n_envs
+        self.spec = EnvSpec(
+            n_agents=2,
+            n_actions=3,
+            obs_dim=4,
+            state_dim=5,
+            episode_limit=limit,
+            metric_names=("first", "steps"),
+            individual_rewards=individual_rewards,
+        )
+        self.failures = {key: list(times) for key, times in (failures or {}).items()}
+        self.fails_at = np.full(n_envs, limit + 1)
+        self.key = self.history = np.zeros(n_envs, np.uint64)
+        self.t = np.zeros(n_envs, np.int64)
+        self.n_steps, self.closed = 0, False
+
+    def reset(self, seeds, where):
+        self.key, self.history = np.where(where, seeds, self.key), np.where(where, seeds, self.history)
+        self.t[where] = 0
+        for row in np.flatnonzero(where):
+            times = self.failures.get(int(seeds[row]))
+            self.fails_at[row] = times.pop(0) if times else self.spec.episode_limit + 1
+        return self._finish(where, where & (self.fails_at == -1), None)
+
+    def step(self, actions, active):
+        assert active.any()
+        avail = self._numbers(3, (2, 3)) < 0.7
+        avail |= ~avail.any(axis=-1, keepdims=True)
+        assert np.take_along_axis(avail, actions[..., None], axis=-1)[active].all()
+        failed = active & (self.t == self.fails_at)
+        self.history = np.where(active, rng.derive(self.history, 0) + actions @ np.array([1, 3]), self.history)
+        self.history = self.history.astype(np.uint64)
+        self.t[active] += 1
+        self.n_steps += int(active.sum())
+        return self._finish(active, failed, actions)
+
+    def close(self):
+        self.closed = True
+
+    def _numbers(self, purpose, shape):
+        bits = rng.draw(rng.derive(self.history, purpose)[:, None], np.arange(np.prod(shape)))
+        return rng.uniform(bits).reshape(-1, *shape)
+
+    def _finish(self, where, failed, actions):
+        out = TimeStep.zeros(self.spec, self.n_envs)
+        on = where & ~failed
+        out.obs[on] = self._numbers(1, (2, 4))[on]
+        out.state[on] = self._numbers(2, (5,))[on]
+        avail = self._numbers(3, (2, 3)) < 0.7
+        out.avail[on] = (avail | ~avail.any(axis=-1, keepdims=True))[on]
+        if actions is not None:
+            reward = self._numbers(4, (2,))
+            out.reward[on] = (reward if self.spec.individual_rewards else reward.sum(axis=-1))[on]
+            out.terminated[on] = self._numbers(5, (1,))[on, 0] < 0.15
+            out.truncated[on] = (~out.terminated & (self.t == self.spec.episode_limit))[on]
+            out.metrics[on] = np.stack([self._numbers(6, (1,))[:, 0], self.t], axis=-1)[on]
+        if not failed.any():
+            return out
+        rows = np.flatnonzero(failed)
+        given = [None if actions is None else tuple(map(int, actions[row])) for row in rows]
+        raise EpisodeFailure(
+            [RowFailure(int(r), int(self.key[r]), a, "broken on purpose") for r, a in zip(rows, given, strict=True)], out
+        )
+
+
+@pytest.fixture(scope="session")
+def random_env():
+    """The class of a small environment with episodes of different lengths, which fails on command."""
+    return RandomEnv

@@ -110,12 +110,11 @@ class EpisodeBatch:
 
     def select(self, index: Tensor) -> Self:
         """A copy of the episodes at ``index``, trimmed to the longest of them before copying."""
-        length = max(1, int(self.filled[index].sum(dim=1).max()))
-        return self._cut(length, index)
+        return self._cut(max([1, *self.filled[index].sum(dim=1).tolist()]), index)
 
     def trim(self) -> Self:
         """A view cut to the longest episode."""
-        return self._cut(max(1, int(self.lengths.max())), slice(None))
+        return self._cut(max([1, *self.lengths.tolist()]), slice(None))
 
     def _cut(self, length: int, index: Tensor | slice) -> Self:
         def cut(name: str, x: Tensor) -> Tensor:
@@ -143,6 +142,8 @@ class EpisodeBatch:
         last = torch.zeros_like(self.filled).scatter_(1, (self.lengths - 1).clamp(min=0)[:, None], True)
         if bool((self.terminated & ~(last & self.filled)).any()):
             raise ValueError("EpisodeBatch.terminated may be true at the last filled step only")
+        if bool(((self.actions < 0) | (self.actions >= spec.n_actions)).any()):
+            raise ValueError("EpisodeBatch.actions holds a number that is no action")
         taken = self.avail[:, :-1].gather(-1, self.actions.long().unsqueeze(-1)).squeeze(-1)  # B T A
         if not bool((taken | ~self.filled.unsqueeze(-1)).all()):
             raise ValueError("EpisodeBatch.actions holds an action that was not available")

@@ -64,7 +64,7 @@ def derive(parent: UInt64Array, stream: int) -> UInt64Array:
 
 def draw(key: UInt64Array, counter: NDArray[np.integer] | int) -> UInt64Array:
     """Draw number ``counter`` (from 0) of each key as 64 random bits; the arguments broadcast."""
-    return mix64(key + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * GOLDEN)
+    return mix64(key + (np.atleast_1d(counter).astype(np.uint64) + np.uint64(1)) * GOLDEN)
 
 
 def uniform(bits: UInt64Array) -> NDArray[np.float64]:

@@ -117,4 +117,4 @@ def _text(value: float | str) -> str:
     if isinstance(value, float):
         return repr(float(value))
     text = str(value)
-    return json.dumps(text) if any(c in text for c in ',"\n') else text
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 
@@ -91,6 +94,14 @@ class EpisodeFailure(Exception):
 class Dispatching(Protocol):
     """An environment whose data plane can be told how to place new work, e.g. load balancing."""
 
-    def control(self, rule: str, weights: object) -> None:
-        """Use ``rule`` with ``weights[B, A, S]`` (``None``: nominal) from now on in place of the agents' actions."""
+    def control(self, rule: str | None, weights: NDArray[np.floating] | None) -> None:
+        """Place new work by ``rule``, whatever the agents do, from the next step on and until told otherwise.
+
+        Args:
+            rule: name of a rule; ``None``: follow the agents' actions again.
+            weights: of each entity for each agent, ``[B, A, K]``, for rules that use weights; ``None``: nominal ones.
+
+        Raises:
+            ValueError: there is no such rule, or the weights do not fit.
+        """
         ...

@@ -130,7 +130,7 @@ class WorkerEnvs:
                 failures += self._lose(worker, loss, where, actions)
         self._running &= ~(self._out.terminated | self._out.truncated)
         if failures:
-            raise EpisodeFailure(failures, self._out)
+            raise EpisodeFailure(sorted(failures, key=lambda failure: failure.row), self._out)
         return self._out
 
     def _collect(self, worker: _Worker, deadline: float) -> list[RowFailure]:
@@ -138,10 +138,8 @@ class WorkerEnvs:
         arrays: Iterable[NDArray[Any]] = self._out
         for array, shared in zip(arrays, worker.time_step, strict=True):
             array[worker.rows] = shared
-        failures = [replace(f, row=f.row + worker.rows.start) for f in failures]
-        for failure in failures:
-            _clear(self._out, slice(failure.row, failure.row + 1))
-            self._running[failure.row] = False
+        failures = [replace(failure, row=failure.row + worker.rows.start) for failure in failures]
+        self._running[[failure.row for failure in failures]] = False
         return failures
 
     def _lose(self, worker: _Worker, loss: WorkerLost, where: BoolArray, actions: IntArray | None) -> list[RowFailure]:
@@ -188,7 +186,7 @@ class _Worker:
         n_rows = self.rows.stop - self.rows.start
         args = (commands, stderr, self._make_env, n_rows, in_main_thread)
         process = _SPAWN.Process(target=protocol.serve, args=args, daemon=True, name="hymarl-env")
-        with _main_module_hidden(unless=b"__main__" in self._make_env):
+        with _main_module_hidden(unless=b"__main__" in self._make_env), _interrupts_blocked():
             process.start()
         # With these copies closed, the death of the worker is the end of its pipes.
         commands.close()
@@ -281,7 +279,7 @@ class _Worker:
         """Kill the process with all that it has started, and collect it."""
         if self._collected:
             return
-        with contextlib.suppress(ProcessLookupError):  # too young to lead a group, or nobody is left in it
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # too young to lead a group, or all are gone
             os.killpg(self.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
@@ -350,6 +348,16 @@ def _main_module_hidden(unless: bool) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """New processes inherit the mask: Ctrl-C is the owner's from their first moment on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close_all(workers: list[_Worker], owner: int) -> None:

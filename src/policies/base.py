@@ -10,7 +10,7 @@ import numpy as np
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
-from ..envs.vector_env import VectorEnv
+from ..envs.vector_env import Dispatching, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,16 @@ class PolicyState:
 class Policy(ABC):
     """Chooses joint actions for B episodes at once; scripted and learned policies run through the same evaluation."""
 
-    def attach(self, env: VectorEnv) -> None:  # noqa: B027  # most policies need nothing from the environment
+    def attach(self, env: VectorEnv) -> None:
         """Called before every set of episodes with the environment they are played in.
+
+        A data plane that the policy before may have controlled follows the agents' actions again.
 
         Raises:
             ConfigError: the policy does not fit the environment.
         """
+        if isinstance(env, Dispatching):
+            env.control(None, None)
 
     @abstractmethod
     def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:

@@ -2,24 +2,25 @@
 
 import numpy as np
 from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
 from hymarl.envs.matrix_game import MatrixGame
 from hymarl.envs.pettingzoo_export import to_pettingzoo
-from pettingzoo import ParallelEnv
 
 
 class Uneven(ParallelEnv):
     """Agent ``a`` sees 2 numbers and has actions 3, 4 (masked in infos); ``b`` sees 3 and has 0, 1, 2 (masked in obs).
 
-    ``b`` dies at its first action 2. The episode is cut off after ``max_cycles`` steps, or terminates when ``a``
-    plays 4. An agent is paid its action number.
+    ``b`` dies at its first action 2, and is cut off at ``b_until``. The episode is cut off after ``max_cycles`` steps,
+    or terminates when ``a`` plays 4. An agent is paid its action number, a dead one 100.
     """
 
     metadata = {"name": "uneven"}  # noqa: RUF012
 
-    def __init__(self, n=2, cycles=4, has_state=True, raise_at=None):
+    def __init__(self, n=2, cycles=4, has_state=True, raise_at=None, b_until=None, shrink_at=None):
         self.possible_agents = ["a", "b"][:n]
         self.max_cycles = cycles
-        self.has_state, self.raise_at = has_state, raise_at
+        self.has_state, self.raise_at, self.b_until, self.shrink_at = has_state, raise_at, b_until, shrink_at
         box = spaces.Box(-np.inf, np.inf, (3,))
         masked = spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(3)})
         self.observation_spaces = {"a": spaces.Box(-np.inf, np.inf, (2,)), "b": masked}
@@ -46,16 +47,16 @@ class Uneven(ParallelEnv):
             raise RuntimeError("the board fell off the table")
         won = actions.get("a") == 4
         terminations = {agent: won or (agent == "b" and u == 2) for agent, u in actions.items()}
-        truncations = dict.fromkeys(actions, self.t >= self.max_cycles)
+        truncations = {agent: self.t in (self.max_cycles, agent == "b" and self.b_until) for agent in actions}
         played = self.agents
         self.agents = [agent for agent in played if not (terminations[agent] or truncations[agent])]
-        rewards = {agent: float(u) for agent, u in actions.items()}
+        rewards = {agent: float(actions.get(agent, 100)) for agent in self.possible_agents}
         return self.look(played), rewards, terminations, truncations, self.infos(played)
 
     def state(self):
         if not self.has_state:
             raise NotImplementedError
-        return np.array([self.seed % 97, self.t], np.float64)
+        return np.array([self.seed % 97, self.t][: 1 if self.t == self.shrink_at else 2], np.float64)
 
     def look(self, agents):
         now = np.float32(self.t)

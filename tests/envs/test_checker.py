@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
 from hymarl.components.spec import Entities, TimeStep
 from hymarl.envs.checker import EnvironmentContractError, check_environment
 from hymarl.registry import build, check_settings, find, names
-from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf" / "env"
 OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -110,12 +111,12 @@ def equal_names(walk):
 
 @rule("spec.entities takes numbers 2 to 6 of an observation of 4")
 def entities_outside(walk):
-    return with_spec(walk, entities=Entities(2, 2, 2, (-1,) * 5, (0,) * 5))
+    return with_spec(walk, entities=Entities(2, 2, 2, (-1,) * 6, (0,) * 6))
 
 
-@rule("spec.entities.action_entity must have one number from -1 to 1 for each of the 5 actions")
+@rule("spec.entities.action_entity must have one number from -1 to 1 for each of the 6 actions")
 def entities_too_short(walk):
-    return with_spec(walk, entities=Entities(2, 2, 0, (-1,) * 4, (0,) * 5))
+    return with_spec(walk, entities=Entities(2, 2, 0, (-1,) * 4, (0,) * 6))
 
 
 @rule("reset returns obs with the shape (3, 4): return (3, 2, 4)")
@@ -264,7 +265,7 @@ def changes_arguments(walk):
 @rule("env.spec changed while playing")
 def changes_spec(walk):
     def change(self, now, _where):
-        self.spec = replace(self.spec, entities=Entities(1, 1, 0, (-1,) * 5, (0,) * 5))
+        self.spec = replace(self.spec, entities=Entities(1, 1, 0, (-1,) * 6, (0,) * 6))
         return now
 
     return changed(walk, "step", change)

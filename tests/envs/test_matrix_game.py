@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
 from hymarl.envs.matrix_game import MatrixGame
 from hymarl.registry import ConfigError, build, check_settings
-from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf" / "env"
 CLIMBING = [[11, -30, 0], [-30, 7, 0], [0, 6, 5]]
@@ -44,6 +45,7 @@ def test_default_game_is_one_step_with_one_constant_observation():
     env = game()
     assert (env.spec.n_agents, env.spec.n_actions, env.spec.obs_dim, env.spec.episode_limit) == (2, 3, 1, 1)
     assert start(env).obs.tolist() == [[[1.0], [1.0]]]
+    assert play(env, [(0, 0)])[1].obs.tolist() == [[[0.0], [0.0]]]  # the game is over
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+
 from hymarl.components import rng
 from hymarl.components.rng import Stream
 from hymarl.envs.checker import check_environment
@@ -14,7 +16,6 @@ from hymarl.envs.matrix_game import MatrixGame
 from hymarl.envs.pettingzoo import PettingZoo
 from hymarl.envs.pettingzoo_export import to_pettingzoo
 from hymarl.envs.vector_env import EpisodeFailure
-from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 A_3, A_4, B_0, B_1, B_2 = 0, 1, 0, 1, 2
 """Actions of the agents of `Uneven`, as numbers from 0."""
@@ -129,6 +130,14 @@ def test_one_death_and_one_time_limit_is_a_truncation():
     assert now.obs[0].tolist() == [[1, 4, 0], [0, 0, 0]]
 
 
+def test_cut_of_one_agent_and_a_later_win_is_a_truncation():
+    env = uneven(kwargs={"b_until": 1})
+    start(env)
+    go(env, A_3, B_0)
+    now = go(env, A_4, B_0)
+    assert (now.terminated[0], now.truncated[0]) == (False, True)
+
+
 def test_win_at_the_time_limit_is_a_termination():
     env = uneven()
     start(env)
@@ -158,6 +167,14 @@ def test_environment_that_raises_loses_its_row_only_and_is_made_anew():
     now = env.reset(rng.keys(0, Stream.TEST, [0, 1]), np.array([True, False]))
     assert now.obs[0].any()
     env.step(np.array([[A_3, B_0], [A_3, B_0]]), np.array([True, False]))
+
+
+def test_arrays_that_change_their_size_are_a_failure():
+    env = uneven(kwargs={"shrink_at": 1})
+    start(env)
+    with pytest.raises(EpisodeFailure, match=r"state has the shape \(1,\), expected \(2,\)") as caught:
+        go(env, A_3, B_0)
+    assert not any(array.any() for array in caught.value.time_step)
 
 
 def test_row_must_be_reset_after_its_failure():
@@ -206,15 +223,16 @@ def test_round_trip_gives_equal_numbers():
     assert theirs.terminated[0]
 
 
-def test_round_trip_of_a_random_environment():
+@pytest.mark.parametrize("limit", [2, 100])
+def test_export_gives_the_numbers_of_the_environment(limit):
     from walk import MOVE, Walk
 
-    exported, env = to_pettingzoo(Walk(1)), Walk(1)
+    exported, env = to_pettingzoo(Walk(1, limit)), Walk(1, limit)
     observations, _ = exported.reset(seed=5)
     now = env.reset(rng.keys(5, Stream.TRAINING, 0), every(env))
     while exported.agents:
         assert np.array_equal(observations["agent_1"]["observation"], now.obs[0, 1])
-        assert observations["agent_1"]["action_mask"].tolist() == [1, 0, 0, 0, 0]
+        assert observations["agent_1"]["action_mask"].tolist() == [1, 0, 0, 0, 0, 0]
         assert np.array_equal(exported.state(), now.state[0])
         observations, rewards, terminations, truncations, infos = exported.step({"agent_0": MOVE, "agent_1": MOVE})
         now = go(env, MOVE, MOVE)
@@ -222,7 +240,22 @@ def test_round_trip_of_a_random_environment():
         assert terminations == dict.fromkeys(rewards, now.terminated[0])
         assert truncations == dict.fromkeys(rewards, now.truncated[0])
         assert infos["agent_0"]["position"] == now.metrics[0, 0]
-    assert now.terminated[0] or now.truncated[0]
+    assert (now.terminated[0], now.truncated[0]) == (limit == 100, limit == 2)
+
+
+def test_exported_observations_stay_as_they_are():
+    from walk import MOVE, Walk
+
+    class Reusing(Walk):
+        def observe(self, where):
+            self.out = super().observe(where) if self.t.max() == 0 else self.out
+            self.out.obs[:] = self.t[0]
+            return self.out
+
+    env = to_pettingzoo(Reusing(1))
+    first = env.reset(seed=0)[0]["agent_0"]["observation"]
+    env.step({"agent_0": MOVE, "agent_1": MOVE})
+    assert first.tolist() == [0, 0, 0, 0]
 
 
 def test_export_continues_with_the_next_episode_and_repeats_with_a_seed():

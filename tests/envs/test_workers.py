@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hymarl.components import rng
 from hymarl.components.rng import Stream
 from hymarl.envs.checker import check_environment
@@ -171,6 +172,10 @@ def test_reset_that_loses_a_worker_reports_its_running_episodes_too(start):
         env.reset(keys(3), np.array([True, False, False]))
     assert [(f.row, f.actions) for f in caught.value.failures] == [(0, None), (1, None)]
     assert_equal(episode(env, [1, 1, 1]), episode(start(3, 3), [1, 1, 1]))
+    os.kill(env.worker_pids[0], signal.SIGKILL)
+    with pytest.raises(EpisodeFailure) as caught:
+        env.reset(keys(3), np.array([True, False, False]))
+    assert [f.row for f in caught.value.failures] == [0]  # the others were over
 
 
 def test_failure_of_one_row_in_a_worker_leaves_its_other_rows(start):
@@ -210,9 +215,13 @@ def test_interrupted_call_is_not_answered_by_the_next_one(start):
 
 
 def test_workers_ignore_the_interrupt_of_the_keyboard(start):
-    env = start(2, 2)
-    for pid in env.worker_pids:
-        os.kill(pid, signal.SIGINT)
+    env = start(2, 1)
+    os.kill(env.worker_pids[0], signal.SIGINT)
+    episode(env, [1, 1])
+    os.kill(env.worker_pids[0], signal.SIGKILL)
+    with pytest.raises(EpisodeFailure):
+        episode(env, [1, 1])
+    os.kill(env.worker_pids[0], signal.SIGINT)  # a process that has hardly begun
     episode(env, [1, 1])
 
 
@@ -262,15 +271,22 @@ print("script read", flush=True)
 import sys, time
 import numpy as np
 from hymarl.envs.workers import WorkerEnvs
-from walk import HANG, Walk
+from threading import Thread
+from walk import FREEZE, HANG, Walk
 
 def make_here(n_envs):
     return Walk(n_envs)
 
-if __name__ == "__main__":
+def start():
     env = WorkerEnvs({factory}, 2, 2, timeout_s=60)
     env.reset(np.arange(2, dtype=np.uint64), np.ones(2, bool))
     print(*env.worker_pids, flush=True)
+    return env
+
+def fault(number):
+    start().step(np.array([[0, 0], [number, 0]]), np.ones(2, bool))
+
+if __name__ == "__main__":
     {then}
 """
 
@@ -283,7 +299,7 @@ def owner(tmp_path):
     def run(then, factory="Walk"):
         script = tmp_path / "owner.py"
         script.write_text(OWNER.format(then=then, factory=factory))
-        environment = {**os.environ, "PYTHONPATH": str(HERE)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
         process = subprocess.Popen(
             [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -300,7 +316,9 @@ def owner(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "then", ["time.sleep(60)", "env.step(np.array([[0, 0], [HANG, 0]]), np.ones(2, bool))"], ids=["idle", "hanging"]
+    "then",
+    ["env = start(); time.sleep(60)", "Thread(target=fault, args=[HANG]).start()", "fault(FREEZE)"],
+    ids=["idle", "hanging, started by a thread", "frozen"],
 )
 def test_workers_die_with_their_owner(then, owner):
     process, pids, _ = owner(then)
@@ -311,7 +329,7 @@ def test_workers_die_with_their_owner(then, owner):
 
 
 def test_owner_may_end_without_closing(owner):
-    process, pids, times_read = owner("")
+    process, pids, times_read = owner("env = start()")
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
     wait_until_gone(*pids)
@@ -319,7 +337,7 @@ def test_owner_may_end_without_closing(owner):
 
 
 def test_factory_of_the_script_itself_works(owner):
-    process, pids, times_read = owner("env.close()", factory="make_here")
+    process, pids, times_read = owner("start().close()", factory="make_here")
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors, times_read) == (0, "", 3)
     wait_until_gone(*pids)

@@ -1,5 +1,6 @@
 """A small random environment whose episodes have different lengths, and which fails on command; for worker tests."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -7,10 +8,11 @@ import time
 from signal import SIGKILL
 
 import numpy as np
+
 from hymarl.components import rng
 from hymarl.components.spec import EnvSpec, TimeStep
 
-MOVE, KILL, HANG, RAISE, EXIT = range(5)
+MOVE, KILL, HANG, RAISE, EXIT, FREEZE = range(6)
 
 
 class Walk:
@@ -18,7 +20,7 @@ class Walk:
 
     def __init__(self, n_envs: int, limit: int = 8, helper: bool = False) -> None:  # helper: start another process
         self.n_envs = n_envs
-        self.spec = EnvSpec(2, 5, 4, 3, limit, metric_names=("position", "helper_pid", "helper_sees_torch"))
+        self.spec = EnvSpec(2, 6, 4, 3, limit, metric_names=("position", "helper_pid", "helper_sees_torch"))
         self.keys = np.zeros(n_envs, np.uint64)
         self.t = np.zeros(n_envs, np.int64)
         self.position = np.zeros(n_envs)
@@ -66,3 +68,5 @@ def _go_wrong(action: int) -> None:
     elif action == EXIT:
         os.write(2, b"the game server said no\n")
         os._exit(3)
+    elif action == FREEZE:
+        ctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hymarl.reports.evaluations import read_evaluations
 
 HEADER = "step,stream,episode,return,length,jct_mean\n"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hymarl.reports.learning_curve import (
     Curve,
     episode_curve,
@@ -119,10 +120,10 @@ def test_a_poor_beginning_does_not_hide_the_end(tmp_path: Path, figures: list[An
 @pytest.mark.parametrize("first", [320.0, 5000.0])
 def test_a_label_points_at_what_it_names(tmp_path: Path, figures: list[Any], first: float) -> None:
     run = write_run(tmp_path, {0: [1.0], 9: [2.0]}, {0: [first], 9: [300.0]})
-    plot_learning_curve(run, {"sed": {"jct_mean": 292.0}, "random": {"jct_mean": 310.0}})
+    plot_learning_curve(run, {"random": {"jct_mean": 310.0}, "sed": {"jct_mean": 92.0}})
     axes = figures[0].axes[1]
     to_axes = axes.transData + axes.transAxes.inverted()
-    for label, value in zip(axes.texts, (300.0, 292.0, 310.0), strict=True):
+    for label, value in zip(axes.texts, (300.0, 310.0, 92.0), strict=True):
         assert label.xy[1] == pytest.approx(to_axes.transform((0, value))[1], abs=1e-9)
 
 

@@ -17,7 +17,6 @@ from .parameters import (
     SCOPES,
     SIZES,
     STATES,
-    STEP_METRICS,
     Acting,
     Measuring,
     Parameters,
@@ -99,7 +98,6 @@ def sizes(s: Settings, p: Parameters, rows: int, n_balancers: int) -> Sizes:
         obs_dim=obs_dim,
         state_dim=state_dims[s.state],
         rewards=n_balancers if s.reward_scope == "local" else 1,
-        n_sums=len(STEP_METRICS),
         records=_most_records(p) + n_slots * p.traffic.max_clients,
     )
 

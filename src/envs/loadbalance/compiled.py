@@ -1,8 +1,8 @@
 """How the simulator's functions are compiled.
 
-Only the entry points are cached on disk. Everything else is a *part*: inlined into whatever calls it, so that the arrays
-of a `World` cost nothing to pass around. numba notices changes in an entry point's own file only; `sources` covers the
-files that its parts are in.
+Only the entry point is called from Python and cached on disk. Everything else is a *part* of it. No part allocates, so
+arrays are passed without counting references, which would take most of the time; and no part can be called from Python,
+which halves the time of compilation.
 """
 
 from __future__ import annotations
@@ -15,18 +15,28 @@ from typing import Any
 
 from numba import njit
 
-part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-"""Decorator of a function that is inlined into its callers."""
+_common = partial(njit, nogil=True, error_model="numpy", _nrt=False)
+_internal = partial(_common, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-shared_part: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False)
-"""Decorator of a larger function with several callers, which is called."""
+part: Callable[..., Any] = partial(_internal, forceinline=True)
+"""Decorator of a function that is inlined into its callers, at no cost for its arguments."""
 
-entry_point: Callable[..., Any] = partial(njit, nogil=True, error_model="numpy", _nrt=False, cache=True)
+shared_part: Callable[..., Any] = _internal
+"""Decorator of a function with several callers that is too large to be inlined."""
+
+pasted_part: Callable[..., Any] = partial(_common, inline="always")
+"""Decorator of a function that returns records, which numba can only do by pasting it into its callers."""
+
+entry_point: Callable[..., Any] = partial(_common, cache=True)
 """Decorator of a function that Python calls; compiled once and kept in a cache."""
 
 
 def sources() -> int:
-    """A checksum of the simulator's source files, for the cache key of entry points."""
+    """A checksum of the simulator's source files.
+
+    numba recompiles a cached function when its own file changes, but not for changes in the files of its parts; with
+    this number in its closure it does.
+    """
     here = Path(__file__).parent
     files = [*sorted(here.glob("*.py")), here.parents[1] / "components" / "rng.py"]
     return zlib.crc32(b"".join(file.read_bytes() for file in files))

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .compiled import part
 from .draws import DECISIONS, next_integer, next_uniform
-from .layout import World
+from .layout import Floats, Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters
 
 ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL = range(len(RULES))
@@ -23,41 +21,39 @@ _TINY = 1e-9
 
 
 @part
-def score(w: World, b: int, i: int, j: int, size: float, t: float, rule: int) -> float:
+def score(row: Row, i: int, j: int, size: float, t: float, rule: int) -> float:
     """How bad a server is for a new flow under a rule."""
-    count = float(w.balancers.counts[b, i, j])
-    if rule == LSQ or rule == LSQ2:
-        return count
-    if rule == SED or rule == SED_TIE or rule == SED2:
-        return (count + 1.0) / max(w.balancers.weights[b, i, j], _TINY)
-    load = float(w.servers.load[b, j])
+    pair, server = row.pairs[i, j], row.servers[j]
+    if rule in (SED, SED_TIE, SED2):
+        return (pair.count + 1.0) / max(pair.weight, _TINY)
+    if rule in (LSQ, LSQ2):
+        return float(pair.count)
     if rule == JSQ:
-        return load
-    speed = w.servers.speed[b, j]
-    capacity = w.servers.cpus[b, j] * speed
+        return float(server.load)
+    capacity = server.cpus * server.speed
     if capacity == 0.0:
         return math.inf
     if rule == SED_TRUE:
-        return (count + 1.0) / capacity
+        return (pair.count + 1.0) / capacity
     if rule == GSED:
-        return (load + 1.0) / capacity
-    cores = min(float(w.servers.busy[b, j]), w.servers.cpus[b, j])
-    work = w.servers.work[b, j] - (t - w.servers.stamp[b, j]) * speed * cores
-    return max((work + size) / capacity, size / speed)
+        return (server.load + 1.0) / capacity
+    cores = min(float(server.busy), server.cpus)
+    work = server.work - (t - server.stamp) * server.speed * cores
+    return max((work + size) / capacity, size / server.speed)
 
 
 @part
-def _scan(w: World, b: int, i: int, size: float, t: float, rule: int) -> int:
+def _scan(row: Row, i: int, size: float, t: float, rule: int) -> int:
     """The known server of least score; -1 if none is known."""
-    n_slots = w.servers.known.shape[1]
-    j = next_integer(w.clock, b, DECISIONS, n_slots)
-    best, least = -1, math.inf
+    n_slots = len(row.servers)
+    j = next_integer(row.streams[DECISIONS], n_slots)
+    best, least, weight = -1, math.inf, math.inf
     for _ in range(n_slots):
-        if w.servers.known[b, j]:
-            x = score(w, b, i, j, size, t, rule)
-            small = rule == SED_TIE and x == least and w.servers.nominal[b, j] < w.servers.nominal[b, best]
-            if best < 0 or x < least or small:
-                best, least = j, x
+        if row.servers[j].known:
+            x = score(row, i, j, size, t, rule)
+            smaller = rule == SED_TIE and x == least and row.servers[j].nominal < weight
+            if best < 0 or x < least or smaller:
+                best, least, weight = j, x, row.servers[j].nominal
         j += 1
         if j == n_slots:
             j = 0
@@ -65,10 +61,10 @@ def _scan(w: World, b: int, i: int, size: float, t: float, rule: int) -> int:
 
 
 @part
-def _nth_known(w: World, b: int, n: int) -> int:
+def _nth_known(row: Row, n: int) -> int:
     """The n-th known server, -1 if there are not so many."""
-    for j in range(w.servers.known.shape[1]):
-        if w.servers.known[b, j]:
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
             if n == 0:
                 return j
             n -= 1
@@ -76,115 +72,118 @@ def _nth_known(w: World, b: int, n: int) -> int:
 
 
 @part
-def _n_known(w: World, b: int) -> int:
+def _n_known(row: Row) -> int:
     n = 0
-    for j in range(w.servers.known.shape[1]):
-        n += w.servers.known[b, j]
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
+            n += 1
     return n
 
 
 @part
-def _uniform(w: World, b: int) -> int:
-    return _nth_known(w, b, next_integer(w.clock, b, DECISIONS, max(_n_known(w, b), 1)))
+def _uniform(row: Row) -> int:
+    return _nth_known(row, next_integer(row.streams[DECISIONS], max(_n_known(row), 1)))
 
 
 @part
-def _better_of_two(w: World, b: int, i: int, size: float, t: float, rule: int) -> int:
+def _better_of_two(row: Row, i: int, size: float, t: float, rule: int) -> int:
     """The better of two distinct random servers, the first of equals."""
-    n = _n_known(w, b)
-    first = next_integer(w.clock, b, DECISIONS, max(n, 1))
-    second = next_integer(w.clock, b, DECISIONS, max(n - 1, 1))
-    j = _nth_known(w, b, first)
+    n = _n_known(row)
+    first = next_integer(row.streams[DECISIONS], max(n, 1))
+    second = next_integer(row.streams[DECISIONS], max(n - 1, 1))
+    if second >= first:
+        second += 1
+    j = _nth_known(row, first)
     if n < 2:
         return j
-    other = _nth_known(w, b, second + (second >= first))
-    return other if score(w, b, i, other, size, t, rule) < score(w, b, i, j, size, t, rule) else j
+    other = _nth_known(row, second)
+    return other if score(row, i, other, size, t, rule) < score(row, i, j, size, t, rule) else j
 
 
 @part
-def _weighted(w: World, b: int, i: int) -> int:
+def _weighted(row: Row, i: int) -> int:
     """A known server with probability proportional to its weight."""
     total = 0.0
-    n_slots = w.servers.known.shape[1]
-    for j in range(n_slots):
-        if w.servers.known[b, j]:
-            total += w.balancers.weights[b, i, j]
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
+            total += row.pairs[i, j].weight
     if total <= 0.0:
-        return _uniform(w, b)
-    x = next_uniform(w.clock, b, DECISIONS) * total
+        return _uniform(row)
+    x = next_uniform(row.streams[DECISIONS]) * total
     last = -1
-    for j in range(n_slots):
-        if w.servers.known[b, j] and w.balancers.weights[b, i, j] > 0.0:
+    for j in range(len(row.servers)):
+        if row.servers[j].known and row.pairs[i, j].weight > 0.0:
             last = j
-            x -= w.balancers.weights[b, i, j]
+            x -= row.pairs[i, j].weight
             if x < 0.0:
-                return j
+                break
     return last
 
 
 @part
-def choose(w: World, b: int, i: int, size: float, t: float, rule: int) -> int:
+def choose(row: Row, i: int, size: float, t: float, rule: int) -> int:
     """The server for a new flow of balancer i; -1 if it knows of none."""
     if rule == ECMP:
-        return _uniform(w, b)
-    if rule == WCMP or rule == AWCMP:
-        return _weighted(w, b, i)
-    if rule == LSQ2 or rule == SED2:
-        return _better_of_two(w, b, i, size, t, rule)
-    return _scan(w, b, i, size, t, rule)
+        return _uniform(row)
+    if rule in (WCMP, AWCMP):
+        return _weighted(row, i)
+    if rule in (LSQ2, SED2):
+        return _better_of_two(row, i, size, t, rule)
+    return _scan(row, i, size, t, rule)
 
 
 @part
-def _push(p: Parameters, w: World, b: int, i: int, action: int) -> None:
-    """Leak a balancer's tilts and move those that its action is about."""
-    tilt, n_slots = w.balancers.tilt, w.servers.known.shape[1]
-    mode = p.acting.mode
+def _push(p: Parameters, row: Row, i: int, action: int) -> None:
+    """Leak a balancer's tilts and move the one that its action is about."""
+    n_slots, mode, step = len(row.servers), p.acting.mode, p.acting.delta
     target = action if mode == FAVOUR else action - 1
-    step = p.acting.delta
     if mode == ADJUST and target >= n_slots:
         target, step = target - n_slots, -step
     for j in range(n_slots):
-        tilt[b, i, j] *= p.acting.leak
-        if j == target and w.servers.known[b, j]:
-            tilt[b, i, j] += step
+        pair = row.pairs[i, j]
+        pair.tilt *= p.acting.leak
+        if j == target and row.servers[j].known:
+            pair.tilt += step
         if mode == ADJUST:  # moves would otherwise add up beyond what has an effect
-            tilt[b, i, j] = min(max(tilt[b, i, j], -p.acting.clip), p.acting.clip)
+            pair.tilt = min(max(pair.tilt, -p.acting.clip), p.acting.clip)
 
 
 @part
-def tilt_of(p: Parameters, w: World, b: int, i: int, j: int, mean: float) -> float:
+def tilt_of(p: Parameters, row: Row, i: int, j: int, mean: float) -> float:
     """Logarithm of a balancer's learned weight of a server over the nominal one."""
-    return min(max(w.balancers.tilt[b, i, j] - mean, -p.acting.clip), p.acting.clip)
+    return min(max(row.pairs[i, j].tilt - mean, -p.acting.clip), p.acting.clip)
 
 
 @part
-def mean_tilt(w: World, b: int, i: int) -> float:
+def mean_tilt(row: Row, i: int) -> float:
     """Mean over the servers that are known."""
     total, n = 0.0, 0
-    for j in range(w.servers.known.shape[1]):
-        if w.servers.known[b, j]:
-            total += w.balancers.tilt[b, i, j]
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
+            total += row.pairs[i, j].tilt
             n += 1
     return total / max(n, 1)
 
 
 @part
-def decode(p: Parameters, w: World, b: int, actions: np.ndarray) -> None:
-    """Turn a row's joint action into the balancers' pending weights."""
-    for i in range(w.balancers.tilt.shape[1]):
-        _push(p, w, b, i, actions[b, i])
-        mean = mean_tilt(w, b, i)
-        for j in range(w.servers.known.shape[1]):
-            factor = math.exp(tilt_of(p, w, b, i, j, mean))
-            w.balancers.pending[b, i, j] = w.servers.nominal[b, j] * factor if w.servers.known[b, j] else 0.0
+def decode(p: Parameters, row: Row, actions: Integers) -> None:
+    """Turn a joint action into the balancers' pending weights."""
+    for i in range(len(row.balancers)):
+        _push(p, row, i, actions[i])
+        mean = mean_tilt(row, i)
+        for j in range(len(row.servers)):
+            server = row.servers[j]
+            weight = server.nominal * math.exp(tilt_of(p, row, i, j, mean))
+            row.pairs[i, j].pending = weight if server.known else 0.0
 
 
 @part
-def prescribe(p: Parameters, w: World, b: int, rule: int, weights: np.ndarray) -> None:
-    """Take a row's pending weights from outside; an empty array stands for the nominal weights."""
-    for i in range(w.balancers.tilt.shape[1]):
-        for j in range(w.servers.known.shape[1]):
-            a = weights[b, i, j] if weights.size > 0 else w.servers.nominal[b, j]
+def prescribe(p: Parameters, row: Row, rule: int, weights: Floats) -> None:
+    """Take pending weights from outside; an empty array stands for the nominal weights."""
+    for i in range(len(row.balancers)):
+        for j in range(len(row.servers)):
+            server = row.servers[j]
+            weight = weights[i, j] if len(weights) > 0 else server.nominal
             if rule == AWCMP:  # busy threads, as probed on the servers
-                a /= min(w.servers.load[b, j], p.traffic.workers) + 1.0
-            w.balancers.pending[b, i, j] = a if w.servers.known[b, j] else 0.0
+                weight /= min(server.load, p.traffic.workers) + 1.0
+            row.pairs[i, j].pending = weight if server.known else 0.0

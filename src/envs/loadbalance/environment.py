@@ -20,7 +20,7 @@ from .traces import read_trace
 @register("env")
 @dataclass(eq=False)
 class LoadBalance(Settings):
-    """Load balancers as agents, in an exact event-driven simulation of the testbed of Yao, Ding and Clausen (CIKM 2022).
+    """Load balancers as agents, in an exact event-driven simulation of what Yao, Ding and Clausen (CIKM 2022) built.
 
     Each balancer sees the flows that it placed itself and how long they take. Its action changes the weights with which
     its data plane places new flows in the next control interval. See `docs/loadbalance.md`.
@@ -86,11 +86,11 @@ class LoadBalance(Settings):
             ValueError: actions that do not exist, or an active row whose episode is over or was never started.
         """
         actions, active = np.asarray(actions, np.int64), np.asarray(active, np.bool_)
-        clock, scenario = self.engine.world.clock, self.engine.parameters.scenario
+        episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
-        self._check(actions, active, (clock.instant >= end) | (clock.base_rate == 0.0))
+        self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))
         self.engine.step(actions, active, self._rule, self.dispatch, self._weights)
-        return self._time_step(active & (clock.instant == end))
+        return self._time_step(active & (episode["instant"] == end))
 
     def control(self, rule: str | None, weights: NDArray[np.floating] | None) -> None:
         """See `Dispatching.control`; rules are those of `RULES`.
@@ -102,7 +102,7 @@ class LoadBalance(Settings):
             raise ValueError(f"there is no rule {rule!r}; choose one of: {', '.join(RULES)}")
         self._rule, self._weights = rule, None
         if weights is not None:
-            shape = self.engine.world.balancers.weights.shape
+            shape = self.engine.world.pairs.shape
             given = np.broadcast_to(np.asarray(weights, np.float64), shape)
             if not (given >= 0.0).all():
                 raise ValueError("weights must not be negative")
@@ -125,16 +125,16 @@ class LoadBalance(Settings):
             raise ValueError(f"environment {b} must be reset before it can be stepped")
 
     def _time_step(self, ended: BoolArray) -> TimeStep:
-        out, metrics = self.engine.world.out, self._zeros.metrics
+        world, metrics = self.engine.world, self._zeros.metrics
         if ended.any():
             metrics = np.zeros_like(metrics)
             for b in np.flatnonzero(ended):
-                metrics[b] = episode_metrics(self.engine.parameters, self.engine.world, int(b), self.metrics)
+                metrics[b] = episode_metrics(self.engine.parameters, world, int(b), self.metrics)
         return TimeStep(
-            obs=out.obs,
-            state=out.state,
-            avail=out.avail,
-            reward=out.reward if self.spec.individual_rewards else out.reward[:, 0],
+            obs=world.obs,
+            state=world.state,
+            avail=world.avail,
+            reward=world.reward if self.spec.individual_rewards else world.reward[:, 0],
             terminated=self._zeros.terminated,
             truncated=ended,
             metrics=metrics,

@@ -1,237 +1,234 @@
-"""The simulator's memory: arrays with a leading axis of rows (environments), grouped by what they describe.
+"""The simulator's memory: arrays with a leading axis of rows (environments), of records or numbers.
 
-Axes: B rows, L balancers, S server slots, P places for flows, K slots of a reservoir, R reservoirs (R = 2 L S, see
-`reservoir`), N control instants of an episode including its warm-up, U actions. Times are in seconds since the reset of
-the row's episode, sizes and work in CPU-seconds at nominal speed.
+Axes: B rows, L balancers, S server slots, W service slots of a server, C places of its backlog, P places for flows,
+R reservoirs (see `reservoir_of`), K slots of a reservoir, N control instants of an episode including its warm-up,
+J completion times, U actions. Times are in seconds since the reset of the row's episode, sizes and work in CPU-seconds
+at nominal speed.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .parameters import STEP_METRICS
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
+Records = NDArray[np.void]
+Record = Any
+"""One element of an array of records: compiled code reads and writes its fields as attributes."""
 
-N_STATISTICS = 5
-"""Mean, 90th percentile, standard deviation, decayed mean, decayed 90th percentile."""
+STREAM = np.dtype([("key", "u8"), ("drawn", "u8")], align=True)
+"""A stream of random numbers: its key, and how many numbers were drawn."""
 
+EPISODE = np.dtype(
+    [
+        ("now", "f8"),
+        ("instant", "i8"),  # control instants passed since the reset, warm-up included
+        ("next_arrival", "f8"),
+        ("base_rate", "f8"),  # flows/s
+        ("rate", "f8"),  # flows/s now
+        ("n_flows", "u8"),  # arrivals so far
+        ("trace_at", "i8"),  # index of the next request of a trace
+        ("trace_shift", "f8"),  # seconds to add to its times
+        ("n_free", "i8"),  # free places for flows
+        ("n_jct", "i8"),  # recorded completion times
+        ("arrived", "i8"),  # flows since the reset; arrived = finished + dropped + in the system
+        ("finished", "i8"),
+        ("dropped", "i8"),
+        ("slowdown", "f8"),  # sum over finished flows
+        *((name, "f8") for name in STEP_METRICS),  # sums over steps, of makespan_final the last
+    ],
+    align=True,
+)
 
-class Clock(NamedTuple):
-    """Time, arrivals and random numbers of a row."""
+BALANCER = np.dtype(
+    [
+        ("share", "f8"),  # probability that a flow enters at this balancer or one before it
+        ("delay", "f8"),  # seconds until the data plane takes over new weights
+        ("arrivals", "i8"),  # in the present control interval
+        ("finished", "i8"),
+        ("drops", "i8"),
+        ("jct", "f8"),  # sum over its finished flows
+        ("all_arrivals", "i8"),  # in the rewarded part of the episode
+        ("all_finished", "i8"),
+        ("all_drops", "i8"),
+    ],
+    align=True,
+)
 
-    now: Floats  # B
-    instant: Integers  # B, control instants passed since the reset, warm-up included
-    next_arrival: Floats  # B
-    base_rate: Floats  # B, flows/s
-    rate: Floats  # B, flows/s now
-    flow: Words  # B, flows so far
-    trace_at: Integers  # B, index of the next request
-    trace_shift: Floats  # B, seconds to add to the times of a trace
-    share: Floats  # B L, cumulative probability that a flow enters at balancer 0..i
-    keys: Words  # B 4, of the streams in draws.py
-    drawn: Words  # B 4, numbers drawn of them
+SERVER = np.dtype(
+    [
+        ("cpus", "f8"),  # 0: an empty slot
+        ("nominal", "f8"),  # configured weight
+        ("speed", "f8"),  # CPU-seconds per second of one CPU, 0: failed
+        ("known", "?"),  # in the balancers' list
+        ("limit", "i8"),  # flows served at once
+        ("busy", "i8"),  # flows in service
+        ("load", "i8"),  # flows in service and backlog
+        ("head", "i8"),  # oldest place of the backlog, a ring
+        ("first", "i8"),  # slot of the flow that will finish first
+        ("virtual", "f8"),  # service that each flow in service got since the server was last empty
+        ("stamp", "f8"),  # time up to which virtual, work and the areas are counted
+        ("due", "f8"),  # time of the next completion
+        ("work", "f8"),  # remaining CPU-seconds
+        ("load_area", "f8"),  # integral of load over the control interval
+        ("busy_area", "f8"),  # of busy
+        ("core_area", "f8"),  # of the CPUs in use
+        ("all_busy", "f8"),  # the same over the rewarded part of the episode
+        ("all_core", "f8"),
+        ("full", "?"),  # whether it was full in the control interval
+        ("active", "?"),  # whether the comparison at hand includes it
+        ("x", "f8"),  # its load in that comparison
+    ],
+    align=True,
+)
 
+SLOT = np.dtype([("mark", "f8"), ("flow", "i8")], align=True)
+"""A flow in service, and the value of the server's ``virtual`` at which it finishes."""
 
-class Servers(NamedTuple):
-    """The servers; a flow is in service or waits in the backlog, a ring."""
+FLOW = np.dtype([("start", "f8"), ("size", "f8"), ("next_ack", "f8"), ("balancer", "i8"), ("kind", "i8")], align=True)
 
-    cpus: Floats  # B S
-    nominal: Floats  # B S, configured weight
-    speed: Floats  # B S, CPU-seconds per second of one CPU, 0: failed
-    known: Flags  # B S, in the balancers' list
-    limit: Integers  # B S, flows served at once
-    busy: Integers  # B S, flows in service
-    load: Integers  # B S, flows in service and backlog
-    head: Integers  # B S, oldest place of the backlog
-    first: Integers  # B S, slot of the flow that will finish first
-    virtual: Floats  # B S, service that each flow in service got since the server was last empty
-    stamp: Floats  # B S, time up to which virtual, work and the areas are counted
-    due: Floats  # B S, time of the next completion
-    work: Floats  # B S, remaining CPU-seconds
-    serving: Integers  # B S W, flow in each service slot
-    marks: Floats  # B S W, value of virtual at which it finishes
-    backlog: Integers  # B S C, waiting flows
-    load_area: Floats  # B S, integral of load over the interval
-    busy_area: Floats  # B S, of busy
-    core_area: Floats  # B S, of the CPUs in use
-    full: Flags  # B S, whether it was full in the interval
+PAIR = np.dtype(
+    [
+        ("count", "i8"),  # on-going flows of the balancer on the server
+        ("tilt", "f8"),  # logarithm of learned over nominal weight, before centering and clipping
+        ("weight", "f8"),  # in use
+        ("pending", "f8"),  # from the moment the data plane takes it over
+        ("field", "f8"),  # load that the reward compares
+        ("previous", "f8"),  # the same as it was found one interval earlier
+    ],
+    align=True,
+)
+"""What a balancer knows and does about a server."""
 
+RESERVOIR = np.dtype(
+    [
+        ("n", "i8"),  # samples
+        ("values", "f8"),  # sums over samples
+        ("squares", "f8"),
+        ("weighted", "f8"),
+        ("grown", "f8"),
+        ("mean", "f8"),  # statistics when they were last taken
+        ("p90", "f8"),
+        ("std", "f8"),
+        ("decayed_mean", "f8"),
+        ("decayed_p90", "f8"),
+        ("plain_decayed", "f8"),  # decayed mean, not normalized whatever the settings
+        ("normalized", "f8"),  # decayed mean, normalized
+    ],
+    align=True,
+)
 
-class Flows(NamedTuple):
-    """Places for the flows in the system; moving a flow is copying its index."""
+SAMPLE = np.dtype([("value", "f8"), ("grown", "f8")], align=True)
+"""A sample and ``decay ** -t`` of its time; 0: an empty slot."""
 
-    start: Floats  # B P
-    size: Floats  # B P
-    next_ack: Floats  # B P
-    balancer: Integers  # B P
-    kind: Integers  # B P
-    free: Integers  # B P, stack of free places
-    n_free: Integers  # B
-
-
-class Balancers(NamedTuple):
-    """What balancers know and do."""
-
-    counts: Integers  # B L S, on-going flows
-    tilt: Floats  # B L S, logarithm of learned weight over nominal weight, before clipping
-    weights: Floats  # B L S, in use
-    pending: Floats  # B L S, from the moment the data plane takes them over
-    delay: Floats  # B L, seconds until then
-
-
-class Samples(NamedTuple):
-    """Reservoirs of times in seconds, in insertion order and sorted."""
-
-    value: Floats  # B R K
-    grown: Floats  # B R K, decay ** -t of each sample's time, 0: empty slot
-    by_value: Floats  # B R K, sorted values
-    by_weighted: Floats  # B R K, sorted products value * grown
-    n: Integers  # B R, samples
-    sums: Floats  # B R 4, of value, its square, value * grown, grown
-
-
-class Script(NamedTuple):
-    """What a scenario does at each control instant, written at the reset."""
-
-    speeds: Floats  # B N+1 S
-    rates: Floats  # B N+1, multiples of the base rate
-    known: Flags  # B N+1 S
-
-
-class Interval(NamedTuple):
-    """Counts of one control interval, and what was measured at its end."""
-
-    arrivals: Integers  # B L
-    finished: Integers  # B L
-    drops: Integers  # B L
-    jct: Floats  # B L, sum over finished flows
-    statistics: Floats  # B L S 2 5, of the reservoirs at the end
-    decayed: Floats  # B L S 2 2, decayed mean, as it is and renormalized
-    field: Floats  # B L S, what the reward compares
-    previous: Floats  # B L S, the same as it was found one interval earlier, before smoothing
-    scratch: Floats  # B S
-    active: Flags  # B S, servers that the reward compares
-
-
-class Totals(NamedTuple):
-    """Sums over the rewarded part of an episode, for its metrics."""
-
-    arrivals: Integers  # B L
-    finished: Integers  # B L
-    drops: Integers  # B L
-    slowdown: Floats  # B
-    busy_area: Floats  # B S
-    core_area: Floats  # B S
-    actions: Integers  # B L U
-    sums: Floats  # B M, see STEP_METRICS
-    jct: Floats  # B J, completion times
-    label: NDArray[np.int16]  # B J, kind + 2 * balancer
-    n_jct: Integers  # B
-    lifetime: Integers  # B 3, flows arrived, finished and dropped since the reset
+CHANGE = np.dtype([("speed", "f8"), ("known", "?")], align=True)
+"""What a scenario makes of a server at a control instant."""
 
 
-class Output(NamedTuple):
-    """What the environment returns."""
+class Row(NamedTuple):
+    """One environment: a `World` without its leading axis."""
 
+    episode: Record
+    streams: Records  # 4, see draws.py
+    balancers: Records  # L
+    servers: Records  # S
+    slots: Records  # S W
+    backlog: Integers  # S C
+    flows: Records  # P; moving a flow is copying its index
+    free: Integers  # P, stack of free places
+    pairs: Records  # L S
+    reservoirs: Records  # R
+    samples: Records  # R K
+    by_value: Floats  # R K, sorted values
+    by_weighted: Floats  # R K, sorted products value * grown
+    changes: Records  # N+1 S
+    rates: Floats  # N+1, multiples of the base rate
+    jct: Floats  # J
+    label: NDArray[np.int16]  # J, kind + 2 * balancer of each completion time
+    choices: Integers  # L U, how often each action was chosen
+    obs: Singles  # L O
+    state: Singles  # D
+    avail: Flags  # L U
+    reward: Singles  # L, or 1 for a common reward
+
+
+class World(NamedTuple):
+    """All environments."""
+
+    episode: Records  # B
+    streams: Records  # B 4
+    balancers: Records  # B L
+    servers: Records  # B S
+    slots: Records  # B S W
+    backlog: Integers  # B S C
+    flows: Records  # B P
+    free: Integers  # B P
+    pairs: Records  # B L S
+    reservoirs: Records  # B R
+    samples: Records  # B R K
+    by_value: Floats  # B R K
+    by_weighted: Floats  # B R K
+    changes: Records  # B N+1 S
+    rates: Floats  # B N+1
+    jct: Floats  # B J
+    label: NDArray[np.int16]  # B J
+    choices: Integers  # B L U
     obs: Singles  # B L O
     state: Singles  # B D
     avail: Flags  # B L U
     reward: Singles  # B L or B 1
 
 
-class World(NamedTuple):
-    """Everything that changes."""
-
-    clock: Clock
-    servers: Servers
-    flows: Flows
-    balancers: Balancers
-    samples: Samples
-    script: Script
-    interval: Interval
-    totals: Totals
-    out: Output
-
-
 class Sizes(NamedTuple):
-    """Lengths of the axes that are not one of another array's."""
+    """Lengths of the axes."""
 
     rows: int
     balancers: int
     slots: int
     actions: int
-    served: int  # most flows that a server serves at once
+    served: int
     max_clients: int
     reservoir: int
     instants: int
     obs_dim: int
     state_dim: int
     rewards: int
-    n_sums: int
     records: int  # completion times of an episode
 
 
 def allocate(sizes: Sizes) -> World:
     """Zero-filled memory."""
-    b, n_lb, s, u = sizes.rows, sizes.balancers, sizes.slots, sizes.actions
-    places, n_res = s * sizes.max_clients, 2 * n_lb * s
-    samples = Samples(*(_floats(b, n_res, sizes.reservoir) for _ in range(4)), _ints(b, n_res), _floats(b, n_res, 4))
-    instants = sizes.instants + 1
+    b, n_lb, s, u, k = sizes.rows, sizes.balancers, sizes.slots, sizes.actions, sizes.reservoir
+    places, n_reservoirs, instants = s * sizes.max_clients, 2 * n_lb * s, sizes.instants + 1
     return World(
-        clock=Clock(
-            *(_floats(b), _ints(b), _floats(b), _floats(b), _floats(b), np.zeros(b, np.uint64), _ints(b), _floats(b)),
-            *(_floats(b, n_lb), np.zeros((b, 4), np.uint64), np.zeros((b, 4), np.uint64)),
-        ),
-        servers=_servers(sizes),
-        flows=Flows(*(_floats(b, places) for _ in range(3)), *(_ints(b, places) for _ in range(3)), _ints(b)),
-        balancers=Balancers(_ints(b, n_lb, s), *(_floats(b, n_lb, s) for _ in range(3)), _floats(b, n_lb)),
-        samples=samples,
-        script=Script(_floats(b, instants, s), _floats(b, instants), np.zeros((b, instants, s), np.bool_)),
-        interval=Interval(
-            *(_ints(b, n_lb) for _ in range(3)),
-            *(_floats(b, n_lb), _floats(b, n_lb, s, 2, N_STATISTICS), _floats(b, n_lb, s, 2, 2)),
-            *(_floats(b, n_lb, s), _floats(b, n_lb, s), _floats(b, s), np.zeros((b, s), np.bool_)),
-        ),
-        totals=Totals(
-            *(_ints(b, n_lb) for _ in range(3)),
-            *(_floats(b), _floats(b, s), _floats(b, s), _ints(b, n_lb, u), _floats(b, sizes.n_sums)),
-            *(_floats(b, sizes.records), np.zeros((b, sizes.records), np.int16), _ints(b), _ints(b, 3)),
-        ),
-        out=Output(
-            obs=np.zeros((b, n_lb, sizes.obs_dim), np.float32),
-            state=np.zeros((b, sizes.state_dim), np.float32),
-            avail=np.zeros((b, n_lb, u), np.bool_),
-            reward=np.zeros((b, sizes.rewards), np.float32),
-        ),
+        episode=np.zeros(b, EPISODE),
+        streams=np.zeros((b, 4), STREAM),
+        balancers=np.zeros((b, n_lb), BALANCER),
+        servers=np.zeros((b, s), SERVER),
+        slots=np.zeros((b, s, sizes.served), SLOT),
+        backlog=np.zeros((b, s, sizes.max_clients), np.int64),
+        flows=np.zeros((b, places), FLOW),
+        free=np.zeros((b, places), np.int64),
+        pairs=np.zeros((b, n_lb, s), PAIR),
+        reservoirs=np.zeros((b, n_reservoirs), RESERVOIR),
+        samples=np.zeros((b, n_reservoirs, k), SAMPLE),
+        by_value=np.zeros((b, n_reservoirs, k)),
+        by_weighted=np.zeros((b, n_reservoirs, k)),
+        changes=np.zeros((b, instants, s), CHANGE),
+        rates=np.zeros((b, instants)),
+        jct=np.zeros((b, sizes.records)),
+        label=np.zeros((b, sizes.records), np.int16),
+        choices=np.zeros((b, n_lb, u), np.int64),
+        obs=np.zeros((b, n_lb, sizes.obs_dim), np.float32),
+        state=np.zeros((b, sizes.state_dim), np.float32),
+        avail=np.zeros((b, n_lb, u), np.bool_),
+        reward=np.zeros((b, sizes.rewards), np.float32),
     )
-
-
-def _servers(sizes: Sizes) -> Servers:
-    b, s = sizes.rows, sizes.slots
-    return Servers(
-        *(_floats(b, s) for _ in range(3)),
-        np.zeros((b, s), np.bool_),
-        *(_ints(b, s) for _ in range(5)),
-        *(_floats(b, s) for _ in range(4)),
-        serving=_ints(b, s, sizes.served),
-        marks=_floats(b, s, sizes.served),
-        backlog=_ints(b, s, sizes.max_clients),
-        load_area=_floats(b, s),
-        busy_area=_floats(b, s),
-        core_area=_floats(b, s),
-        full=np.zeros((b, s), np.bool_),
-    )
-
-
-def _floats(*shape: int) -> Floats:
-    return np.zeros(shape, np.float64)
-
-
-def _ints(*shape: int) -> Integers:
-    return np.zeros(shape, np.int64)

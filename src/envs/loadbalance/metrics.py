@@ -50,8 +50,8 @@ def episode_metrics(p: Parameters, w: World, b: int, groups: Sequence[str]) -> F
 
 
 def _recorded(w: World, b: int) -> tuple[Floats, np.ndarray]:
-    n = int(w.totals.n_jct[b])
-    return 1e3 * w.totals.jct[b, :n], w.totals.label[b, :n]
+    n = int(w.episode["n_jct"][b])
+    return 1e3 * w.jct[b, :n], w.label[b, :n]
 
 
 def _seconds(p: Parameters) -> float:
@@ -59,8 +59,8 @@ def _seconds(p: Parameters) -> float:
 
 
 def _steps(p: Parameters, w: World, b: int) -> dict[str, float]:
-    sums = dict(zip(STEP_METRICS, w.totals.sums[b], strict=True))
-    return {n: float(x) if n == "makespan_final" else float(x) / p.scenario.length for n, x in sums.items()}
+    episode, steps = w.episode[b], p.scenario.length
+    return {n: float(episode[n]) / (1 if n == "makespan_final" else steps) for n in STEP_METRICS}
 
 
 def _percentiles(jct: Floats, which: Sequence[int]) -> list[float]:
@@ -73,18 +73,18 @@ def _mean(x: Floats) -> float:
 
 def _completion(p: Parameters, w: World, b: int) -> Iterator[float]:
     jct, _ = _recorded(w, b)
-    arrivals, finished, drops = (int(x[b].sum()) for x in (w.totals.arrivals, w.totals.finished, w.totals.drops))
+    arrivals, finished, drops = (int(w.balancers[n][b].sum()) for n in ("all_arrivals", "all_finished", "all_drops"))
     yield _mean(jct)
     yield from _percentiles(jct, _PERCENTILES)
-    yield float(w.totals.slowdown[b]) / finished if finished else math.nan
+    yield float(w.episode["slowdown"][b]) / finished if finished else math.nan
     yield finished / _seconds(p)
-    yield from (arrivals, finished, int(w.servers.load[b].sum()), drops)
+    yield from (arrivals, finished, int(w.servers["load"][b].sum()), drops)
     yield drops / max(arrivals, 1)
 
 
 def _utilization(p: Parameters, w: World, b: int) -> Floats:
-    real = w.servers.cpus[b] > 0
-    return w.totals.core_area[b][real] / (w.servers.cpus[b][real] * _seconds(p))
+    servers = w.servers[b, : len(p.traffic.cpus)]
+    return servers["all_core"] / (servers["cpus"] * _seconds(p))
 
 
 def _fairness(p: Parameters, w: World, b: int) -> Iterator[float]:
@@ -98,14 +98,16 @@ def _fairness(p: Parameters, w: World, b: int) -> Iterator[float]:
 def _load(p: Parameters, w: World, b: int) -> Iterator[float]:
     steps, util = _steps(p, w, b), _utilization(p, w, b)
     yield from (steps["makespan"], steps["makespan_final"], steps["overload_frac"])
-    yield from (float(util.mean()), float(util.min()), float(util.max()))
+    servers = w.servers[b]
+    yield float(servers["all_core"].sum() / servers["cpus"].sum()) / _seconds(p)
+    yield from (float(util.min()), float(util.max()))
     for c in sorted(set(p.traffic.cpus.tolist())):
-        yield float(w.totals.busy_area[b][w.servers.cpus[b] == c].mean()) / _seconds(p)
+        yield float(servers["all_busy"][servers["cpus"] == c].mean()) / _seconds(p)
 
 
 def _actions(p: Parameters, w: World, b: int) -> Iterator[float]:
     """Entropy of a balancer's actions in parts of the largest possible, and how far weights are apart."""
-    counts = w.totals.actions[b]
+    counts = w.choices[b]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     logs = np.log(np.where(share > 0, share, 1.0))
     yield float(-(share * logs).sum(axis=1).mean()) / math.log(counts.shape[1]) if counts.shape[1] > 1 else 0.0
@@ -114,10 +116,10 @@ def _actions(p: Parameters, w: World, b: int) -> Iterator[float]:
 
 def _balancers(p: Parameters, w: World, b: int) -> Iterator[float]:
     jct, label = _recorded(w, b)
-    for i in range(w.totals.drops.shape[1]):
+    for i in range(w.balancers.shape[1]):
         yield _mean(jct[label // 2 == i])
-        yield int(w.totals.finished[b, i]) / _seconds(p)
-        yield int(w.totals.drops[b, i])
+        yield int(w.balancers["all_finished"][b, i]) / _seconds(p)
+        yield int(w.balancers["all_drops"][b, i])
 
 
 def _kinds(p: Parameters, w: World, b: int) -> Iterator[float]:

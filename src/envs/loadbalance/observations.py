@@ -6,32 +6,28 @@ import math
 
 from .compiled import part
 from .dispatch import FAVOUR, mean_tilt, tilt_of
-from .layout import N_STATISTICS, World
+from .layout import Row
 from .parameters import N_BASE, N_PAPER, STATES, Parameters
-from .reservoirs import COMPLETION, DURATION, measure, reservoir
+from .reservoirs import COMPLETION, DURATION, measure, reservoir_of
 from .servers import flow_at, hear, touch
 
 SERVER, CONCAT, PRIVILEGED = range(len(STATES))
+
 _OFFSET = 1e-3
 _RANGE = 6.0
 
 
 @part
-def take_stock(p: Parameters, w: World, b: int) -> None:
+def take_stock(p: Parameters, row: Row) -> None:
     """Bring servers, packet samples and statistics up to the present."""
-    now = w.clock.now[b]
-    n_balancers, n_slots = w.balancers.counts.shape[1], w.servers.cpus.shape[1]
-    for j in range(n_slots):
-        touch(w.servers, b, j, now)
-        for n in range(w.servers.load[b, j]):
-            hear(p, w, b, j, flow_at(p, w.servers, b, j, n), now)
+    now = row.episode.now
+    for j in range(len(row.servers)):
+        touch(row.servers[j], now)
+        for n in range(row.servers[j].load):
+            hear(p, row, j, flow_at(row, j, n), now)
     shrink = math.exp(-p.measuring.growth * now)
-    for i in range(n_balancers):
-        for j in range(n_slots):
-            for kind in (COMPLETION, DURATION):
-                r = reservoir(kind, i, j, n_balancers, n_slots)
-                statistics, decayed = w.interval.statistics[b, i, j, kind], w.interval.decayed[b, i, j, kind]
-                measure(p.measuring, w.samples, b, r, shrink, statistics, decayed)
+    for r in range(len(row.reservoirs)):
+        measure(p.measuring, row, r, shrink)
 
 
 @part
@@ -50,95 +46,127 @@ def _time_feature(p: Parameters, seconds: float) -> float:
 
 
 @part
-def _observe_server(p: Parameters, w: World, b: int, i: int, j: int, at: int, mean: float) -> None:
-    """Write the block of one server into the observation of one balancer, from place ``at`` on."""
-    m, obs = p.measuring, w.out.obs
-    obs[b, i, at] = _count_feature(p, w.balancers.counts[b, i, j])
+def _observe_times(p: Parameters, row: Row, i: int, r: int, at: int) -> None:
+    """Write the five statistics of a reservoir, from place ``at`` on."""
+    reservoir = row.reservoirs[r]
+    row.obs[i, at] = _time_feature(p, reservoir.mean)
+    row.obs[i, at + 1] = _time_feature(p, reservoir.p90)
+    row.obs[i, at + 2] = _time_feature(p, reservoir.std)
+    row.obs[i, at + 3] = _time_feature(p, reservoir.decayed_mean)
+    row.obs[i, at + 4] = _time_feature(p, reservoir.decayed_p90)
+
+
+@part
+def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float) -> None:
+    """Write the block of one server into the observation of one balancer."""
+    m, at = p.measuring, j * p.measuring.n_features
+    row.obs[i, at] = _count_feature(p, float(row.pairs[i, j].count))
     at += 1
-    for kind in range(1 if m.paper6 else 0, 2):
-        for k in range(N_STATISTICS):
-            obs[b, i, at] = _time_feature(p, w.interval.statistics[b, i, j, kind, k])
-            at += 1
+    for quantity in range(DURATION if m.paper6 else COMPLETION, DURATION + 1):
+        _observe_times(p, row, i, reservoir_of(row, i, j, quantity), at)
+        at += 5
     if m.own_weight:
-        obs[b, i, at] = tilt_of(p, w, b, i, j, mean) / p.acting.clip
+        row.obs[i, at] = tilt_of(p, row, i, j, mean) / p.acting.clip
         at += 1
     if m.nominal_weight:
-        v = w.servers.nominal[b, j]
-        obs[b, i, at] = v / w.servers.nominal[b].max() if m.log else v
+        row.obs[i, at] = row.servers[j].nominal / _largest_weight(row) if m.log else row.servers[j].nominal
         at += 1
     if m.mask:
-        obs[b, i, at] = 1.0
+        row.obs[i, at] = 1.0
 
 
 @part
-def _observe(p: Parameters, w: World, b: int) -> None:
+def _largest_weight(row: Row) -> float:
+    most = 0.0
+    for j in range(len(row.servers)):
+        most = max(most, row.servers[j].nominal)
+    return most
+
+
+@part
+def _observe(p: Parameters, row: Row) -> None:
     """Write the observations of all balancers."""
-    m = p.measuring
-    for i in range(w.balancers.counts.shape[1]):
-        mean = mean_tilt(w, b, i)
-        w.out.obs[b, i] = 0.0
-        for j in range(w.servers.cpus.shape[1]):
-            if w.servers.known[b, j]:
-                _observe_server(p, w, b, i, j, j * m.n_features, mean)
-        if m.own_arrivals:
-            w.out.obs[b, i, -1] = _count_feature(p, w.interval.arrivals[b, i])
+    n = p.measuring.n_features
+    for i in range(len(row.balancers)):
+        mean = mean_tilt(row, i)
+        for j in range(len(row.servers)):
+            if row.servers[j].known:
+                _observe_server(p, row, i, j, mean)
+            else:
+                for at in range(j * n, (j + 1) * n):
+                    row.obs[i, at] = 0.0
+        if p.measuring.own_arrivals:
+            row.obs[i, len(row.servers) * n] = _count_feature(p, float(row.balancers[i].arrivals))
 
 
 @part
-def _merge(p: Parameters, w: World, b: int) -> None:
+def _merge(p: Parameters, row: Row) -> None:
     """Write the state as features of servers: on-going flows of all balancers, means of the other features."""
-    n_balancers, m = w.balancers.counts.shape[1], p.measuring
-    n = N_PAPER if m.paper6 else N_BASE
-    w.out.state[b] = 0.0
-    for j in range(w.servers.cpus.shape[1]):
-        if not w.servers.known[b, j]:
-            continue
-        w.out.state[b, j * n] = _count_feature(p, w.balancers.counts[b, :, j].sum())
-        for k in range(1, n):
+    n, n_balancers, m = N_PAPER if p.measuring.paper6 else N_BASE, len(row.balancers), p.measuring
+    for j in range(len(row.servers)):
+        for k in range(n):
             total = 0.0
             for i in range(n_balancers):
-                total += w.out.obs[b, i, j * m.n_features + k]
-            w.out.state[b, j * n + k] = total / n_balancers
+                total += row.obs[i, j * m.n_features + k]
+            row.state[j * n + k] = total / n_balancers
+        count = 0.0
+        for i in range(n_balancers):
+            count += row.pairs[i, j].count
+        row.state[j * n] = _count_feature(p, count) if row.servers[j].known else 0.0
 
 
 @part
-def _reveal(p: Parameters, w: World, b: int) -> None:
+def _concatenate(row: Row) -> None:
+    """Write the state as all observations."""
+    n_balancers, n = row.obs.shape
+    for i in range(n_balancers):
+        for k in range(n):
+            row.state[i * n + k] = row.obs[i, k]
+
+
+@part
+def _reveal(p: Parameters, row: Row) -> None:
     """Write the state as the truth about servers and time, which only a simulator knows."""
-    state, servers = w.out.state, w.servers
-    most = max(p.traffic.speed * p.traffic.cpus.max(), 1e-9)
-    n_slots = servers.cpus.shape[1]
-    for j in range(n_slots):
-        busy, load, cpus = servers.busy[b, j], servers.load[b, j], servers.cpus[b, j]
-        state[b, 6 * j] = load / p.traffic.max_clients
-        state[b, 6 * j + 1] = busy / max(servers.limit[b, j], 1)
-        state[b, 6 * j + 2] = (load - busy) / max(p.traffic.max_clients - servers.limit[b, j], 1)
-        state[b, 6 * j + 3] = servers.work[b, j] / max(cpus, 1.0)
-        state[b, 6 * j + 4] = cpus * servers.speed[b, j] / most
-        state[b, 6 * j + 5] = servers.known[b, j]
-    state[b, 6 * n_slots] = w.script.rates[b, w.clock.instant[b]]
-    state[b, 6 * n_slots + 1] = (w.clock.instant[b] - p.scenario.warmup) / p.scenario.length
+    most, state = 1e-9, row.state
+    for cpus in p.traffic.cpus:
+        most = max(most, cpus * p.traffic.speed)
+    for j in range(len(row.servers)):
+        server = row.servers[j]
+        state[6 * j] = server.load / p.traffic.max_clients
+        state[6 * j + 1] = server.busy / max(server.limit, 1)
+        state[6 * j + 2] = (server.load - server.busy) / max(p.traffic.max_clients - server.limit, 1)
+        state[6 * j + 3] = server.work / max(server.cpus, 1.0)
+        state[6 * j + 4] = server.cpus * server.speed / most
+        state[6 * j + 5] = 1.0 if server.known else 0.0
+    end = 6 * len(row.servers)
+    state[end] = row.rates[row.episode.instant]
+    state[end + 1] = (row.episode.instant - p.scenario.warmup) / p.scenario.length
 
 
 @part
-def offer(p: Parameters, w: World, b: int) -> None:
-    """Write which actions are available: those about servers that are known, and doing nothing."""
-    n_slots = w.servers.known.shape[1]
-    first = 0 if p.acting.mode == FAVOUR else 1
-    for i in range(w.out.avail.shape[1]):
-        w.out.avail[b, i, 0] = True
-        for u in range(first, w.out.avail.shape[2]):
-            w.out.avail[b, i, u] = w.servers.known[b, (u - first) % n_slots]
-
-
-@part
-def observe(p: Parameters, w: World, b: int) -> None:
+def observe(p: Parameters, row: Row) -> None:
     """Write observations and state from the statistics last taken."""
-    _observe(p, w, b)
+    _observe(p, row)
     if p.measuring.state == SERVER:
-        _merge(p, w, b)
+        _merge(p, row)
     elif p.measuring.state == CONCAT:
-        n = w.out.obs.shape[2]
-        for i in range(w.out.obs.shape[1]):
-            w.out.state[b, i * n : (i + 1) * n] = w.out.obs[b, i]
+        _concatenate(row)
     else:
-        _reveal(p, w, b)
+        _reveal(p, row)
+
+
+@part
+def offer(p: Parameters, row: Row) -> None:
+    """Write which actions are available: those about servers that are known, and doing nothing.
+
+    Without any known server all are, so that there is a choice.
+    """
+    n_slots, any_known = len(row.servers), False
+    for j in range(n_slots):
+        any_known |= row.servers[j].known
+    n_balancers, n = row.avail.shape
+    first = 0 if p.acting.mode == FAVOUR else 1
+    for i in range(n_balancers):
+        row.avail[i, 0] = True
+        for u in range(first, n):
+            row.avail[i, u] = row.servers[(u - first) % n_slots].known or not any_known

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .layout import Floats, Integers
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 RULES = (
     *("ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie"),
@@ -53,7 +56,7 @@ class Traffic(NamedTuple):
     split: float  # Dirichlet concentration of the balancers' shares, 0: equal
     trace_times: Floats
     trace_sizes: Floats
-    trace_kinds: Integers
+    trace_kinds: NDArray[np.int64]
     trace_period: float  # seconds from one start to the next when looping
     use_trace_times: bool
     use_trace_sizes: bool

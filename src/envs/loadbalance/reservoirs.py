@@ -10,44 +10,48 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .compiled import part, shared_part
-from .draws import PACKETS, next_integer, next_uniform
-from .layout import Clock, Floats, Samples
+from .draws import next_integer, next_uniform
+from .layout import Floats, Record, Records, Row
 from .parameters import Measuring
 
 COMPLETION, DURATION = 0, 1
-"""Kinds of reservoir: one sample per finished flow; one per packet of an on-going flow."""
+"""Quantities: one sample per finished flow; one per packet of an on-going flow."""
 
 _NEARLY_EQUAL = 1e-6
 """Relative variance below which running sums have lost it to rounding and it is computed from the samples."""
 
 
 @part
-def reservoir(kind: int, i: int, j: int, n_balancers: int, n_slots: int) -> int:
+def reservoir_of(row: Row, i: int, j: int, quantity: int) -> int:
     """Index of balancer i's reservoir for server j."""
-    return (kind * n_balancers + i) * n_slots + j
+    return (i * len(row.servers) + j) * 2 + quantity
 
 
 @part
-def clear(m: Measuring, samples: Samples, b: int) -> None:
+def clear(m: Measuring, row: Row) -> None:
     """Empty a row's reservoirs; with zero fill they are full of zeros that count."""
-    samples.value[b] = 0.0
-    samples.grown[b] = 0.0
-    samples.by_value[b] = 0.0
-    samples.by_weighted[b] = 0.0
-    samples.sums[b] = 0.0
-    samples.n[b] = m.reservoir if m.zero_fill else 0
+    for r in range(len(row.reservoirs)):
+        reservoir = row.reservoirs[r]
+        reservoir.n = m.reservoir if m.zero_fill else 0
+        reservoir.values = 0.0
+        reservoir.squares = 0.0
+        reservoir.weighted = 0.0
+        reservoir.grown = 0.0
+        for k in range(m.reservoir):
+            row.samples[r, k].value = 0.0
+            row.samples[r, k].grown = 0.0
+            row.by_value[r, k] = 0.0
+            row.by_weighted[r, k] = 0.0
 
 
 @part
-def _find(row: Floats, n: int, x: float) -> int:
+def _find(sorted_values: Floats, n: int, x: float) -> int:
     """Index of x in the first n sorted numbers."""
     low, high = 0, n
     while low < high:
         middle = (low + high) >> 1
-        if row[middle] < x:
+        if sorted_values[middle] < x:
             low = middle + 1
         else:
             high = middle
@@ -55,93 +59,96 @@ def _find(row: Floats, n: int, x: float) -> int:
 
 
 @part
-def _settle(row: Floats, n: int, at: int, x: float) -> None:
+def _settle(sorted_values: Floats, n: int, at: int, x: float) -> None:
     """Overwrite place ``at`` of n sorted numbers with x, and shift those between there and where x belongs."""
-    while at + 1 < n and row[at + 1] < x:
-        row[at] = row[at + 1]
+    while at + 1 < n and sorted_values[at + 1] < x:
+        sorted_values[at] = sorted_values[at + 1]
         at += 1
-    while at > 0 and row[at - 1] > x:
-        row[at] = row[at - 1]
+    while at > 0 and sorted_values[at - 1] > x:
+        sorted_values[at] = sorted_values[at - 1]
         at -= 1
-    row[at] = x
+    sorted_values[at] = x
 
 
 @shared_part
-def insert(m: Measuring, samples: Samples, clock: Clock, b: int, r: int, t: float, v: float) -> None:
-    """Add the sample v taken at time t to reservoir r of row b."""
-    if m.accept < 1.0 and next_uniform(clock, b, PACKETS) >= m.accept:
-        return
-    slot = next_integer(clock, b, PACKETS, m.reservoir)
-    grown = math.exp(m.growth * t)
+def insert(
+    growth: float,
+    zero_fill: bool,
+    packets: Record,
+    reservoir: Record,
+    samples: Records,
+    by_value: Floats,
+    by_weighted: Floats,
+    t: float,
+    v: float,
+) -> None:
+    """Overwrite a random slot of a reservoir with the sample v taken at time t."""
+    sample = samples[next_integer(packets, len(samples))]
+    grown = math.exp(growth * t)
     u = v * grown
-    by_value, by_weighted, sums = samples.by_value[b, r], samples.by_weighted[b, r], samples.sums[b, r]
-    n = samples.n[b, r]
-    old, old_grown = samples.value[b, r, slot], samples.grown[b, r, slot]
+    old, old_grown = sample.value, sample.grown
     old_u = old * old_grown
-    if old_grown == 0.0 and not m.zero_fill:
-        n += 1
-        samples.n[b, r] = n
+    if old_grown == 0.0 and not zero_fill:
+        reservoir.n += 1
+        n = reservoir.n
         place, place_u = n - 1, n - 1
     else:
+        n = reservoir.n
         place, place_u = _find(by_value, n, old), _find(by_weighted, n, old_u)
     _settle(by_value, n, place, v)
     _settle(by_weighted, n, place_u, u)
-    sums[0] += v - old
-    sums[1] += v * v - old * old
-    sums[2] += u - old_u
-    sums[3] += grown - old_grown
-    samples.value[b, r, slot] = v
-    samples.grown[b, r, slot] = grown
+    reservoir.values += v - old
+    reservoir.squares += v * v - old * old
+    reservoir.weighted += u - old_u
+    reservoir.grown += grown - old_grown
+    sample.value = v
+    sample.grown = grown
 
 
 @part
-def _percentile_90(row: Floats, n: int) -> float:
+def offer_sample(m: Measuring, row: Row, packets: Record, r: int, t: float, v: float) -> None:
+    """Add a sample to reservoir r, unless it is not accepted."""
+    if m.accept < 1.0 and next_uniform(packets) >= m.accept:
+        return
+    samples, by_value, by_weighted = row.samples[r], row.by_value[r], row.by_weighted[r]
+    insert(m.growth, m.zero_fill, packets, row.reservoirs[r], samples, by_value, by_weighted, t, v)
+
+
+@part
+def _percentile_90(sorted_values: Floats, n: int) -> float:
     """90th percentile of n sorted numbers, interpolated linearly as NumPy does."""
     place = 0.9 * (n - 1)
     low = int(place)
     high = min(low + 1, n - 1)
-    return row[low] + (row[high] - row[low]) * (place - low)
+    return sorted_values[low] + (sorted_values[high] - sorted_values[low]) * (place - low)
 
 
 @part
-def _deviation(row: Floats, n: int, mean: float, square: float) -> float:
+def _deviation(sorted_values: Floats, n: int, mean: float, square: float) -> float:
     """Population standard deviation of n sorted numbers of known mean and mean square."""
     variance = square - mean * mean
     if variance > _NEARLY_EQUAL * square:
         return math.sqrt(variance)
     variance = 0.0
     for k in range(n):
-        variance += (row[k] - mean) ** 2
+        variance += (sorted_values[k] - mean) ** 2
     return math.sqrt(variance / n)
 
 
 @part
-def measure(m: Measuring, samples: Samples, b: int, r: int, shrink: float, statistics: Floats, decayed: Floats) -> None:
-    """Statistics of reservoir r at a time t, where ``shrink`` is g**t.
-
-    Writes mean, 90th percentile, standard deviation, decayed mean and decayed 90th percentile; and the decayed mean as
-    it is and renormalized, sum(v g**age) / sum(g**age). All are 0 without samples.
-    """
-    n = samples.n[b, r]
-    statistics[:] = 0.0
-    decayed[:] = 0.0
-    if n == 0:
-        return
-    by_value = samples.by_value[b, r]
-    s0, s1, s2, s3 = samples.sums[b, r, 0], samples.sums[b, r, 1], samples.sums[b, r, 2], samples.sums[b, r, 3]
-    mean = s0 / n
-    decayed[0] = shrink * s2 / n
-    decayed[1] = s2 / s3 if s3 > 0.0 else 0.0
-    statistics[0] = mean
-    statistics[1] = _percentile_90(by_value, n)
-    statistics[2] = _deviation(by_value, n, mean, s1 / n)
-    scale = (n / s3 if s3 > 0.0 else 0.0) if m.decay_norm else shrink
-    statistics[3] = decayed[1] if m.decay_norm else decayed[0]
-    statistics[4] = scale * _percentile_90(samples.by_weighted[b, r], n)
-
-
-def naive(values: Floats, ages: Floats, decay: float) -> tuple[Floats, Floats]:
-    """The same statistics from the samples themselves, for tests and explanation; see `measure`."""
-    aged = values * decay**ages
-    plain = [values.mean(), np.percentile(values, 90), values.std(), aged.mean(), np.percentile(aged, 90)]
-    return np.array(plain), np.array([aged.mean(), aged.sum() / (decay**ages).sum()])
+def measure(m: Measuring, row: Row, r: int, shrink: float) -> None:
+    """Take the statistics of reservoir r at a time t, where ``shrink`` is g**t; all are 0 without samples."""
+    reservoir = row.reservoirs[r]
+    n = reservoir.n
+    size = float(max(n, 1))
+    by_value, by_weighted = row.by_value[r], row.by_weighted[r]
+    mean = reservoir.values / size
+    reservoir.mean = mean
+    reservoir.p90 = _percentile_90(by_value, n) if n > 0 else 0.0
+    reservoir.std = _deviation(by_value, n, mean, reservoir.squares / size) if n > 0 else 0.0
+    normalize = 1.0 / reservoir.grown if reservoir.grown > 0.0 else 0.0
+    reservoir.plain_decayed = shrink * reservoir.weighted / size
+    reservoir.normalized = reservoir.weighted * normalize
+    scale = size * normalize if m.decay_norm else shrink
+    reservoir.decayed_mean = reservoir.normalized if m.decay_norm else reservoir.plain_decayed
+    reservoir.decayed_p90 = scale * _percentile_90(by_weighted, n) if n > 0 else 0.0

@@ -1,24 +1,19 @@
 """The reward of a control interval, and what the metrics sum over intervals.
 
-``x`` below is the load of the servers that count, one number each; see `docs/loadbalance.md` for the choices. The
-products follow Yao, Ding and Clausen (CIKM 2022, equation 4), the geometric mean makes them comparable across numbers
-of servers.
+A reward compares one load x per server; see `docs/loadbalance.md` for the choices. The products follow Yao, Ding and
+Clausen (CIKM 2022, equation 4), the geometric mean makes them comparable across numbers of servers.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
+from .compiled import part, shared_part
+from .layout import Integers, Records, Row
+from .parameters import FIELDS, SCOPES, Parameters
+from .reservoirs import COMPLETION, DURATION, reservoir_of
 
-from .compiled import part
-from .layout import Flags, Floats, World
-from .parameters import FIELDS, REWARDS, SCOPES, Parameters
-from .reservoirs import COMPLETION, DURATION
-
-PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX = range(
-    len(REWARDS)
-)
+PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX = range(13)
 DUR, FCT, DUR_DISC, FCT_DISC, TRUE_Q, TRUE_W = range(len(FIELDS))
 LOCAL_MEAN, MERGED, LOCAL = range(len(SCOPES))
 
@@ -26,18 +21,19 @@ _TINY = 1e-9
 _STEEP = 1e4
 
 
-@part
-def fairness(x: Floats, active: Flags, kind: int) -> float:
-    """One of the rewards that compare the loads of servers; 1 is best for those that have a best value."""
+@shared_part
+def compare(servers: Records, kind: int) -> float:
+    """A reward that compares the loads ``x`` of the active servers; 1 if there are none."""
     n, total, squares, most, least, logs = 0, 0.0, 0.0, 0.0, math.inf, 0.0
-    for j in range(len(x)):
-        if active[j]:
+    for j in range(len(servers)):
+        if servers[j].active:
+            x = servers[j].x
             n += 1
-            total += x[j]
-            squares += x[j] * x[j]
-            most = max(most, x[j])
-            least = min(least, x[j])
-            logs += math.log(x[j] + _TINY)
+            total += x
+            squares += x * x
+            most = max(most, x)
+            least = min(least, x)
+            logs += math.log(x + _TINY)
     if n == 0:
         return 1.0
     if kind == PRODUCT:
@@ -50,36 +46,38 @@ def fairness(x: Floats, active: Flags, kind: int) -> float:
         return (least + _TINY) / (most + _TINY)
     if kind == MEANMAX:
         return (total / n + _TINY) / (most + _TINY)
-    return _penalty(x, active, n, total / n, most, kind)
-
-
-@part
-def _penalty(x: Floats, active: Flags, n: int, mean: float, most: float, kind: int) -> float:
-    """The rewards that fall with the variance or the maximum of the loads."""
     if kind >= MAX:
-        spread = most
-        kind -= MAX - VAR
-    else:
-        spread = 0.0
-        for j in range(len(x)):
-            if active[j]:
-                spread += (x[j] - mean) ** 2 / n
-    if kind == VAR_EXP:
-        return math.exp(-_STEEP * spread)
-    if kind == VAR_LOG:
-        return -math.log(spread + _TINY)
-    return -spread
+        return _penalty(most, kind - MAX)
+    return _penalty(_variance(servers, total / n, n), kind - VAR)
 
 
 @part
-def _quality(p: Parameters, w: World, b: int, first: int, last: int) -> float:
+def _variance(servers: Records, mean: float, n: int) -> float:
+    total = 0.0
+    for j in range(len(servers)):
+        if servers[j].active:
+            total += (servers[j].x - mean) ** 2
+    return total / n
+
+
+@part
+def _penalty(spread: float, form: int) -> float:
+    """The plain, the exponential and the logarithmic form."""
+    if form == 0:
+        return -spread
+    return math.exp(-_STEEP * spread) if form == 1 else -math.log(spread + _TINY)
+
+
+@part
+def _quality(p: Parameters, row: Row, first: int, last: int) -> float:
     """Mean size over mean completion time of the flows finished in the interval, less what was dropped, in [0, 1]."""
     finished, drops, arrivals, jct = 0, 0, 0, 0.0
     for i in range(first, last):
-        finished += w.interval.finished[b, i]
-        drops += w.interval.drops[b, i]
-        arrivals += w.interval.arrivals[b, i]
-        jct += w.interval.jct[b, i]
+        balancer = row.balancers[i]
+        finished += balancer.finished
+        drops += balancer.drops
+        arrivals += balancer.arrivals
+        jct += balancer.jct
     quality = 1.0
     if finished > 0 and jct > 0.0:
         quality = min(1.0, p.traffic.mean_size * finished / jct)
@@ -87,127 +85,133 @@ def _quality(p: Parameters, w: World, b: int, first: int, last: int) -> float:
 
 
 @part
-def read_field(p: Parameters, w: World, b: int, smoothing: float) -> None:
+def _load_of(p: Parameters, row: Row, i: int, j: int) -> float:
+    """The configured measure of the load of an active server, as balancer i sees it."""
+    field, server = p.rewarding.field, row.servers[j]
+    if field == TRUE_Q:
+        return server.load_area / (p.scenario.dt * server.cpus * server.speed)
+    if field == TRUE_W:
+        return max(server.work, 0.0) / (server.cpus * server.speed)
+    quantity = DURATION if field in (DUR, DUR_DISC) else COMPLETION
+    reservoir = row.reservoirs[reservoir_of(row, i, j, quantity)]
+    return reservoir.normalized if field >= DUR_DISC else reservoir.plain_decayed
+
+
+@part
+def _is_active(p: Parameters, row: Row, j: int) -> bool:
+    server = row.servers[j]
+    return server.known and (p.rewarding.field < TRUE_Q or server.speed > 0.0)
+
+
+@part
+def read_field(p: Parameters, row: Row, smoothing: float) -> None:
     """Read the loads that the reward compares: ``smoothing`` parts of the present ones and the rest of the last."""
-    kind, now = p.rewarding.field, w.interval
-    for j in range(now.active.shape[1]):
-        capacity = w.servers.cpus[b, j] * w.servers.speed[b, j]
-        true = kind >= TRUE_Q
-        now.active[b, j] = w.servers.known[b, j] and (capacity > 0.0 or not true)
-        for i in range(now.field.shape[1]):
-            x = 0.0
-            if now.active[b, j]:
-                if kind == TRUE_Q:
-                    x = w.servers.load_area[b, j] / p.scenario.dt / capacity
-                elif kind == TRUE_W:
-                    x = max(w.servers.work[b, j], 0.0) / capacity
-                else:
-                    samples = DURATION if kind == DUR or kind == DUR_DISC else COMPLETION
-                    x = now.decayed[b, i, j, samples, 1 if kind >= DUR_DISC else 0]
-            now.field[b, i, j] = smoothing * x + (1.0 - smoothing) * now.previous[b, i, j]
-            now.previous[b, i, j] = x
+    for j in range(len(row.servers)):
+        active = _is_active(p, row, j)
+        for i in range(len(row.balancers)):
+            pair = row.pairs[i, j]
+            x = _load_of(p, row, i, j) if active else 0.0
+            pair.field = smoothing * x + (1.0 - smoothing) * pair.previous
+            pair.previous = x
 
 
 @part
-def _compare(p: Parameters, w: World, b: int, kind: int) -> None:
-    """Write a fairness reward in the configured scope."""
-    now, reward, n = w.interval, w.out.reward, w.interval.field.shape[1]
-    if p.rewarding.scope == MERGED:
-        _average(now.field[b], now.scratch[b])
-        reward[b, 0] = fairness(now.scratch[b], now.active[b], kind)
-        return
-    total = 0.0
-    for i in range(n):
-        r = fairness(now.field[b, i], now.active[b], kind)
+def _fairness(p: Parameters, row: Row, kind: int) -> None:
+    """Write a reward that compares servers, in the configured scope."""
+    servers, n, total = row.servers, len(row.balancers), 0.0
+    merged = p.rewarding.scope == MERGED
+    for j in range(len(servers)):
+        servers[j].active = _is_active(p, row, j)
+    for i in range(1 if merged else n):
+        for j in range(len(servers)):
+            servers[j].x = _mean_field(row, j) if merged else row.pairs[i, j].field
+        r = compare(servers, kind)
         if p.rewarding.scope == LOCAL:
-            reward[b, i] = r
+            row.reward[i] = r
         total += r
-    if p.rewarding.scope == LOCAL_MEAN:
-        reward[b, 0] = total / n
+    if p.rewarding.scope != LOCAL:
+        row.reward[0] = total if merged else total / n
 
 
 @part
-def _average(per_balancer: Floats, mean: Floats) -> None:
-    """Mean over balancers, server by server."""
-    mean[:] = 0.0
-    n = len(per_balancer)
-    for i in range(n):
-        for j in range(len(mean)):
-            mean[j] += per_balancer[i, j] / n
+def _mean_field(row: Row, j: int) -> float:
+    total = 0.0
+    for i in range(len(row.balancers)):
+        total += row.pairs[i, j].field
+    return total / len(row.balancers)
 
 
 @part
-def reward(p: Parameters, w: World, b: int) -> None:
+def reward(p: Parameters, row: Row) -> None:
     """Write the reward of the interval that just ended."""
-    kind, out = p.rewarding.kind, w.out.reward
+    kind, n = p.rewarding.kind, len(row.balancers)
     if kind != QOS:
-        _compare(p, w, b, PRODUCT_GEO if kind == MIX else kind)
+        _fairness(p, row, PRODUCT_GEO if kind == MIX else kind)
     if kind < QOS:
         return
-    share = 1.0 if kind == QOS else p.rewarding.mix
-    n = w.interval.field.shape[1]
-    for i in range(out.shape[1]):
-        local = p.rewarding.scope == LOCAL
-        quality = _quality(p, w, b, i if local else 0, i + 1 if local else n)
-        fair = out[b, i] if kind == MIX else 0.0
-        out[b, i] = (1.0 - share) * fair + share * quality
+    share, local = 1.0 if kind == QOS else p.rewarding.mix, p.rewarding.scope == LOCAL
+    for i in range(len(row.reward)):
+        quality = _quality(p, row, i if local else 0, i + 1 if local else n)
+        fair = float(row.reward[i]) if kind == MIX else 0.0
+        row.reward[i] = (1.0 - share) * fair + share * quality
 
 
 @part
-def add_up(p: Parameters, w: World, b: int, actions: np.ndarray, controlled: bool) -> None:
+def add_up(p: Parameters, row: Row, actions: Integers, controlled: bool) -> None:
     """Add the interval that just ended to the episode's totals."""
-    totals, now, n_slots = w.totals, w.interval, w.servers.cpus.shape[1]
-    for i in range(now.arrivals.shape[1]):
-        totals.arrivals[b, i] += now.arrivals[b, i]
-        totals.finished[b, i] += now.finished[b, i]
-        totals.drops[b, i] += now.drops[b, i]
+    for i in range(len(row.balancers)):
+        balancer = row.balancers[i]
+        balancer.all_arrivals += balancer.arrivals
+        balancer.all_finished += balancer.finished
+        balancer.all_drops += balancer.drops
         if not controlled:
-            totals.actions[b, i, actions[b, i]] += 1
+            row.choices[i, actions[i]] += 1
     overloaded = False
-    for j in range(n_slots):
-        totals.busy_area[b, j] += w.servers.busy_area[b, j]
-        totals.core_area[b, j] += w.servers.core_area[b, j]
-        overloaded |= w.servers.full[b, j] or w.servers.load[b, j] >= p.traffic.max_clients
-    _add_fairness(p, w, b)
-    totals.sums[b, 6] += overloaded
-    totals.sums[b, 7] += _weight_range(w, b)
+    for j in range(len(row.servers)):
+        server = row.servers[j]
+        server.all_busy += server.busy_area
+        server.all_core += server.core_area
+        overloaded |= server.full or server.load >= p.traffic.max_clients
+    row.episode.overload_frac += overloaded
+    row.episode.weight_range += _weight_range(row)
+    _add_fairness(p, row)
 
 
 @part
-def _add_fairness(p: Parameters, w: World, b: int) -> None:
+def _add_fairness(p: Parameters, row: Row) -> None:
     """Add the fairness measures, of true queues and of the balancers' merged flow durations, and the makespan."""
-    now, sums, dt = w.interval, w.totals.sums, p.scenario.dt
-    x, n_balancers = now.scratch[b], now.field.shape[1]
-    makespan = 0.0
-    for j in range(len(x)):
-        capacity = w.servers.cpus[b, j] * w.servers.speed[b, j]
-        now.active[b, j] = w.servers.known[b, j] and capacity > 0.0
-        x[j] = w.servers.load_area[b, j] / dt / capacity if now.active[b, j] else 0.0
-        if now.active[b, j]:
-            makespan = max(makespan, w.servers.work[b, j] / capacity)
-    sums[b, 0] += fairness(x, now.active[b], JAIN)
-    for j in range(len(x)):
-        x[j] = 0.0
-        now.active[b, j] = w.servers.known[b, j]
-        for i in range(n_balancers):
-            x[j] += now.decayed[b, i, j, DURATION, 0] / n_balancers
-    sums[b, 1] += fairness(x, now.active[b], JAIN)
-    sums[b, 2] += fairness(x, now.active[b], PRODUCT)
-    sums[b, 3] += fairness(x, now.active[b], PRODUCT_GEO)
-    sums[b, 4] += makespan
-    sums[b, 5] = makespan
+    servers, episode, makespan = row.servers, row.episode, 0.0
+    for j in range(len(servers)):
+        server = servers[j]
+        capacity = server.cpus * server.speed
+        server.active = server.known and capacity > 0.0
+        if server.active:
+            server.x = server.load_area / (p.scenario.dt * capacity)
+            makespan = max(makespan, server.work / capacity)
+    episode.jain_q += compare(servers, JAIN)
+    for j in range(len(servers)):
+        total = 0.0
+        for i in range(len(row.balancers)):
+            total += row.reservoirs[reservoir_of(row, i, j, DURATION)].plain_decayed
+        servers[j].x = total / len(row.balancers)
+        servers[j].active = servers[j].known
+    episode.jain_tau += compare(servers, JAIN)
+    episode.fair_product += compare(servers, PRODUCT)
+    episode.fair_geo += compare(servers, PRODUCT_GEO)
+    episode.makespan += makespan
+    episode.makespan_final = makespan
 
 
 @part
-def _weight_range(w: World, b: int) -> float:
+def _weight_range(row: Row) -> float:
     """Mean over balancers of log(largest / smallest weight), weights relative to the nominal ones."""
-    total, n_balancers = 0.0, w.balancers.weights.shape[1]
-    for i in range(n_balancers):
+    total = 0.0
+    for i in range(len(row.balancers)):
         most, least = 0.0, math.inf
-        for j in range(w.servers.cpus.shape[1]):
-            a = w.balancers.weights[b, i, j]
-            if a > 0.0 and w.servers.nominal[b, j] > 0.0:
-                most = max(most, a / w.servers.nominal[b, j])
-                least = min(least, a / w.servers.nominal[b, j])
+        for j in range(len(row.servers)):
+            weight = row.pairs[i, j].weight
+            if weight > 0.0:
+                most = max(most, weight / row.servers[j].nominal)
+                least = min(least, weight / row.servers[j].nominal)
         total += math.log(most / least) if most > 0.0 else 0.0
-    return total / n_balancers
+    return total / len(row.balancers)

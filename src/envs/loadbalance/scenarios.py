@@ -4,152 +4,164 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .arrivals import change_rate
 from .compiled import part
 from .draws import SCENARIO, next_exponential, next_integer, next_uniform
-from .layout import Floats, World
+from .layout import Floats, Record, Row
 from .parameters import Parameters
 from .servers import fail, plan, touch
 
 
 @part
-def draw_servers(p: Parameters, w: World, b: int) -> None:
+def _draw_servers(p: Parameters, row: Row, random: Record) -> None:
     """Set up the servers of an episode: CPUs, possibly in random order, and nominal weights."""
-    n = len(p.traffic.cpus)
-    w.servers.cpus[b] = 0.0
-    w.servers.nominal[b] = 0.0
-    for j in range(n):
-        w.servers.cpus[b, j] = p.traffic.cpus[j]
-        w.servers.nominal[b, j] = 1.0 if p.scenario.permute else p.traffic.nominal[j]
+    servers, n = row.servers, len(p.traffic.cpus)
+    for j in range(len(servers)):
+        servers[j].cpus = p.traffic.cpus[j] if j < n else 0.0
+        servers[j].nominal = 0.0
+        if j < n:
+            servers[j].nominal = 1.0 if p.scenario.permute else p.traffic.nominal[j]
     if p.scenario.permute:
         for j in range(n - 1, 0, -1):  # Fisher and Yates
-            k = next_integer(w.clock, b, SCENARIO, j + 1)
-            w.servers.cpus[b, j], w.servers.cpus[b, k] = w.servers.cpus[b, k], w.servers.cpus[b, j]
-    for j in range(w.servers.limit.shape[1]):
-        w.servers.limit[b, j] = np.int64(w.servers.cpus[b, j]) if p.traffic.fifo else p.traffic.workers
+            k = next_integer(random, j + 1)
+            cpus = servers[k].cpus
+            servers[k].cpus = servers[j].cpus
+            servers[j].cpus = cpus
+    for j in range(len(servers)):
+        servers[j].limit = int(servers[j].cpus) if p.traffic.fifo else p.traffic.workers
 
 
 @part
-def _start_chain(w: World, b: int, dwell: Floats) -> int:
+def _first_state(random: Record, dwell: Floats) -> int:
     """The first state of a two-state Markov chain, in equilibrium."""
-    u = next_uniform(w.clock, b, SCENARIO)
+    u = next_uniform(random)
     if dwell[0] == math.inf:
         return 0
     return 0 if u * (dwell[0] + dwell[1]) < dwell[0] else 1
 
 
 @part
-def _next_state(w: World, b: int, state: int, dwell: Floats, dt: float) -> int:
+def _next_state(random: Record, state: int, dwell: Floats, dt: float) -> int:
     """The state one control interval later."""
-    return 1 - state if next_uniform(w.clock, b, SCENARIO) * dwell[state] < dt else state
+    return 1 - state if next_uniform(random) * dwell[state] < dt else state
 
 
 @part
-def _script_speeds(p: Parameters, w: World, b: int, j: int) -> None:
+def _script_speeds(p: Parameters, row: Row, random: Record, j: int) -> None:
     s = p.scenario
-    base = p.traffic.speed * s.bases[next_integer(w.clock, b, SCENARIO, len(s.bases))]
-    state = _start_chain(w, b, s.speed_dwell)
-    for n in range(w.script.rates.shape[1]):
-        w.script.speeds[b, n, j] = base * s.speeds[state]
-        w.script.known[b, n, j] = True
-        state = _next_state(w, b, state, s.speed_dwell, s.dt)
+    base = p.traffic.speed * s.bases[next_integer(random, len(s.bases))]
+    state = _first_state(random, s.speed_dwell)
+    for n in range(len(row.rates)):
+        row.changes[n, j].speed = base * s.speeds[state]
+        row.changes[n, j].known = True
+        state = _next_state(random, state, s.speed_dwell, s.dt)
 
 
 @part
-def _script_rates(p: Parameters, w: World, b: int) -> None:
+def _script_rates(p: Parameters, row: Row, random: Record) -> None:
     s = p.scenario
-    state = _start_chain(w, b, s.rate_dwell)
-    for n in range(w.script.rates.shape[1]):
-        w.script.rates[b, n] = s.rates[state]
-        state = _next_state(w, b, state, s.rate_dwell, s.dt)
+    state = _first_state(random, s.rate_dwell)
+    for n in range(len(row.rates)):
+        row.rates[n] = s.rates[state]
+        state = _next_state(random, state, s.rate_dwell, s.dt)
 
 
 @part
-def _script_failure(p: Parameters, w: World, b: int) -> None:
+def _script_failure(p: Parameters, row: Row, random: Record) -> None:
     """One random server fails for a while; balancers learn of it late and of its return at once."""
     s = p.scenario
-    j = next_integer(w.clock, b, SCENARIO, len(p.traffic.cpus))
-    at = s.failure[0] + (s.failure[1] - s.failure[0]) * next_uniform(w.clock, b, SCENARIO)
-    first = s.warmup + int(round(at * s.length))
-    last = first + int(round(s.failure[2] * s.length))
-    noticed = first + int(math.ceil(s.detect_delay / s.dt))
-    for n in range(first, min(last, w.script.rates.shape[1])):
-        w.script.speeds[b, n, j] = 0.0
-        w.script.known[b, n, j] = n < noticed
+    j = next_integer(random, len(p.traffic.cpus))
+    at = s.failure[0] + (s.failure[1] - s.failure[0]) * next_uniform(random)
+    first = s.warmup + round(at * s.length)
+    last = first + round(s.failure[2] * s.length)
+    noticed = first + math.ceil(s.detect_delay / s.dt)
+    for n in range(first, min(last, len(row.rates))):
+        row.changes[n, j].speed = 0.0
+        row.changes[n, j].known = n < noticed
 
 
 @part
-def _base_rate(p: Parameters, w: World, b: int) -> float:
+def _base_rate(p: Parameters, row: Row, random: Record) -> float:
     """Arrivals per second of the episode's load; it refers to the realized mean capacity where speeds change."""
-    capacity, instants = 0.0, w.script.rates.shape[1] - 1
+    capacity, instants = 0.0, len(row.rates) - 1
     for j in range(len(p.traffic.cpus)):
-        mean_speed = p.traffic.speed
+        speed = p.traffic.speed
         if p.scenario.rescale:
-            mean_speed = 0.0
+            speed = 0.0
             for n in range(instants):
-                mean_speed += w.script.speeds[b, n, j] / instants
-        capacity += w.servers.cpus[b, j] * mean_speed
+                speed += row.changes[n, j].speed / instants
+        capacity += row.servers[j].cpus * speed
     low, high = p.traffic.rho[0], p.traffic.rho[1]
-    rho = low + (high - low) * next_uniform(w.clock, b, SCENARIO)
+    rho = low + (high - low) * next_uniform(random)
     return rho * capacity / p.traffic.mean_size
 
 
 @part
-def _draw_shares(p: Parameters, w: World, b: int) -> None:
-    """How the edge router splits flows among balancers: equally, or drawn from a symmetric Dirichlet distribution."""
-    total, n = 0.0, w.clock.share.shape[1]
-    for i in range(n):
-        total += _gamma(w, b, p.traffic.split) if p.traffic.split > 0.0 else 1.0
-        w.clock.share[b, i] = total
-    for i in range(n):
-        w.clock.share[b, i] /= total
-
-
-@part
-def _gamma(w: World, b: int, shape: float) -> float:
+def _gamma(random: Record, shape: float) -> float:
     """A gamma variate of shape above 0 (Marsaglia and Tsang, 2000), smaller shapes by the usual boost."""
     boost = 1.0
     if shape < 1.0:
-        boost = math.exp(-next_exponential(w.clock, b, SCENARIO) / shape)
+        boost = math.exp(-next_exponential(random) / shape)
         shape += 1.0
     d = shape - 1.0 / 3.0
     while True:
-        radius = math.sqrt(2.0 * next_exponential(w.clock, b, SCENARIO))
-        x = radius * math.cos(2.0 * math.pi * next_uniform(w.clock, b, SCENARIO))
+        radius = math.sqrt(2.0 * next_exponential(random))
+        x = radius * math.cos(2.0 * math.pi * next_uniform(random))
         v = (1.0 + x / math.sqrt(9.0 * d)) ** 3
-        e = next_exponential(w.clock, b, SCENARIO)
+        e = next_exponential(random)
         if v > 0.0 and -e < 0.5 * x * x + d - d * v + d * math.log(v):
             return boost * d * v
 
 
 @part
-def write_script(p: Parameters, w: World, b: int) -> None:
-    """Draw an episode: servers, shares, speeds, rates, failures and load."""
-    draw_servers(p, w, b)
-    _draw_shares(p, w, b)
-    w.script.speeds[b] = 0.0
-    w.script.known[b] = False
-    for j in range(len(p.traffic.cpus)):
-        _script_speeds(p, w, b, j)
-    _script_rates(p, w, b)
-    if p.scenario.failure[2] > 0.0:
-        _script_failure(p, w, b)
-    w.clock.base_rate[b] = _base_rate(p, w, b)
+def _draw_shares(p: Parameters, row: Row, random: Record) -> None:
+    """How the edge router splits flows among balancers: equally, or drawn from a symmetric Dirichlet distribution."""
+    total, n = 0.0, len(row.balancers)
+    for i in range(n):
+        total += _gamma(random, p.traffic.split) if p.traffic.split > 0.0 else 1.0
+        row.balancers[i].share = total
+    for i in range(n):
+        row.balancers[i].share /= total
 
 
 @part
-def apply_script(p: Parameters, w: World, b: int) -> None:
-    """Make the changes that the script holds for the current control instant."""
-    n, t = w.clock.instant[b], w.clock.now[b]
-    for j in range(w.servers.speed.shape[1]):
-        w.servers.known[b, j] = w.script.known[b, n, j]
-        speed = w.script.speeds[b, n, j]
-        if speed != w.servers.speed[b, j]:
-            touch(w.servers, b, j, t)
-            if speed == 0.0:
-                fail(p, w, b, j, t)
-            w.servers.speed[b, j] = speed
-            plan(w.servers, b, j)
-    change_rate(p, w, b, w.clock.base_rate[b] * w.script.rates[b, n], t)
+def write_script(p: Parameters, row: Row) -> None:
+    """Draw an episode: servers, shares, speeds, rates, failures and load."""
+    random, n = row.streams[SCENARIO], len(p.traffic.cpus)
+    _draw_servers(p, row, random)
+    _draw_shares(p, row, random)
+    for j in range(n, len(row.servers)):
+        for instant in range(len(row.rates)):
+            row.changes[instant, j].speed = 0.0
+            row.changes[instant, j].known = False
+    for j in range(n):
+        _script_speeds(p, row, random, j)
+    _script_rates(p, row, random)
+    if p.scenario.failure[2] > 0.0:
+        _script_failure(p, row, random)
+    row.episode.base_rate = _base_rate(p, row, random)
+
+
+@part
+def start_script(row: Row) -> None:
+    """Make the first entry of the script the present."""
+    for j in range(len(row.servers)):
+        row.servers[j].speed = row.changes[0, j].speed
+        row.servers[j].known = row.changes[0, j].known
+    row.episode.rate = row.episode.base_rate * row.rates[0]
+
+
+@part
+def apply_script(p: Parameters, row: Row) -> None:
+    """Make the changes that the script holds for the present control instant."""
+    n, t = row.episode.instant, row.episode.now
+    for j in range(len(row.servers)):
+        server, change = row.servers[j], row.changes[n, j]
+        server.known = change.known
+        if change.speed != server.speed:
+            touch(server, t)
+            if change.speed == 0.0:
+                fail(p, row, j, t)
+            server.speed = change.speed
+            plan(row, j)
+    change_rate(p, row, row.episode.base_rate * row.rates[n])

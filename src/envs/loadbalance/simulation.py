@@ -1,4 +1,4 @@
-"""The compiled simulation: events between control instants, and the two entry points `reset_rows` and `step_rows`.
+"""The compiled simulation: events between control instants, and the entry point `play_rows`.
 
 Between control instants the only events are arrivals and completions, handled in order of time, so the simulation is
 exact. Rows do not touch each other: calls for disjoint ranges of rows may run in different threads.
@@ -6,200 +6,289 @@ exact. Rows do not touch each other: calls for disjoint ranges of rows may run i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .arrivals import arrive, schedule, start_trace
-from .compiled import entry_point, part, shared_part, sources
+from .compiled import entry_point, part, pasted_part, shared_part, sources
 from .dispatch import SED, decode, prescribe
 from .draws import PACKETS, next_uniform
-from .layout import Flags, Floats, Integers, World
+from .layout import Flags, Floats, Integers, Row, World
 from .observations import observe, offer, take_stock
 from .parameters import Parameters
 from .reservoirs import clear
 from .rewards import add_up, read_field, reward
-from .scenarios import apply_script, write_script
+from .scenarios import apply_script, start_script, write_script
 from .servers import complete
 
 CONTROL_OFF = -1
 """In place of a rule: the agents' actions decide."""
 
 
-@shared_part
-def advance(p: Parameters, w: World, b: int, until: float, rule: int) -> None:
-    """Handle all events of a row up to a time."""
-    due, n_slots = w.servers.due, w.servers.due.shape[1]
-    while True:
-        t, at = w.clock.next_arrival[b], -1
-        for j in range(n_slots):
-            if due[b, j] < t:
-                t, at = due[b, j], j
-        if t > until:
-            break
-        if at < 0:
-            arrive(p, w, b, t, rule)
-        else:
-            complete(p, w, b, at, t)
-    w.clock.now[b] = until
+@pasted_part
+def row_of(w: World, b: int) -> Row:
+    """One environment."""
+    return Row(
+        w.episode[b],
+        w.streams[b],
+        w.balancers[b],
+        w.servers[b],
+        w.slots[b],
+        w.backlog[b],
+        w.flows[b],
+        w.free[b],
+        w.pairs[b],
+        w.reservoirs[b],
+        w.samples[b],
+        w.by_value[b],
+        w.by_weighted[b],
+        w.changes[b],
+        w.rates[b],
+        w.jct[b],
+        w.label[b],
+        w.choices[b],
+        w.obs[b],
+        w.state[b],
+        w.avail[b],
+        w.reward[b],
+    )
 
 
 @part
-def _clear_interval(w: World, b: int) -> None:
-    w.interval.finished[b] = 0
-    w.interval.drops[b] = 0
-    w.interval.jct[b] = 0.0
-    w.servers.load_area[b] = 0.0
-    w.servers.busy_area[b] = 0.0
-    w.servers.core_area[b] = 0.0
-    w.servers.full[b] = False
+def _next_event(row: Row) -> tuple[float, int]:
+    """Time of the next event, and the server that completes a flow, -1 for an arrival."""
+    t, at = row.episode.next_arrival, -1
+    for j in range(len(row.servers)):
+        if row.servers[j].due < t:
+            t, at = row.servers[j].due, j
+    return t, at
 
 
 @part
-def _clear_totals(w: World, b: int) -> None:
-    w.totals.arrivals[b] = 0
-    w.totals.finished[b] = 0
-    w.totals.drops[b] = 0
-    w.totals.slowdown[b] = 0.0
-    w.totals.busy_area[b] = 0.0
-    w.totals.core_area[b] = 0.0
-    w.totals.actions[b] = 0
-    w.totals.sums[b] = 0.0
-    w.totals.n_jct[b] = 0
+def _next_takeover(row: Row) -> tuple[float, int]:
+    """Time until a data plane takes over new weights, and its balancer; infinite when all have."""
+    delay, at = math.inf, -1
+    for i in range(len(row.balancers)):
+        if row.balancers[i].delay < delay:
+            delay, at = row.balancers[i].delay, i
+    return delay, at
 
 
 @part
-def _clear_row(p: Parameters, w: World, b: int) -> None:
-    """Empty servers, no flows, time 0."""
-    w.clock.now[b] = 0.0
-    w.clock.instant[b] = 0
-    w.clock.flow[b] = np.uint64(0)
-    w.clock.trace_at[b] = 0
-    w.clock.drawn[b] = np.uint64(0)
-    for x in (w.servers.busy, w.servers.load, w.servers.head, w.servers.first):
-        x[b] = 0
-    for y in (w.servers.virtual, w.servers.stamp, w.servers.work):
-        y[b] = 0.0
-    w.servers.due[b] = np.inf
-    n = w.flows.free.shape[1]
-    w.flows.n_free[b] = n
-    for f in range(n):
-        w.flows.free[b, f] = n - 1 - f
-    w.balancers.counts[b] = 0
-    w.balancers.tilt[b] = 0.0
-    w.balancers.delay[b] = 0.0
-    clear(p.measuring, w.samples, b)
-    _clear_interval(w, b)
-    _clear_totals(w, b)
-    w.totals.lifetime[b] = 0
-    w.interval.arrivals[b] = 0
-
-
-@part
-def _take_over(w: World, b: int, i: int) -> None:
+def _take_over(row: Row, i: int) -> None:
     """The data plane of a balancer starts to use its new weights."""
-    for j in range(w.balancers.weights.shape[2]):
-        w.balancers.weights[b, i, j] = w.balancers.pending[b, i, j]
+    row.balancers[i].delay = math.inf
+    for j in range(len(row.servers)):
+        row.pairs[i, j].weight = row.pairs[i, j].pending
+
+
+@part
+def _draw_delays(p: Parameters, row: Row) -> float:
+    """Draw when data planes take over new weights; returns the age of the next observation."""
+    random = row.streams[PACKETS]
+    for i in range(len(row.balancers)):
+        row.balancers[i].delay = p.acting.delay * next_uniform(random) if p.acting.delay > 0.0 else 0.0
+    return p.measuring.delay * next_uniform(random) if p.measuring.delay > 0.0 else -1.0
 
 
 @shared_part
-def interval(p: Parameters, w: World, b: int, rule: int) -> None:
+def interval(p: Parameters, row: Row, rule: int) -> None:
     """One control interval with the pending weights; the changes at its end belong to the next one."""
-    w.interval.arrivals[b] = 0
-    n_balancers, start = w.balancers.weights.shape[1], w.clock.now[b]
+    start = row.episode.now
     end = start + p.scenario.dt
-    if p.acting.delay > 0.0:
-        for i in range(n_balancers):
-            w.balancers.delay[b, i] = min(p.acting.delay, p.scenario.dt) * next_uniform(w.clock, b, PACKETS)
-        for _ in range(n_balancers):
-            i = int(np.argmin(w.balancers.delay[b]))
-            advance(p, w, b, start + w.balancers.delay[b, i], rule)
-            _take_over(w, b, i)
-            w.balancers.delay[b, i] = np.inf
+    for i in range(len(row.balancers)):
+        row.balancers[i].arrivals = 0
+    age = _draw_delays(p, row)
+    takeover, at = _next_takeover(row)
+    while True:
+        t, j = _next_event(row)
+        stop = min(start + takeover, end - age if age >= 0.0 else end)
+        if t <= stop:
+            if j < 0:
+                arrive(p, row, t, rule)
+            else:
+                complete(p, row, j, t)
+            continue
+        row.episode.now = stop
+        if at >= 0 and stop == start + takeover:
+            _take_over(row, at)
+            takeover, at = _next_takeover(row)
+            continue
+        take_stock(p, row)
+        if age < 0.0:
+            break
+        observe(p, row)
+        age = -1.0
+    row.episode.instant += 1
+
+
+@part
+def _clear_interval(row: Row) -> None:
+    for i in range(len(row.balancers)):
+        balancer = row.balancers[i]
+        balancer.finished = 0
+        balancer.drops = 0
+        balancer.jct = 0.0
+    for j in range(len(row.servers)):
+        server = row.servers[j]
+        server.load_area = 0.0
+        server.busy_area = 0.0
+        server.core_area = 0.0
+        server.full = False
+
+
+@part
+def _clear_totals(row: Row) -> None:
+    episode = row.episode
+    episode.n_jct = 0
+    episode.slowdown = 0.0
+    episode.jain_q = 0.0
+    episode.jain_tau = 0.0
+    episode.fair_product = 0.0
+    episode.fair_geo = 0.0
+    episode.makespan = 0.0
+    episode.overload_frac = 0.0
+    episode.weight_range = 0.0
+    for i in range(len(row.balancers)):
+        balancer = row.balancers[i]
+        balancer.all_arrivals = 0
+        balancer.all_finished = 0
+        balancer.all_drops = 0
+    for j in range(len(row.servers)):
+        row.servers[j].all_busy = 0.0
+        row.servers[j].all_core = 0.0
+    row.choices[:] = 0
+
+
+@part
+def _clear_row(p: Parameters, row: Row) -> None:
+    """Empty servers, no flows, time 0."""
+    episode = row.episode
+    episode.now = 0.0
+    episode.instant = 0
+    episode.n_flows = np.uint64(0)
+    episode.trace_at = 0
+    episode.arrived = 0
+    episode.finished = 0
+    episode.dropped = 0
+    for s in range(len(row.streams)):
+        row.streams[s].drawn = np.uint64(0)
+    for j in range(len(row.servers)):
+        server = row.servers[j]
+        server.busy = 0
+        server.load = 0
+        server.head = 0
+        server.first = 0
+        server.virtual = 0.0
+        server.stamp = 0.0
+        server.work = 0.0
+        server.due = math.inf
+        for i in range(len(row.balancers)):
+            row.pairs[i, j].count = 0
+            row.pairs[i, j].tilt = 0.0
+    n = len(row.free)
+    episode.n_free = n
+    for f in range(n):
+        row.free[f] = n - 1 - f
+    clear(p.measuring, row)
+    _clear_interval(row)
+
+
+@part
+def _blank(row: Row) -> None:
+    """Return zeros for a row that is not played."""
+    row.obs[:] = 0.0
+    row.state[:] = 0.0
+    row.avail[:] = False
+    row.reward[:] = 0.0
+
+
+@part
+def _restart(p: Parameters, row: Row, nominal: Floats) -> None:
+    """Start an episode: draw it, and warm up under SED with nominal weights."""
+    _clear_row(p, row)
+    write_script(p, row)
+    start_script(row)
+    if p.traffic.use_trace_times:
+        start_trace(p, row)
+    schedule(p, row, 0.0)
+    for _ in range(p.scenario.warmup):
+        prescribe(p, row, SED, nominal)
+        interval(p, row, SED)
+        _clear_interval(row)
+        apply_script(p, row)
+    _clear_totals(row)
+    take_stock(p, row)
+    read_field(p, row, 1.0)
+    row.reward[:] = 0.0
+
+
+@part
+def _step(p: Parameters, row: Row, actions: Integers, rule: int, learned_rule: int, weights: Floats) -> None:
+    """Play a control interval and reward it."""
+    learned = rule == CONTROL_OFF
+    if learned:
+        decode(p, row, actions)
     else:
-        for i in range(n_balancers):
-            _take_over(w, b, i)
-    if p.measuring.delay > 0.0:
-        advance(p, w, b, end - min(p.measuring.delay, p.scenario.dt) * next_uniform(w.clock, b, PACKETS), rule)
-        take_stock(p, w, b)
-        observe(p, w, b)
-    advance(p, w, b, end, rule)
-    w.clock.instant[b] += 1
-    take_stock(p, w, b)
+        prescribe(p, row, rule, weights)
+    interval(p, row, learned_rule if learned else rule)
+    # The first reward of a moving average is that of the load before the first step.
+    first_step = row.episode.instant == p.scenario.warmup + 1 and p.rewarding.smoothing < 1.0
+    read_field(p, row, 0.0 if first_step else p.rewarding.smoothing)
+    reward(p, row)
+    add_up(p, row, actions, not learned)
+    _clear_interval(row)
+    apply_script(p, row)
 
 
-def _compile(version: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The entry points; the version becomes part of numba's key in its cache of compiled functions."""
-
-    @entry_point
-    def reset_rows(p: Parameters, w: World, first: int, last: int, where: Flags) -> int:
-        nominal = w.script.speeds[:0]
-        for b in range(first, last):
-            w.out.obs[b] = 0.0
-            w.out.state[b] = 0.0
-            w.out.avail[b] = False
-            w.out.reward[b] = 0.0
-            if not where[b]:
-                continue
-            _clear_row(p, w, b)
-            write_script(p, w, b)
-            w.servers.speed[b] = w.script.speeds[b, 0]
-            w.servers.known[b] = w.script.known[b, 0]
-            w.clock.rate[b] = w.clock.base_rate[b] * w.script.rates[b, 0]
-            if p.traffic.use_trace_times:
-                start_trace(p, w, b)
-            schedule(p, w, b, 0.0)
-            for _ in range(p.scenario.warmup):
-                prescribe(p, w, b, SED, nominal)
-                interval(p, w, b, SED)
-                _clear_interval(w, b)
-                apply_script(p, w, b)
-            _clear_totals(w, b)
-            take_stock(p, w, b)
-            read_field(p, w, b, 1.0)
-            observe(p, w, b)
-            offer(p, w, b)
-        return version
+def _compile(version: int) -> Callable[..., Any]:
+    """The entry point; the version becomes part of numba's key in its cache of compiled functions."""
 
     @entry_point
-    def step_rows(
+    def play_rows(
         p: Parameters,
         w: World,
         first: int,
         last: int,
-        active: Flags,
+        where: Flags,
+        restart: bool,
         actions: Integers,
         rule: int,
         learned_rule: int,
         weights: Floats,
     ) -> int:
         for b in range(first, last):
-            w.out.reward[b] = 0.0
-            if not active[b]:
-                w.out.obs[b] = 0.0
-                w.out.state[b] = 0.0
-                w.out.avail[b] = False
+            row = row_of(w, b)
+            if not where[b]:
+                _blank(row)
                 continue
-            if rule == CONTROL_OFF:
-                decode(p, w, b, actions)
-                interval(p, w, b, learned_rule)
+            if restart:
+                _restart(p, row, weights[b])
             else:
-                prescribe(p, w, b, rule, weights)
-                interval(p, w, b, rule)
-            first_step = w.clock.instant[b] == p.scenario.warmup + 1
-            smoothing = p.rewarding.smoothing
-            read_field(p, w, b, 0.0 if first_step and smoothing < 1.0 else smoothing)
-            reward(p, w, b)
-            add_up(p, w, b, actions, rule != CONTROL_OFF)
-            _clear_interval(w, b)
-            apply_script(p, w, b)
-            if p.measuring.delay == 0.0:
-                observe(p, w, b)
-            offer(p, w, b)
+                _step(p, row, actions[b], rule, learned_rule, weights[b])
+            if restart or p.measuring.delay == 0.0:
+                observe(p, row)
+            offer(p, row)
         return version
 
-    return reset_rows, step_rows
+    return play_rows
 
 
-reset_rows, step_rows = _compile(sources())
+play_rows = _compile(sources())
+"""Restart or step the rows ``first`` to ``last - 1``.
+
+Args:
+    p: what stays the same.
+    w: what changes.
+    first: the first row.
+    last: one more than the last row.
+    where: ``[B]``, rows to play; the others return zeros.
+    restart: start new episodes instead of stepping.
+    actions: ``[B, L]``.
+    rule: number of the data-plane rule, or `CONTROL_OFF`.
+    learned_rule: number of the rule that uses learned weights.
+    weights: ``[B, L, S]`` for a rule, or ``[B, 0, S]`` for nominal ones.
+"""

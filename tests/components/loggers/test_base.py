@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+
 from hymarl import registry
 from hymarl.components.loggers.base import Logger, LoggerSet, Record, RunInfo, earlier_id, remember_id
-from omegaconf import OmegaConf
 
 RECORD = Record("metrics", 10, {"loss": 0.5})
 CONF = Path(registry.__file__).parents[1] / "conf" / "logger"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from hymarl.components.loggers.base import Record, RunInfo
 from hymarl.components.loggers.console import ConsoleLogger, _Rate
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hymarl.components.loggers.base import Record, RunInfo
 from hymarl.components.loggers.sacred import SacredLogger
 

@@ -1,0 +1,52 @@
+"""Optimizers: a first step by hand, and settings that arrive."""
+
+import pytest
+import torch
+from hymarl import registry
+
+
+def step(optimizer, weight=2.0, gradient=0.5):
+    parameter = torch.nn.Parameter(torch.tensor([weight], dtype=torch.float64))
+    made = optimizer(iter([parameter]))
+    parameter.grad = torch.tensor([gradient], dtype=torch.float64)
+    made.step()
+    return made, parameter.item()
+
+
+@pytest.mark.parametrize("name", registry.names("optimizer"))
+def test_every_optimizer_moves_against_the_gradient(component, name):
+    for gradient in (1.0, -1.0):
+        _, moved = step(component("optimizer", name), gradient=gradient)
+        assert (moved - 2.0) * gradient < 0
+
+
+@pytest.mark.parametrize("name", registry.names("optimizer"))
+def test_every_call_has_its_own_state(component, name):
+    factory = component("optimizer", name)
+    assert step(factory)[1] == step(factory)[1]
+
+
+def test_first_step_of_rmsprop(component):
+    # Mean square 0.1 * 0.5^2 = 0.025; step 0.01 * 0.5 / (sqrt(0.025) + 0.1), eps outside of the root as in PyMARL's torch.
+    _, moved = step(component("optimizer", "rmsprop", lr=0.01, alpha=0.9, eps=0.1, weight_decay=0.0))
+    assert moved == pytest.approx(2.0 - 0.01 * 0.5 / (0.025**0.5 + 0.1), rel=1e-12)
+
+
+def test_first_step_of_adam(component):
+    # Bias correction makes both moments exact at the first step: step 0.01 * 0.5 / (0.5 + 0.1).
+    made, moved = step(component("optimizer", "adam", lr=0.01, betas=[0.8, 0.95], eps=0.1, weight_decay=0.0))
+    assert moved == pytest.approx(2.0 - 0.01 * 0.5 / 0.6, rel=1e-12)
+    assert made.defaults["betas"] == (0.8, 0.95)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_weight_decay_is_added_to_the_gradient(component, name):
+    # A gradient of 0 and an L2 penalty of 0.25 on a weight of 2 is a gradient of 0.5.
+    _, moved = step(component("optimizer", name, weight_decay=0.25), gradient=0.0)
+    _, wanted = step(component("optimizer", name, weight_decay=0.0), gradient=0.5)
+    assert moved == pytest.approx(wanted, rel=1e-12)
+
+
+def test_adam_takes_two_betas(component):
+    with pytest.raises(registry.ConfigError, match=r"betas are two numbers, got \[0\.9\]"):
+        component("optimizer", "adam", betas=[0.9])

@@ -1,0 +1,220 @@
+"""What all learners share: following targets, standardizing rewards, clipping, counting."""
+
+import numpy as np
+import pytest
+import torch
+from hymarl.components.episode import EnvSpec
+from hymarl.learners.base import Learner, RewardScaler, TargetUpdate
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+SPEC = EnvSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=1, episode_limit=4)
+
+
+# Target networks
+
+
+def online():
+    networks = nn.ModuleDict({"controller": nn.Linear(1, 1), "mixer": nn.BatchNorm1d(1)})
+    set_to(networks, 1.0)
+    return networks
+
+
+def set_to(networks, value):
+    with torch.no_grad():
+        for x in (*networks.parameters(), *networks.buffers()):
+            x.fill_(value)
+
+
+def values(networks):
+    return {name: x.item() for name, x in networks.state_dict().items()}
+
+
+def test_hard_targets_are_copied_whole_every_so_many_updates():
+    networks = online()
+    target = TargetUpdate(networks, mode="hard", interval_updates=3, tau=0.5)
+    seen = []
+    for update in range(1, 8):
+        set_to(networks, 1.0 + update)
+        target.step(update)
+        seen.append(set(values(target.networks).values()))  # weights and running statistics alike
+    assert seen == [{1.0}, {1.0}, {4.0}, {4.0}, {4.0}, {7.0}, {7.0}]
+
+
+def test_soft_targets_move_a_fraction_at_every_update_and_copy_buffers():
+    networks = online()
+    target = TargetUpdate(networks, mode="soft", interval_updates=3, tau=0.25)
+    set_to(networks, 5.0)
+    wanted = {
+        1: 2.0,  # 1 + 0.25 * (5 - 1)
+        2: 2.75,  # 2 + 0.25 * (5 - 2)
+    }
+    for update, weight in wanted.items():
+        target.step(update)
+        found = values(target.networks)
+        buffers = {found.pop(name) for name in ("mixer.running_mean", "mixer.running_var", "mixer.num_batches_tracked")}
+        assert set(found.values()) == {weight}
+        assert buffers == {5.0}
+
+
+def test_targets_are_copies_without_gradients():
+    networks = online()
+    target = TargetUpdate(networks, mode="hard", interval_updates=1, tau=0.5)
+    assert not any(p.requires_grad for p in target.networks.parameters())
+    assert all(p.requires_grad for p in networks.parameters())
+    set_to(networks, 9.0)
+    assert set(values(target.networks).values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "hard", "interval_updates": 0, "tau": 0.5}, "target_interval_updates must be at least 1, got 0"),
+        ({"mode": "soft", "interval_updates": 5, "tau": 0.0}, r"target_tau must be in \(0, 1\], got 0.0"),
+        ({"mode": "soft", "interval_updates": 5, "tau": 1.1}, r"target_tau must be in \(0, 1\], got 1.1"),
+    ],
+)
+def test_impossible_targets_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TargetUpdate(online(), **settings)
+
+
+def test_targets_describe_themselves():
+    hard = TargetUpdate(online(), mode="hard", interval_updates=7, tau=0.5)
+    soft = TargetUpdate(online(), mode="soft", interval_updates=7, tau=0.5)
+    assert (hard.describe(), soft.describe()) == ("copied every 7 updates", "moved by 0.5 at every update")
+
+
+# Standardized rewards
+
+
+def test_reward_scaler_by_hand():
+    # Seen: 1, 2, 3 and then 6: mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5. The 100s are padding.
+    scaler = RewardScaler()
+    scaler.observe(torch.tensor([[1.0, 2.0, 100.0], [3.0, 100.0, 100.0]]), torch.tensor([[1, 1, 0], [1, 0, 0]]).bool())
+    scaler.observe(torch.tensor([[6.0]]), torch.tensor([[True]]))
+    assert (scaler.count, scaler.mean, scaler.square) == (4, 3.0, pytest.approx(14.0))
+    assert torch.allclose(scaler(torch.tensor([3.0, 10.0])), torch.tensor([0.0, 7 / 3.5**0.5]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6), st.integers(0, 10**6), st.booleans())
+def test_reward_scaler_equals_the_statistics_of_everything_seen(shapes, seed, individual):
+    rng, scaler, seen = np.random.default_rng(seed), RewardScaler(), []
+    for shape in shapes:
+        reward = 1000 + rng.normal(size=(*shape, 2) if individual else shape)
+        filled = rng.random(shape) < 0.6
+        scaler.observe(torch.from_numpy(reward), torch.from_numpy(filled))
+        seen += reward[filled].ravel().tolist()
+    assert scaler.count == len(seen)
+    x = torch.tensor([999.0, 1001.0], dtype=torch.float64)
+    if len(seen) < 2:
+        assert torch.equal(scaler(x), x)
+    else:
+        assert np.allclose(scaler(x).numpy(), (x.numpy() - np.mean(seen)) / np.std(seen), rtol=1e-6)
+
+
+def test_rewards_that_are_all_equal_stay_as_they_are():
+    scaler = RewardScaler()
+    scaler.observe(torch.full((2, 3), 4.0), torch.ones(2, 3, dtype=torch.bool))
+    assert scaler(torch.tensor([4.0])).item() == 4.0
+
+
+# Updating
+
+
+class Slope(Learner):
+    """Its loss is the sum of the controller's weights times a number that stands in the first reward."""
+
+    metric_names = (*Learner.metric_names, "slope")
+
+    def loss(self, batch):
+        slope = batch.reward[0, 0]
+        return (self.controller.weight * slope).sum(), {"slope": slope}
+
+
+@pytest.fixture(scope="session")
+def slope_learner(component):
+    def make(**changes):
+        controller = nn.Linear(4, 1, bias=False)
+        with torch.no_grad():
+            controller.weight.fill_(1.0)
+        settings = {
+            "grad_clip": None,
+            "standardize_rewards": False,
+            "target_update": "hard",
+            "target_interval_updates": 2,
+            "target_tau": 0.5,
+        }
+        return Slope(
+            controller, component("mixer", "vdn", SPEC), lambda p: torch.optim.SGD(p, lr=0.1), **settings | changes
+        )
+
+    return make
+
+
+def rewarded(random_batch, reward):
+    batch = random_batch(SPEC, [2])
+    batch.reward[:] = reward
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("grad_clip", "moved"),
+    [(None, 0.3), (10.0, 0.3), (1.0, 0.05)],  # 0.1 * 3 each; a gradient of (3, 3, 3, 3) has norm 6, so 3 / 6 at clip 1
+)
+def test_the_gradient_is_clipped_by_its_norm(slope_learner, random_batch, grad_clip, moved):
+    learner = slope_learner(grad_clip=grad_clip)
+    metrics = learner.update(rewarded(random_batch, 3.0))
+    assert torch.allclose(learner.controller.weight, torch.full((1, 4), 1.0 - moved), atol=1e-5)
+    assert {name: x.item() for name, x in metrics.items()} == pytest.approx({"loss": 12, "grad_norm": 6, "slope": 3})
+    assert tuple(metrics) == learner.metric_names
+    assert not any(x.requires_grad for x in metrics.values())
+
+
+def test_gradients_do_not_accumulate(slope_learner, random_batch):
+    learner = slope_learner()
+    norms = [learner.update(rewarded(random_batch, 1.0))["grad_norm"].item() for _ in range(3)]
+    assert norms == pytest.approx([2, 2, 2])
+
+
+def test_updates_are_counted_and_targets_follow_after_the_step(slope_learner, random_batch):
+    learner, seen = slope_learner(), []
+    for _ in range(4):
+        learner.update(rewarded(random_batch, 1.0))
+        seen.append(learner.target.networks["controller"].weight[0, 0].item())
+    assert learner.updates == 4
+    assert seen == pytest.approx([1.0, 0.8, 0.8, 0.6])  # the weight itself is 0.9, 0.8, 0.7, 0.6
+
+
+# Rewards to learn from
+
+
+def test_a_common_reward_is_given_to_every_value(slope_learner, random_batch):
+    batch = random_batch(SPEC, [2, 3])
+    learner = slope_learner()
+    for n in (1, 2):
+        found = learner.rewards(batch, n)
+        assert found.shape == (2, 3, n)
+        assert all(torch.equal(found[..., v], batch.reward) for v in range(n))
+
+
+def test_individual_rewards_go_to_their_agents_and_not_to_a_joint_value(slope_learner, random_batch):
+    batch, learner = random_batch(SPEC, [2, 3]), slope_learner()
+    batch.reward = torch.randn(2, 3, 2)
+    assert torch.equal(learner.rewards(batch, 2), batch.reward)
+    with pytest.raises(ValueError, match="individual rewards cannot be learned as one joint value; choose mixer=none"):
+        learner.rewards(batch, 1)
+
+
+def test_rewards_are_standardized_by_what_was_observed_only_if_asked(slope_learner, random_batch):
+    batch = random_batch(SPEC, [4, 1])
+    for asked in (False, True):
+        learner = slope_learner(standardize_rewards=asked)
+        learner.observe(batch)
+        mean, std = batch.reward[batch.filled].mean(), batch.reward[batch.filled].std(unbiased=False)
+        wanted = (batch.reward - mean) / std if asked else batch.reward
+        assert torch.allclose(learner.rewards(batch, 1)[..., 0], wanted, atol=1e-6)
+        before = learner.rewards(batch, 1).clone()
+        learner.update(rewarded(random_batch, 100.0))  # replay teaches the statistics nothing
+        assert torch.equal(learner.rewards(batch, 1), before)
