@@ -20,6 +20,7 @@ from .components.checkpoint import CheckpointError, find_weights, load, write_at
 from .components.episode import EpisodeBatch
 from .components.evaluation import evaluate
 from .components.loggers.base import LoggerSet, RunInfo
+from .components.memory import reuse_large_blocks
 from .components.recorder import Recorder
 from .components.rng import Stream
 from .components.run_directory import RunDirectory
@@ -58,6 +59,7 @@ def train(config: RunConfig, path: Path, start: Start) -> None:
         KeyboardInterrupt: asked to stop; everything was saved.
     """
     torch.set_num_threads(config.threads)
+    reuse_large_blocks()
     trainer = build_trainer(config)
     try:
         with _recording(config, path, trainer, start) as recorder:

@@ -5,13 +5,14 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+from omegaconf import OmegaConf
+
 from hymarl import registry
 from hymarl.components import rng
 from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
 from hymarl.envs.vector_env import EpisodeFailure, RowFailure
 from hymarl.policies.description import PolicyDescription
-from hypothesis import settings
-from omegaconf import OmegaConf
 
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
@@ -181,7 +182,8 @@ class RandomEnv:
         rows = np.flatnonzero(failed)
         given = [None if actions is None else tuple(map(int, actions[row])) for row in rows]
         raise EpisodeFailure(
-            [RowFailure(int(r), int(self.key[r]), a, "broken on purpose") for r, a in zip(rows, given, strict=True)], out
+            [RowFailure(int(r), int(self.key[r]), a, "broken on purpose") for r, a in zip(rows, given, strict=True)],
+            out,
         )
 
 

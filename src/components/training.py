@@ -17,6 +17,8 @@ from .buffer import EpisodeBuffer
 from .evaluation import Evaluation, evaluate
 from .loggers.base import Record
 
+_ROUNDING = 1e-9  # ten times a tenth of an update is one
+
 
 @dataclass
 class Progress:
@@ -198,12 +200,13 @@ class Trainer:
         self.progress.episodes += batch.n_episodes
         self.progress.steps, self.progress.next_episode = self.runner.steps, self.runner.episodes
         self._remember(statistics)
-        if self.buffer.size >= self._batch_episodes:
-            self.progress.update_credit += self._updates_per_episode * batch.n_episodes
+        # The episode with which learning can begin earns the first credit, collected alone or with others.
+        earning = self.progress.episodes - self._batch_episodes + 1
+        self.progress.update_credit += self._updates_per_episode * max(0, min(batch.n_episodes, earning))
 
     def _learn(self) -> None:
         with self._stopwatch.measure("update_s"):
-            while self.progress.update_credit >= 1:
+            while self.progress.update_credit >= 1 - _ROUNDING:
                 self.progress.update_credit -= 1
                 batch = self.buffer.sample(self._batch_episodes, self.learner.updates).to(self.device)
                 for name, value in self.learner.update(batch).items():

@@ -59,7 +59,7 @@ class PettingZoo(SingleEnvs):
         reward: Reward,
     ) -> None:
         asked = {} if agents is None or agents_kwarg is None else {agents_kwarg: agents}
-        make = partial(_load(entry_point), **kwargs, **asked)
+        make = partial(_load(entry_point), **(kwargs | asked))
         super().__init__(lambda: ParallelGame(make(), reward=reward, episode_limit=episode_limit), n_envs)
         if agents not in (None, self.spec.n_agents):
             self.close()

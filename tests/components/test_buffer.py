@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from hymarl.components.buffer import EpisodeBuffer
-from hymarl.components.episode import EnvSpec, EpisodeBatch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hymarl.components.buffer import EpisodeBuffer
+from hymarl.components.episode import EnvSpec, EpisodeBatch
 
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=2, state_dim=1, episode_limit=5)
 BATCHES = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=7), min_size=1, max_size=6)
@@ -17,7 +18,7 @@ def rows(batch):
 
 
 def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x[name], y[name]) for x, y in zip(a, b) for name in x)
+    return len(a) == len(b) and all(torch.equal(x[n], y[n]) for x, y in zip(a, b, strict=True) for n in x)
 
 
 @pytest.fixture(scope="session")
@@ -147,4 +148,4 @@ def test_a_restored_buffer_equals_the_original_now_and_later(numbered, lengths, 
         assert restored.n_inserted == original.n_inserted
         assert same(rows(restored.episodes(restored.first)), rows(original.episodes(original.first)))
         a, b = original.sample(original.size, 3), restored.sample(original.size, 3)
-        assert all(torch.equal(x, y) for x, y in zip(a.tensors().values(), b.tensors().values()))
+        assert all(torch.equal(x, y) for x, y in zip(a.tensors().values(), b.tensors().values(), strict=True))

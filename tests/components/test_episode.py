@@ -4,16 +4,18 @@ import dataclasses
 
 import pytest
 import torch
-from hymarl.components.episode import EnvSpec, EpisodeBatch, action_dtype
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hymarl.components.episode import EnvSpec, EpisodeBatch, action_dtype
 
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=5, episode_limit=6)
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 
 
 def equal(a, b):
-    return all(x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a.tensors().values(), b.tensors().values()))
+    pairs = zip(a.tensors().values(), b.tensors().values(), strict=True)
+    return all(x.dtype == y.dtype and torch.equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize(("n", "dtype"), [(2, torch.int8), (127, torch.int8), (128, torch.int16), (300, torch.int16)])

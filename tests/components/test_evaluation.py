@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from hymarl.components.evaluation import Evaluation, evaluate
 from hymarl.components.rng import Stream
 from hymarl.policies.learned import LearnedPolicy

@@ -3,10 +3,11 @@
 import numba
 import numpy as np
 import pytest
-from hymarl.components import rng
-from hymarl.components.rng import Stream
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hymarl.components import rng
+from hymarl.components.rng import Stream
 
 SEEDS = st.integers(0, 2**64 - 1)
 

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hymarl.components.run_directory import RunDirectory, Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from hymarl.components.run_directory import RunDirectory, Table
 
 
 def read(path):

@@ -1,6 +1,7 @@
 """Schedules, by hand."""
 
 import pytest
+
 from hymarl.components.schedules import exponential, linear
 
 

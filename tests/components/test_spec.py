@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from hymarl.components.spec import Entities, EnvSpec, TimeStep
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from hymarl.components.episode import Entities, EnvSpec
 from hymarl.controllers.inputs import EntityInputs, FlatInputs
 
@@ -33,7 +34,8 @@ def test_no_last_action_is_all_zeros():
     assert made[0, :, 0, 2:].tolist() == [[0, 0, 0], [0, 0, 1]]
 
 
-# An observation of 7: [rest, e0 e0, e1 e1, e2 e2]; actions: kind 0 on entities 0, 1, 2, kind 1 on entity 1, kind 1 on all.
+# An observation of 8: rest, then two numbers for each of three entities, rest. Actions: kind 0 on entities 0, 1 and 2,
+# kind 1 on entity 1, kind 1 on none.
 ENTITIES = Entities(3, 2, 1, action_entity=(0, 1, 2, 1, -1), action_kind=(0, 0, 0, 1, 1))
 SPEC = EnvSpec(n_agents=1, n_actions=5, obs_dim=8, state_dim=1, episode_limit=5, entities=ENTITIES)
 

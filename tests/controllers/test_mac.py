@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from hymarl import registry
 from hymarl.registry import ConfigError
 
@@ -157,5 +158,7 @@ def test_grouped_sharing_needs_groups(make_controller, three):
 
 @pytest.mark.parametrize("groups", [[0, 1], [0, 0, 2], [1, 1, 2], [-1, 0, 1], [0, 1, 2, 3], []])
 def test_groups_that_do_not_fit_are_refused(make_controller, three, groups):
-    with pytest.raises(ConfigError, match="groups needs one number from 0, without gaps, for each of the 3 agents; got"):
+    with pytest.raises(
+        ConfigError, match="groups needs one number from 0, without gaps, for each of the 3 agents; got"
+    ):
         make_controller(three, sharing="grouped", groups=groups)

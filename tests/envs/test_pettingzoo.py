@@ -187,6 +187,7 @@ def test_row_must_be_reset_after_its_failure():
 
 def test_agents_kwarg_passes_the_number():
     assert uneven(agents=1, agents_kwarg="n").spec.n_agents == 1
+    assert uneven(agents=1, agents_kwarg="n", kwargs={"n": 2}).spec.n_agents == 1
     assert uneven(agents=2).spec.n_agents == 2
 
 

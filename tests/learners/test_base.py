@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hymarl.components.episode import EnvSpec
-from hymarl.learners.base import Learner, RewardScaler, TargetUpdate
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+
+from hymarl.components.episode import EnvSpec
+from hymarl.learners.base import Learner, RewardScaler, TargetUpdate
 
 SPEC = EnvSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=1, episode_limit=4)
 
@@ -98,7 +99,11 @@ def test_reward_scaler_by_hand():
     assert torch.allclose(scaler(torch.tensor([3.0, 10.0])), torch.tensor([0.0, 7 / 3.5**0.5]))
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6), st.integers(0, 10**6), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6),
+    st.integers(0, 10**6),
+    st.booleans(),
+)
 def test_reward_scaler_equals_the_statistics_of_everything_seen(shapes, seed, individual):
     rng, scaler, seen = np.random.default_rng(seed), RewardScaler(), []
     for shape in shapes:

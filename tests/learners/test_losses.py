@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from hymarl.learners.losses import masked_mean, td_loss
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hymarl.learners.losses import masked_mean, td_loss
 
 MASK = torch.tensor([[True, True, False], [True, False, False]])
 ERROR = torch.tensor([[[1.0, 2.0], [3.0, -4.0], [1e7, 1e7]], [[0.5, 0.0], [1e7, 1e7], [1e7, 1e7]]])  # B T V

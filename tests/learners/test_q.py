@@ -6,13 +6,14 @@ import io
 
 import pytest
 import torch
-from hymarl import registry
-from hymarl.components.episode import EnvSpec, EpisodeBatch
-from hymarl.controllers.base import Controller
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from hymarl import registry
+from hymarl.components.episode import EnvSpec, EpisodeBatch
+from hymarl.controllers.base import Controller
 
 MIXERS, NETWORKS = registry.names("mixer"), registry.names("network")
 GAMMA = 0.5
@@ -23,7 +24,12 @@ def make_learner(component):
     def make(controller, mixer, spec, optimizer="adam", lr=0.01, **changes):
         torch.manual_seed(1)
         return component(
-            "learner", "q", controller, component("mixer", mixer, spec), component("optimizer", optimizer, lr=lr), **changes
+            "learner",
+            "q",
+            controller,
+            component("mixer", mixer, spec),
+            component("optimizer", optimizer, lr=lr),
+            **changes,
         )
 
     return make
@@ -293,6 +299,7 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
+@settings(max_examples=12)
 @given(LENGTHS, st.integers(0, 2), st.integers(0, 3), st.sampled_from([0.0, 0.6]), st.integers(0, 1000))
 def test_padding_and_garbage_in_masked_cells_change_neither_loss_nor_gradient(
     learner, random_batch, spec, mixer, network, lengths, more_rows, more_steps, lam, seed
@@ -400,7 +407,9 @@ def assert_equal_states(a, b, where=""):
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
 @pytest.mark.parametrize(("optimizer", "target_update"), [("adam", "hard"), ("rmsprop", "soft")])
-def test_a_saved_learner_continues_to_the_same_bits(learner, random_batch, spec, mixer, network, optimizer, target_update):
+def test_a_saved_learner_continues_to_the_same_bits(
+    learner, random_batch, spec, mixer, network, optimizer, target_update
+):
     changes = {"optimizer": optimizer, "target_update": target_update, "target_interval_updates": 3}
     changes |= {"standardize_rewards": True, "target_tau": 0.1}
     batches = [random_batch(spec, [6, 3, 2], seed=seed) for seed in range(8)]

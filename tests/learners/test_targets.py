@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from hymarl.learners.targets import lambda_returns, one_step
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hymarl.learners.targets import lambda_returns, one_step
 
 UNIT = st.floats(0, 1)
 ROWS = st.lists(st.tuples(st.integers(1, 7), st.booleans()), min_size=1, max_size=5)  # length, whether terminated
@@ -103,7 +104,9 @@ def test_padding_changes_no_target(rows, seed, gamma, lam):
     assert torch.equal(lambda_returns(*more, *flags, gamma, lam)[: len(rows)][filled], found[filled])
 
 
-@given(ROWS, st.integers(0, 10**6), UNIT, st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([1e7, torch.nan, torch.inf]))
+@given(
+    ROWS, st.integers(0, 10**6), UNIT, st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([1e7, torch.nan, torch.inf])
+)
 def test_garbage_where_nothing_is_or_nothing_follows_changes_no_target(rows, seed, gamma, lam, garbage):
     reward, values, ends, filled = random_case(rows, seed, spare=1)
     found = lambda_returns(reward, values, ends, filled, gamma, lam)
@@ -124,7 +127,9 @@ def test_a_short_truncated_episode_beside_a_long_one_bootstraps_from_its_own_end
         found = lambda_returns(reward, values, never, filled, 0.5, lam)
         assert found[0, 1].item() == 1.0  # 0.5 * 2
         assert found[0, 0].item() == 0.5 * ((1 - lam) * 2 + lam * 1)
-        assert torch.equal(found[0, :2], lambda_returns(*(x[:1, :2] for x in (reward, values, never, filled)), 0.5, lam)[0])
+        assert torch.equal(
+            found[0, :2], lambda_returns(*(x[:1, :2] for x in (reward, values, never, filled)), 0.5, lam)[0]
+        )
 
 
 def test_rows_do_not_influence_one_another():

@@ -1,6 +1,7 @@
 """Reading values out of scores."""
 
 import torch
+
 from hymarl.learners.values import greedy, taken
 
 

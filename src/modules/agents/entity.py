@@ -46,7 +46,7 @@ class EntityNetwork(Network):
         self.own = nn.Linear(input_dim, hidden_dim)
         self.mean = nn.Linear(input_dim, hidden_dim, bias=False)  # own + mean: one layer on both, without repeating
         rest = [layer for _ in range(n_layers - 1) for layer in (nn.Linear(hidden_dim, hidden_dim), nn.ReLU())]
-        self.body = nn.Sequential(nn.ReLU(), *rest)
+        self.body = nn.Sequential(nn.ReLU(inplace=True), *rest)
         self.rnn = nn.GRU(hidden_dim, rnn_dim) if rnn_dim else None
         self.state_shape = (spec.entities.n_entities, rnn_dim) if rnn_dim else (0,)
         width = rnn_dim or hidden_dim
@@ -70,7 +70,8 @@ class EntityNetwork(Network):
         if self.rnn is not None:
             x, state = run_gru(self.rnn, x, state)
         summary = x.mean(dim=-2)  # B T A H
-        advantage = self.advantage(torch.cat([x, summary.unsqueeze(-2)], dim=-2)).flatten(-2)  # B T A (K+1)*kinds
+        of_none = self.advantage(summary).unsqueeze(-2)
+        advantage = torch.cat([self.advantage(x), of_none], dim=-2).flatten(-2)  # B T A (K+1)*kinds
         advantage = advantage.index_select(-1, self.get_buffer("places"))  # B T A U
         scores = self.value(summary) + advantage - advantage.mean(dim=-1, keepdim=True)
         return scores, summary, state

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from hymarl import registry
 
 
@@ -27,7 +28,7 @@ def test_every_call_has_its_own_state(component, name):
 
 
 def test_first_step_of_rmsprop(component):
-    # Mean square 0.1 * 0.5^2 = 0.025; step 0.01 * 0.5 / (sqrt(0.025) + 0.1), eps outside of the root as in PyMARL's torch.
+    # Mean square 0.1 * 0.5^2 = 0.025; step 0.01 * 0.5 / (sqrt(0.025) + 0.1), with eps outside of the root.
     _, moved = step(component("optimizer", "rmsprop", lr=0.01, alpha=0.9, eps=0.1, weight_decay=0.0))
     assert moved == pytest.approx(2.0 - 0.01 * 0.5 / (0.025**0.5 + 0.1), rel=1e-12)
 

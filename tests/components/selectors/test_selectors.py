@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hymarl import registry
 from hymarl.components.rng import Stream, keys
 from hymarl.components.selectors.base import greedy_actions
 from hymarl.components.selectors.epsilon_greedy import nth_available
-from hypothesis import given
-from hypothesis import strategies as st
 
 NAMES = registry.names("selector")
 
@@ -23,7 +24,9 @@ def situation(n_envs, n_agents=3, n_actions=5, seed=0):
 @pytest.fixture(scope="session")
 def epsilon_greedy(component):
     def make(start, finish=None, **changes):
-        return component("selector", "epsilon_greedy", start=start, finish=start if finish is None else finish, **changes)
+        return component(
+            "selector", "epsilon_greedy", start=start, finish=start if finish is None else finish, **changes
+        )
 
     return make
 
@@ -145,7 +148,10 @@ def test_select_uses_epsilon_at_the_given_step(epsilon_greedy):
     [
         ({"start": 1.1}, "start and finish are probabilities, got 1.1 and 1.1"),
         ({"start": 0.5, "finish": -0.1}, "start and finish are probabilities, got 0.5 and -0.1"),
-        ({"start": 1.0, "finish": 0.0, "schedule": "exponential"}, "an exponential schedule cannot start or finish at 0"),
+        (
+            {"start": 1.0, "finish": 0.0, "schedule": "exponential"},
+            "an exponential schedule cannot start or finish at 0",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(epsilon_greedy, changes, message):

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from hymarl import registry
 from hymarl.components.episode import Entities
 from hymarl.modules.agents.base import run_gru, zero_state

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from hymarl.components.episode import EnvSpec
 from hymarl.modules.mixers.base import MixerInputs
 from hymarl.registry import ConfigError

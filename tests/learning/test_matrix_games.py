@@ -1,0 +1,206 @@
+"""Small games whose limits are known: what each mixer learns from uniformly random play, against closed forms."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from hymarl.components.episode import EpisodeBatch
+from hymarl.components.evaluation import Evaluation
+from hymarl.components.rng import Stream
+from hymarl.components.training import Trainer
+from hymarl.learners.values import taken
+from hymarl.modules.mixers.base import MixerInputs
+from hymarl.policies.learned import LearnedPolicy
+
+# The two-step game of the QMIX paper: agent 0's first action chooses 2A, which pays 7 always, or 2B.
+GAMMA = 0.99
+TWO_B = np.array([[0.0, 1.0], [1.0, 8.0]])
+NON_MONOTONIC = [[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 0.0]]  # of the QTRAN paper
+
+
+def additive_fit(payoffs):
+    """The least-squares fit f_i + g_j of a table when every entry is equally likely."""
+    n, m = payoffs.shape
+    design = [np.concatenate([np.eye(n)[i], np.eye(m)[j]]) for i, j in itertools.product(range(n), range(m))]
+    return (design @ np.linalg.lstsq(np.array(design), payoffs.ravel(), rcond=None)[0]).reshape(n, m)
+
+
+@pytest.fixture(scope="session")
+def every_way(component):
+    """A batch with every sequence of joint actions once: exactly uniform data."""
+
+    def play(env_name, **changes):
+        env = component("env", env_name, None, 1, **changes)
+        spec = env.spec
+        choices = itertools.product(range(spec.n_actions), repeat=spec.n_agents * spec.episode_limit)
+        sequences = np.array(list(choices)).reshape(-1, spec.episode_limit, spec.n_agents)
+        n, on = len(sequences), np.ones(len(sequences), bool)
+        env, batch = component("env", env_name, None, n, **changes), EpisodeBatch.empty(spec, n)
+        arrays = {name: x.numpy() for name, x in batch.tensors().items()}
+        step = env.reset(np.zeros(n, np.uint64), on)
+        for t in range(spec.episode_limit):
+            arrays["obs"][:, t], arrays["state"][:, t] = step.obs, step.state
+            step = env.step(sequences[:, t], on)
+            arrays["actions"][:, t], arrays["reward"][:, t] = sequences[:, t], step.reward
+            arrays["terminated"][:, t], arrays["filled"][:, t] = step.terminated, True
+        batch.validate(spec)
+        return batch, spec
+
+    return play
+
+
+@pytest.fixture(scope="session")
+def learn(component, make_controller):
+    """The values ``[B, T, V]`` of the actions taken after so many updates on one batch."""
+
+    def run(batch, spec, mixer, n_updates, lr=0.01, **settings):
+        torch.manual_seed(0)
+        controller = make_controller(spec, "mlp", {"hidden_dims": [32]}, last_action=False)
+        mixer = component("mixer", mixer, spec, **settings)
+        optimizer = component("optimizer", "adam", lr=lr)
+        learner = component("learner", "q", controller, mixer, optimizer, gamma=GAMMA, target_interval_updates=20)
+        for _ in range(n_updates):
+            learner.update(batch)
+        with torch.no_grad():
+            scores, features = controller.unroll(batch)
+            values = taken(scores[:, :-1], batch.actions)
+            inputs = MixerInputs(values, values, batch.actions.long(), features[:, :-1], batch.state[:, :-1])
+            return mixer(inputs).numpy()
+
+    return run
+
+
+def tables(batch, values):
+    """Values of the two-step game by state and joint action, ``[3, 2, 2, V]``."""
+    found = np.full((3, 2, 2, values.shape[-1]), np.nan)
+    for b, (first, second) in enumerate(batch.actions.tolist()):
+        found[0, *first] = values[b, 0]
+        found[1 + first[0], *second] = values[b, 1]
+    return found
+
+
+def test_qmix_learns_the_two_step_game_exactly(every_way, learn):
+    batch, spec = every_way("two_step")
+    found = tables(batch, learn(batch, spec, "qmix", 400, embed_dim=8))[..., 0]
+    assert found[0] == pytest.approx(np.array([[GAMMA * 7] * 2, [GAMMA * 8] * 2]), abs=0.05)  # 6.93 and 7.92
+    assert found[1] == pytest.approx(np.full((2, 2), 7.0), abs=0.05)
+    assert found[2] == pytest.approx(TWO_B, abs=0.05)
+
+
+def test_vdn_learns_the_additive_fit_of_the_two_step_game(every_way, learn):
+    batch, spec = every_way("two_step")
+    fit = additive_fit(TWO_B)
+    assert fit == pytest.approx(np.array([[-1.5, 2.5], [2.5, 6.5]]))
+    found = tables(batch, learn(batch, spec, "vdn", 300))[..., 0]
+    assert found[0] == pytest.approx(np.array([[GAMMA * 7] * 2, [GAMMA * fit.max()] * 2]), abs=0.1)  # so it prefers 2A
+    assert found[1] == pytest.approx(np.full((2, 2), 7.0), abs=0.1)
+    assert found[2] == pytest.approx(fit, abs=0.1)
+
+
+def test_independent_learners_average_over_one_another(every_way, learn):
+    batch, spec = every_way("two_step")
+    found = tables(batch, learn(batch, spec, "none", 400))
+    in_2b = [TWO_B.mean(axis=1), TWO_B.mean(axis=0)]  # 0.5 and 4.5 for either agent
+    for agent in range(2):
+        by_action = np.moveaxis(found[2, ..., agent], agent, 0)  # own action first
+        assert by_action == pytest.approx(np.stack([in_2b[agent]] * 2, axis=1), abs=0.2)
+    assert found[0, :, :, 0] == pytest.approx(GAMMA * np.array([[7, 7], [4.5, 4.5]]), abs=0.2)  # agent 0 prefers 2A
+    assert found[0, :, :, 1] == pytest.approx(
+        GAMMA * np.full((2, 2), (7 + 4.5) / 2), abs=0.2
+    )  # agent 1 decides nothing
+
+
+@pytest.mark.parametrize("mixer", ["vdn", "qmix"])
+def test_what_a_monotonic_mixer_makes_of_a_game_that_is_not(every_way, learn, mixer):
+    payoffs = np.array(NON_MONOTONIC)
+    settings = {"payoffs": NON_MONOTONIC, "next_state": None, "steps": 1}
+    batch, spec = every_way("matrix_game", **settings)
+    values = learn(batch, spec, mixer, *((400,) if mixer == "vdn" else (1000, 0.02)))
+    found = np.empty((3, 3))
+    for b, ((i, j),) in enumerate(batch.actions.tolist()):
+        found[i, j] = values[b, 0, 0]
+    if mixer == "vdn":
+        assert found == pytest.approx(additive_fit(payoffs), abs=0.15)
+    else:
+        # The best monotonic table: -8 wherever someone plays action 0 (the mean of 8 and four times -12), else 0.
+        wanted = np.zeros((3, 3))
+        wanted[0] = wanted[:, 0] = -8.0
+        assert found == pytest.approx(wanted, abs=0.3)
+        assert ((found - payoffs) ** 2).mean() == pytest.approx(320 / 9, rel=0.01)  # 16^2 + 4 * 4^2 = 320: 35.56
+    best = np.unravel_index(found.argmax(), found.shape)
+    assert payoffs[best] == 0  # never the 8
+
+
+# The whole loop: random play through runner, buffer, learner and evaluation
+
+
+@pytest.fixture(scope="session")
+def train(component, make_controller):
+    """The greedy return after training on random play."""
+
+    def run(mixer, seed, n_envs, optimizer, network, mixer_settings, **settings):
+        def runner(stream):
+            return component(
+                "runner", "parallel", lambda n: component("env", "two_step", None, n), seed, stream, n_envs=n_envs
+            )
+
+        runners = runner(Stream.TRAINING), runner(Stream.VALIDATION)
+        spec = runners[0].spec
+        torch.manual_seed(seed)
+        controller = make_controller(spec, *network)
+        selector = component("selector", "epsilon_greedy", start=1.0, finish=1.0)
+        policies = LearnedPolicy(spec, controller, selector), LearnedPolicy(spec, controller)
+        made, interval = component("mixer", mixer, spec, **mixer_settings), settings.pop("target_interval_updates")
+        learner = component("learner", "q", controller, made, optimizer, gamma=GAMMA, target_interval_updates=interval)
+        never = dict.fromkeys(("log_interval_steps", "eval_interval_steps", "checkpoint_interval_steps"), 10**9)
+        trainer = Trainer(*runners, *policies, learner, seed, "cpu", 1, keep_checkpoints=1, **never, **settings)
+        last = [event for event in trainer.run() if isinstance(event, Evaluation)][-1]
+        assert trainer.learner.updates > 0.9 * settings["updates_per_episode"] * settings["total_steps"] / 2
+        return last.return_mean
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("mixer", "settings", "greedy_return"), [("qmix", {"embed_dim": 8}, 8), ("vdn", {}, 7), ("none", {}, 7)]
+)
+def test_greedy_return_after_random_play(train, component, mixer, settings, greedy_return):
+    found = train(
+        mixer,
+        seed=1,
+        n_envs=16,
+        optimizer=component("optimizer", "adam", lr=0.01),
+        network=("mlp", {"hidden_dims": [32]}),
+        mixer_settings=settings,
+        total_steps=2 * 400,
+        batch_episodes=32,
+        buffer_episodes=400,
+        updates_per_episode=1.0,
+        target_interval_updates=20,
+    )
+    assert found == greedy_return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("mixer", "settings", "greedy_return"), [("qmix", {"embed_dim": 8}, 8), ("vdn", {}, 7), ("none", {}, 7)]
+)
+def test_greedy_return_in_the_papers_setting(train, component, mixer, settings, greedy_return, seed):
+    """5,000 episodes, replay of 500, batches of 32, targets every 100, RMSprop 5e-4 (Rashid et al., 2018, appendix)."""
+    found = train(
+        mixer,
+        seed=seed,
+        n_envs=1,
+        optimizer=component("optimizer", "rmsprop", lr=0.0005),
+        network=("rnn", {"hidden_dims": [64], "rnn_dim": 64}),
+        mixer_settings=settings,
+        total_steps=2 * 5000,
+        batch_episodes=32,
+        buffer_episodes=500,
+        updates_per_episode=1.0,
+        target_interval_updates=100,
+    )
+    assert found == greedy_return

@@ -1,0 +1,135 @@
+"""A controller and a selector as a policy, in training and from a file."""
+
+import numpy as np
+import pytest
+import torch
+
+from hymarl.components.checkpoint import CheckpointError, save
+from hymarl.components.rng import Stream, derive, keys
+from hymarl.components.selectors.base import greedy_actions
+from hymarl.policies.base import PolicyState
+from hymarl.policies.description import PolicyDescription
+from hymarl.policies.learned import LearnedPolicy
+
+KEYS = keys(1, Stream.TRAINING, np.arange(4))
+
+
+@pytest.fixture
+def controller(make_controller, spec):
+    torch.manual_seed(0)
+    return make_controller(spec, "rnn")
+
+
+@pytest.fixture
+def observations(spec):
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(5, 4, spec.n_agents, spec.obs_dim)).astype(np.float32)  # T B A O
+    avail = rng.random((5, 4, spec.n_agents, spec.n_actions)) < 0.5
+    avail[..., 2] = True
+    return obs, avail
+
+
+def play(policy, obs, avail, state):
+    actions = []
+    for o, a in zip(obs, avail, strict=True):
+        chosen, state = policy.act(o, a, state)
+        actions.append(chosen)
+    return np.array(actions), state
+
+
+def test_acting_is_the_greedy_action_of_the_unrolled_controller(controller, observations, spec):
+    obs, avail = observations
+    actions, state = play(LearnedPolicy(spec, controller), obs, avail, PolicyState.start(spec, KEYS))
+    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(4)
+    for t in range(5):
+        scores, hidden = controller.step(torch.from_numpy(obs[t]), last, hidden)
+        assert (actions[t] == greedy_actions(scores.detach().numpy(), avail[t])).all()
+        last = torch.from_numpy(actions[t])
+    assert actions.dtype == np.int64
+    assert (state.t, state.steps) == (5, 20)
+    assert torch.equal(state.hidden, hidden)
+
+
+def test_the_selector_gets_the_exploration_keys_the_time_and_the_steps(controller, component, observations, spec):
+    obs, avail = observations
+    selector = component("selector", "epsilon_greedy", start=1.0, finish=0.0, anneal_steps=1000)
+    actions, _ = play(LearnedPolicy(spec, controller, selector), obs, avail, PolicyState.start(spec, KEYS, steps=480))
+    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(4)
+    for t in range(5):
+        scores, hidden = controller.step(torch.from_numpy(obs[t]), last, hidden)
+        exploration = derive(KEYS, Stream.EXPLORATION)
+        wanted = selector.select(scores.detach().numpy(), avail[t], exploration, t, 480 + 4 * t)
+        assert (actions[t] == wanted).all()
+        last = torch.from_numpy(wanted)
+
+
+def test_one_environment_needs_no_batch_axis(controller, observations, spec):
+    obs, avail = observations
+    policy = LearnedPolicy(spec, controller)
+    batch, _ = play(policy, obs, avail, None)
+    single, state = play(policy, obs[:, 2], avail[:, 2], None)
+    assert (single == batch[:, 2]).all()
+    assert single.shape == (5, spec.n_agents)
+    assert (state.t, state.steps) == (5, 5)
+
+
+def test_everything_is_available_unless_said_otherwise(controller, observations, spec):
+    obs, avail = observations
+    policy = LearnedPolicy(spec, controller)
+    free, _ = policy.act(obs[0])
+    assert (free == policy.act(obs[0], np.ones_like(avail[0]))[0]).all()
+    assert (free == policy.act(obs[0], None, PolicyState.start(spec, np.zeros(4, np.uint64)))[0]).all()
+
+
+def test_acting_keeps_no_graph_and_leaves_the_weights_trainable(controller, observations, random_batch, spec):
+    obs, avail = observations
+    _, state = play(LearnedPolicy(spec, controller), obs, avail, None)
+    assert not state.hidden.requires_grad
+    controller.unroll(random_batch(spec, [3]))[0].sum().backward()
+    assert all(p.requires_grad for p in controller.parameters())
+
+
+def test_metrics_are_those_of_the_selector(controller, component, spec):
+    selector = component("selector", "epsilon_greedy", start=1.0, finish=0.0, anneal_steps=100)
+    exploring, greedy = LearnedPolicy(spec, controller, selector), LearnedPolicy(spec, controller)
+    assert (exploring.metric_names, exploring.metrics(25)) == (("epsilon",), {"epsilon": 0.75})
+    assert (greedy.metric_names, greedy.metrics(25)) == ((), {})
+
+
+# Files
+
+
+@pytest.fixture
+def description(option, spec):
+    settings = option("controller", "mac", agent_id=False), option("network", "entity", rnn_dim=4)
+    return PolicyDescription(spec, *settings[0], *settings[1])
+
+
+def write(path, description, seed):
+    torch.manual_seed(seed)
+    controller = description.controller()
+    save(path, {"policy": description.to_plain(), "controller": controller.state_dict(), "mixer": {}, "step": seed})
+    return controller
+
+
+def test_a_policy_is_loaded_from_a_run_without_anything_else(tmp_path, description, observations, spec):
+    obs, avail = observations
+    folder = tmp_path / "checkpoints"
+    best = write(folder / "best.pt", description, 1)
+    write(folder / "weights_000000000005.pt", description, 2)
+    last = write(folder / "weights_000000000010.pt", description, 3)
+    for controller, source in (
+        (best, (tmp_path,)),
+        (best, (str(tmp_path), "best")),
+        (last, (tmp_path, "last")),
+        (best, (folder / "best.pt",)),
+    ):
+        loaded = LearnedPolicy.load(*source)
+        assert loaded.spec == spec
+        wanted, _ = play(LearnedPolicy(spec, controller), obs, avail, None)
+        assert (play(loaded, obs, avail, None)[0] == wanted).all()
+
+
+def test_nothing_to_load_is_one_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoints"):
+        LearnedPolicy.load(tmp_path)

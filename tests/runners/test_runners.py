@@ -1,0 +1,285 @@
+"""Runners: every episode is a function of its number, whatever is played beside it and whatever breaks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hymarl import registry
+from hymarl.components import rng
+from hymarl.components.rng import Stream
+from hymarl.policies.base import Policy
+from hymarl.policies.learned import LearnedPolicy
+from hymarl.runners.base import Runner, TooManyFailures
+
+SEED, STREAM = 3, Stream.TRAINING
+
+
+def key(number):
+    return int(rng.keys(SEED, STREAM, number)[0])
+
+
+class Explorer(Policy):
+    """Random available actions, a function of the episode's key, the time and the agent; notes what it is told."""
+
+    def __init__(self):
+        self.steps, self.attached, self.seen = [], [], []
+
+    def attach(self, env):
+        self.attached.append(env)
+
+    def act(self, obs, avail, state):
+        assert avail.any(axis=-1).all()
+        u = rng.uniform(rng.draw(state.keys[:, None], state.t * 2 + np.arange(2)))
+        rank = np.floor(u * avail.sum(axis=-1))
+        actions = (np.cumsum(avail, axis=-1) > rank[..., None]).argmax(axis=-1)
+        self.steps.append(state.steps)
+        self.seen.append((obs.copy(), state))
+        return actions, state.after(actions)
+
+
+@pytest.fixture(scope="session")
+def make_runner(component, random_env):
+    def make(n_envs, max_failures=0, failures=None, **env):
+        def make_env(n):
+            return random_env(n, failures={key(number): times for number, times in (failures or {}).items()}, **env)
+
+        if n_envs == 1:
+            return component("runner", "episode", make_env, SEED, STREAM, max_failures=max_failures)
+        return component("runner", "parallel", make_env, SEED, STREAM, n_envs=n_envs, max_failures=max_failures)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def learned(make_controller, component):
+    def make(spec):
+        torch.manual_seed(0)
+        selector = component("selector", "epsilon_greedy", start=0.3, finish=0.3)
+        return LearnedPolicy(spec, make_controller(spec, "rnn"), selector)
+
+    return make
+
+
+def episodes(batch, statistics):
+    """What is known of each episode by its number: its arrays up to its own end, and its statistics."""
+    found = {}
+    for row, number in enumerate(statistics.numbers.tolist()):
+        arrays = batch.select(torch.tensor([row])).tensors()
+        found[number] = [*arrays.values(), *(torch.as_tensor(x[row]) for x in statistics)]
+    return found
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for number in a:
+        assert all(torch.equal(x, y) for x, y in zip(a[number], b[number], strict=True)), number
+
+
+# Contents of a batch
+
+
+@pytest.mark.parametrize("n_envs", [1, 3, 10])
+@pytest.mark.parametrize("individual", [False, True])
+def test_batches_follow_the_rules_of_padding(make_runner, n_envs, individual):
+    runner = make_runner(n_envs, individual_rewards=individual)
+    for _ in range(3):  # the storage is used again and must not keep anything
+        batch, _ = runner.collect(Explorer(), 7)
+        batch.validate(runner.spec)
+        steps, terminated = batch.lengths, batch.terminated.any(dim=1)
+        assert terminated.any()
+        assert not terminated.all()
+        assert batch.truncated.any(dim=1).tolist() == (~terminated).tolist()
+        assert (steps[~terminated] == 5).all()
+        t = torch.arange(6)
+        beyond = t > steps[:, None]
+        assert not batch.obs[beyond].any()
+        assert not batch.state[beyond].any()
+        assert not batch.actions[beyond[:, 1:]].any()
+        assert not batch.reward[beyond[:, 1:]].any()
+        assert batch.avail[beyond].all()
+        assert batch.obs[~beyond].any(dim=-1).all()
+        after_end = batch.avail[torch.arange(7), steps]  # the row after a terminal step, or the last observation
+        assert after_end[terminated].all()
+        assert not after_end[~terminated].all()
+
+
+@pytest.mark.parametrize("n_envs", [1, 4])
+@pytest.mark.parametrize("individual", [False, True])
+def test_a_batch_is_what_the_environment_gave_step_by_step(make_runner, random_env, n_envs, individual):
+    runner = make_runner(n_envs, individual_rewards=individual)
+    batch, statistics = runner.collect(Explorer(), 6)
+    for number in range(6):
+        env = random_env(1, individual_rewards=individual)
+        keys, on = rng.keys(SEED, STREAM, number), np.ones(1, bool)
+        step, total = env.reset(keys, on), 0.0
+        for t in range(int(batch.lengths[number])):
+            assert np.array_equal(batch.obs[number, t], step.obs[0])
+            assert np.array_equal(batch.state[number, t], step.state[0])
+            assert np.array_equal(batch.avail[number, t], step.avail[0])
+            step = env.step(batch.actions[number, t].long().numpy()[None], on)
+            assert np.array_equal(batch.reward[number, t], step.reward[0])
+            assert batch.terminated[number, t].item() == step.terminated[0]
+            total += step.reward[0].mean(dtype=np.float64)
+        assert step.terminated[0] or step.truncated[0]
+        assert np.array_equal(batch.obs[number, t + 1], step.obs[0])
+        assert np.array_equal(batch.state[number, t + 1], step.state[0])
+        assert statistics.returns[number] == pytest.approx(total)
+        assert statistics.lengths[number] == t + 1
+        assert statistics.metrics[number].tolist() == step.metrics[0].tolist()  # of the last step
+        assert statistics.numbers[number] == number
+
+
+# Equal episodes
+
+
+@pytest.mark.parametrize("kind", ["random", "learned"])
+@given(st.integers(1, 9), st.integers(1, 12))
+@settings(max_examples=20)
+def test_the_number_of_environments_does_not_change_the_episodes_of_a_fixed_policy(
+    make_runner, learned, kind, n_envs, n_episodes
+):
+    def play(runner):
+        policy = Explorer() if kind == "random" else learned(runner.spec)
+        return episodes(*runner.collect(policy, n_episodes))
+
+    assert_same(play(make_runner(n_envs)), play(make_runner(1)))
+
+
+def test_runners_of_every_name_play_the_same_episodes(component, random_env, learned):
+    made = [component("runner", name, random_env, SEED, STREAM) for name in registry.names("runner")]
+    first, *others = [episodes(*runner.collect(learned(runner.spec), 16)) for runner in made]
+    assert len(others) >= 1
+    for other in others:
+        assert_same(other, first)
+
+
+def test_collecting_goes_on_where_it_stopped_and_playing_does_not_count(make_runner):
+    runner = make_runner(3)
+    first = episodes(*runner.collect(Explorer(), 4))
+    played = episodes(*runner.play(Explorer(), np.array([9, 2])))
+    assert (runner.episodes, runner.steps) == (4, sum(int(e[0].shape[1]) - 1 for e in first.values()))
+    second = episodes(*runner.collect(Explorer(), 6))
+    assert list(first) + list(second) == list(range(10))
+    assert_same({n: played[n] for n in (2, 9)}, {2: first[2], 9: second[9]})
+    assert runner.steps == sum(int(e[0].shape[1]) - 1 for e in (first | second).values())
+
+
+def test_episodes_depend_on_seed_and_stream(component, random_env):
+    def returns(seed, stream):
+        runner = component("runner", "episode", random_env, seed, stream)
+        return runner.collect(Explorer(), 5)[1].returns.tolist()
+
+    assert returns(1, Stream.TRAINING) == returns(1, Stream.TRAINING)
+    others = [returns(2, Stream.TRAINING), returns(1, Stream.VALIDATION), returns(1, Stream.TEST)]
+    assert all(len(set(other) & set(returns(1, Stream.TRAINING))) == 0 for other in others)
+
+
+def test_only_running_episodes_are_stepped(make_runner):
+    runner = make_runner(5)
+    batch, _ = runner.collect(Explorer(), 7)  # a full wave, then two with three spare environments
+    assert runner.env.n_steps == int(batch.lengths.sum()) == runner.steps
+
+
+def test_the_policy_is_told_the_environment_the_keys_and_the_training_steps(make_runner):
+    runner, policy = make_runner(3), Explorer()
+    runner.steps = 1000
+    runner.collect(policy, 2)
+    assert policy.attached == [runner.env]
+    assert policy.steps[:3] == [1000, 1003, 1006][: len(policy.steps)]
+    state = policy.seen[0][1]
+    assert state.keys[:2].tolist() == [key(0), key(1)]
+    assert (state.last_actions == -1).all()
+
+
+# Failures
+
+
+EVERYTHING = range(8)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3, 8])
+@pytest.mark.parametrize("failures", [{2: [0]}, {0: [-1]}, {0: [0], 1: [-1], 5: [1], 7: [0]}])
+def test_a_failed_episode_is_played_once_more_with_equal_results(make_runner, learned, n_envs, failures):
+    well, broken = make_runner(n_envs), make_runner(n_envs, max_failures=10, failures=failures)
+    wanted = episodes(*well.collect(learned(well.spec), 8))
+    batch, statistics = broken.collect(learned(broken.spec), 8)
+    batch.validate(broken.spec)
+    assert_same(episodes(batch, statistics), wanted)
+    assert len(broken.failures) == len(failures)
+    assert (broken.steps, broken.episodes) == (well.steps, 8)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3, 8])
+@pytest.mark.parametrize("failures", [{2: [0, 0]}, {0: [-1, 0]}, {1: [0, -1], 5: [1, 1], 6: [0], 7: [1, 0]}])
+def test_an_episode_that_fails_twice_is_skipped_and_the_others_are_unharmed(make_runner, learned, n_envs, failures):
+    well, broken = make_runner(n_envs), make_runner(n_envs, max_failures=10, failures=failures)
+    wanted = episodes(*well.collect(learned(well.spec), 8))
+    batch, statistics = broken.collect(learned(broken.spec), 8)
+    batch.validate(broken.spec)
+    skipped = {number for number, times in failures.items() if len(times) == 2}
+    assert_same(episodes(batch, statistics), {n: e for n, e in wanted.items() if n not in skipped})
+    assert batch.n_episodes == 8 - len(skipped)
+    assert broken.episodes == 8  # a skipped episode's number is not used again
+    assert broken.steps == int(batch.lengths.sum())
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_when_every_episode_fails_there_are_none(make_runner, n_envs):
+    runner = make_runner(n_envs, max_failures=10, failures={n: [0, 0] for n in range(n_envs)})
+    batch, statistics = runner.collect(Explorer(), n_envs)
+    assert batch.n_episodes == len(statistics.returns) == runner.steps == 0
+    assert len(runner.failures) == 2 * n_envs
+    batch, _ = runner.collect(Explorer(), n_envs)
+    assert batch.n_episodes == n_envs
+
+
+def test_a_failure_is_noted_with_environment_seed_and_action(make_runner):
+    runner = make_runner(1, max_failures=10, failures={0: [-1], 1: [1]})
+    batch, _ = runner.collect(Explorer(), 2)
+    actions = batch.actions[1, 1].tolist()
+    assert runner.failures == [
+        f"environment 0 (episode seed {key(0)}) failed at reset: broken on purpose",
+        f"environment 0 (episode seed {key(1)}) failed given the joint action {actions}: broken on purpose",
+    ]
+
+
+@pytest.mark.parametrize(("max_failures", "ends"), [(3, True), (4, False)])
+def test_too_many_failures_end_the_run(make_runner, max_failures, ends):
+    runner = make_runner(2, max_failures, failures={0: [0], 1: [0, 0], 5: [0]})
+    runner.collect(Explorer(), 4)
+    if ends:
+        with pytest.raises(TooManyFailures, match=rf"^4 environment failures; the last: environment \d .*{key(5)}"):
+            runner.collect(Explorer(), 4)
+    else:
+        assert runner.collect(Explorer(), 4)[0].n_episodes == 4
+
+
+def test_other_exceptions_are_not_taken_for_failures_of_an_episode(make_runner):
+    class Wrong(Explorer):
+        def act(self, obs, avail, state):
+            raise RuntimeError("my own mistake")
+
+    with pytest.raises(RuntimeError, match="my own mistake"):
+        make_runner(2, 10).collect(Wrong(), 2)
+
+
+# Settings
+
+
+def test_no_environment_is_refused(random_env):
+    with pytest.raises(ValueError, match="n_envs must be at least 1, got 0"):
+        Runner(random_env, 0, SEED, STREAM, 0)
+
+
+@pytest.mark.parametrize("workers", [-1, 3])
+def test_workers_are_at_most_as_many_as_environments(component, random_env, workers):
+    with pytest.raises(registry.ConfigError, match=f"workers must be between 0 and n_envs=2, got {workers}"):
+        component("runner", "parallel", random_env, SEED, STREAM, n_envs=2, workers=workers)
+
+
+def test_closing_closes_the_environment(make_runner):
+    runner = make_runner(2)
+    runner.close()
+    assert runner.env.closed
