@@ -83,6 +83,10 @@ def _check_spec(env: VectorEnv, findings: _Findings) -> None:
     names = spec.metric_names
     ok = isinstance(names, tuple) and all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
     findings.require(ok, "metric_names", f"spec.metric_names is {names!r}: make it a tuple of different names")
+    unknown = set(spec.headline_metrics) - set(names)
+    findings.require(
+        not unknown, "headline", f"spec.headline_metrics has {sorted(unknown)}: list names of metric_names"
+    )
     if spec.entities is not None:
         _check_entities(spec, findings)
 

@@ -73,6 +73,7 @@ class MatrixGame:
             state_dim=n_states + shown_steps,
             episode_limit=steps,
             metric_names=("optimal",),
+            headline_metrics=("optimal",),
             individual_rewards=individual_rewards,
         )
         self._avail = np.arange(max(sizes)) < np.array(sizes)[:, None]  # A U

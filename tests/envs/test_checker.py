@@ -109,6 +109,11 @@ def equal_names(walk):
     return with_spec(walk, metric_names=("x", "x", "y"))
 
 
+@rule("spec.headline_metrics has ['wins']: list names of metric_names")
+def headline_unknown(walk):
+    return with_spec(walk, headline_metrics=("position", "wins"))
+
+
 @rule("spec.entities takes numbers 2 to 6 of an observation of 4")
 def entities_outside(walk):
     return with_spec(walk, entities=Entities(2, 2, 2, (-1,) * 6, (0,) * 6))

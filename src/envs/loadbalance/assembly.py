@@ -29,6 +29,8 @@ from .traces import Trace
 
 _NEVER = np.array([math.inf, math.inf])
 _STEADY = np.array([1.0, 1.0])
+_MOST_GROWTH = 600.0
+"""exp of this, and some hundreds of times more, still is a number."""
 
 
 def mean_size(s: Settings, trace: Trace | None) -> float:
@@ -58,10 +60,17 @@ def episode_length(s: Settings, trace: Trace | None) -> int:
 
 
 def parameters(s: Settings, trace: Trace | None) -> Parameters:
-    """What the simulator takes."""
+    """What the simulator takes.
+
+    Raises:
+        ValueError: the decay over a whole episode exceeds the range of numbers, or a trace has no duration.
+    """
+    length = episode_length(s, trace)
+    if s.decay_growth * (s.warmup + s.dt * length) > _MOST_GROWTH:
+        raise ValueError(f"decay={s.decay} is too fast for an episode of {length} steps; raise it")
     return Parameters(
         traffic=_traffic(s, trace),
-        scenario=_scenario(s, episode_length(s, trace)),
+        scenario=_scenario(s, length),
         measuring=_measuring(s),
         acting=Acting(ACTION_MODES.index(s.action_mode), s.delta, s.leak, s.clip, s.action_delay),
         rewarding=Rewarding(

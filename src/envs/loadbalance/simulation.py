@@ -215,6 +215,9 @@ def _restart(p: Parameters, row: Row, nominal: Floats) -> None:
     if p.traffic.use_trace_times:
         start_trace(p, row)
     schedule(p, row, 0.0)
+    prescribe(p, row, SED, nominal)
+    for i in range(len(row.balancers)):
+        _take_over(row, i)  # nothing of the episode before, however late the first weights are taken over
     for _ in range(p.scenario.warmup):
         prescribe(p, row, SED, nominal)
         interval(p, row, SED)

@@ -1,0 +1,85 @@
+"""Load-balancing environments as their presets say, and episodes played in them."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from hymarl.components.rng import Stream, keys
+from hymarl.envs.loadbalance import LoadBalance
+from hymarl.registry import build, check_settings
+
+
+@cache
+def _preset(name):
+    with initialize_config_module("hymarl.conf", version_base="1.3"):
+        return OmegaConf.to_container(compose(f"env/{name}").env)
+
+
+@pytest.fixture(scope="session")
+def make_env():
+    """``make_env("lb_scale", n_envs=2, agents=8, rho=0.5)``: a preset, some of its settings changed."""
+
+    def make(preset="loadbalance", n_envs=1, agents=None, **changes):
+        values = dict(_preset(preset))
+        name = values.pop("name")
+        assert set(changes) <= set(values)
+        settings = check_settings(LoadBalance, {**values, **changes}, f"env={preset}")
+        return build("env", name, settings, agents, n_envs)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def seeds():
+    """Keys of test episodes: ``seeds(range(4))``."""
+    return lambda index: keys(0, Stream.TEST, list(index))
+
+
+@pytest.fixture(scope="session")
+def start(seeds):
+    """Reset all rows to the first test episodes."""
+
+    def run(env, first=0):
+        return env.reset(seeds(range(first, first + env.n_envs)), np.ones(env.n_envs, np.bool_))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def advance():
+    """One step in all rows, with the given actions or with action 0."""
+
+    def run(env, actions=None):
+        if actions is None:
+            actions = np.zeros((env.n_envs, env.spec.n_agents), np.int64)
+        return env.step(actions, np.ones(env.n_envs, np.bool_))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def play(start, advance):
+    """Whole episodes under a rule; returns (returns ``[episodes]``, metrics by name)."""
+
+    def run(env, rule, n_episodes, weights=None):
+        returns, metrics = [], []
+        env.control(rule, None)
+        for first in range(0, n_episodes, env.n_envs):
+            start(env, first)
+            total = np.zeros(env.n_envs)
+            for _ in range(env.spec.episode_limit):
+                if weights is not None:
+                    env.control(rule, weights())
+                step = advance(env)
+                total += step.reward
+            assert step.truncated.all()
+            returns.append(total)
+            metrics.append(step.metrics.copy())
+        env.control(None, None)
+        columns = np.concatenate(metrics)[:n_episodes].T
+        return np.concatenate(returns)[:n_episodes], dict(zip(env.spec.metric_names, columns, strict=True))
+
+    return run
