@@ -4,7 +4,7 @@ played."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 import torch
@@ -57,6 +57,18 @@ def check_combination(config: RunConfig) -> None:
         )
 
 
+def check_device(name: str) -> None:
+    """Refuse a device that torch cannot compute on.
+
+    Raises:
+        ConfigError: with torch's reason.
+    """
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise ConfigError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def check_fit(config: RunConfig, spec: EnvSpec) -> None:
     """Refuse components that do not fit the environment.
 
@@ -81,27 +93,26 @@ def check_fit(config: RunConfig, spec: EnvSpec) -> None:
 def build_trainer(config: RunConfig) -> Trainer:
     """Everything a training run consists of, initialized by the run's seed."""
     check_combination(config)
-    runner = build_runner(config, Stream.TRAINING)
-    try:
-        check_fit(config, runner.spec)
-        validation = build_runner(config, Stream.VALIDATION)
-    except Exception:
-        runner.close()
-        raise
-    spec, parts = runner.spec, config.components
-    with _initialization(config.seed):
-        controller = describe_policy(config, spec).controller().to(config.device)
-        mixer = parts["mixer"].factory()(spec).to(config.device)
-    learner = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
-    policy = LearnedPolicy(spec, controller, parts["selector"].factory()())
-    greedy = LearnedPolicy(spec, controller)
-    runtime = (runner, validation, policy, greedy, learner, config.seed, config.device, config.eval.episodes)
-    try:
-        return Trainer(*runtime, **config.train)
-    except ValueError as error:
-        runner.close()
-        validation.close()
-        raise ConfigError(f"train: {error}") from error
+    check_device(config.device)
+    parts = config.components
+    with ExitStack() as on_error:
+        runner = on_error.enter_context(closing(build_runner(config, Stream.TRAINING)))
+        spec = runner.spec
+        check_fit(config, spec)
+        validation = on_error.enter_context(closing(build_runner(config, Stream.VALIDATION)))
+        with _initialization(config.seed):
+            controller = describe_policy(config, spec).controller().to(config.device)
+            mixer = parts["mixer"].factory()(spec).to(config.device)
+        learner = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
+        policy = LearnedPolicy(spec, controller, parts["selector"].factory()())
+        greedy = LearnedPolicy(spec, controller)
+        runtime = (runner, validation, policy, greedy, learner, config.seed, config.device, config.eval.episodes)
+        try:
+            trainer = Trainer(*runtime, **config.train)
+        except ValueError as error:
+            raise ConfigError(f"train: {error}") from error
+        on_error.pop_all()  # from here on the trainer closes them
+    return trainer
 
 
 def scripted_policy(name: str, spec: EnvSpec) -> Policy:

@@ -8,24 +8,24 @@ chosen, so ``algo=qmix mixer=vdn`` drops what the preset says about ``mixer=qmix
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from .registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads")
+_NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ class EvaluationSettings:
         seed: of the validation and test streams.
         references: whether the scripted policies that the environment names are measured too.
         checkpoint: which weights are tested.
+
+    Raises:
+        ConfigError: no episodes, or a negative seed.
     """
 
     episodes: int
@@ -115,6 +118,10 @@ class EvaluationSettings:
     seed: int
     references: bool
     checkpoint: Literal["best", "last"]
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("test_episodes", 1), ("seed", 0)):
+            _at_least(least, f"eval.{name}", vars(self)[name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,19 +148,21 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
     Raises:
         ConfigError: the first mistake found, in one sentence.
     """
-    given = overridden_keys(overrides)
-    dropped = _apply_presets(cfg, choices, given)
-    root = {k: v for k, v in cfg.items() if k in RootSettings.__dataclass_fields__}
-    checked = check_settings(RootSettings, OmegaConf.create(root), "the command line or config.yaml")
+    _check_nodes(cfg)
+    dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
+    root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
+    root = check_settings(RootSettings, root, "the command line")
+    for name, least in (("seed", 0), ("threads", 1)):
+        _at_least(least, name, root[name])
     from .components.training import Trainer  # imports torch
 
     return RunConfig(
         components={group: _read_component(group, str(choices[group]), cfg[group]) for group in SINGLE_GROUPS},
         loggers={name: _read_component("logger", name, node) for name, node in (cfg.get("logger") or {}).items()},
         algo=str(choices.get("algo")),
-        train=check_settings(Trainer, cfg.train, "train"),
-        eval=EvaluationSettings(**check_settings(EvaluationSettings, cfg.eval, "eval")),
-        **{name: checked[name] for name in _ROOT},
+        train=check_settings(Trainer, _values(cfg.train), "train"),
+        eval=EvaluationSettings(**check_settings(EvaluationSettings, _values(cfg.eval), "eval")),
+        **{name: root[name] for name in _ROOT},
         dropped=tuple(dropped),
     )
 
@@ -199,11 +208,9 @@ def option(group: str, name: str) -> Component:
     Raises:
         ConfigError: there is no such option.
     """
-    folder = resources.files("hymarl.conf") / group
-    file = folder / f"{name}.yaml"
+    file = resources.files("hymarl.conf") / group / f"{name}.yaml"
     if not file.is_file():
-        options = [p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")]
-        raise ConfigError(f"{group}={name}: there is no such option; {suggest(name, options)}")
+        raise ConfigError(f"{group}={name}: there is no such option; {suggest(name, _options(group))}")
     return _read_component(group, name, OmegaConf.create(file.read_text(encoding="utf-8")))
 
 
@@ -212,58 +219,127 @@ def overridden_keys(overrides: Sequence[str]) -> set[str]:
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))}
 
 
-def explain(error: Exception) -> str | None:
-    """A mistake in the configuration as one sentence, None if the error is something else."""
+def explain(error: Exception, *, composing: bool = False) -> str | None:
+    """A mistake in the configuration as one sentence, None if the error is something else.
+
+    Args:
+        error: what was raised.
+        composing: whether it was raised before a job began: then it is about the command line, whatever its type.
+    """
     if isinstance(error, ConfigError):
         return str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, wrong = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or [])}"
+    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
+        group, _, wrong = str(error.missing_cfg_file).partition("/")
+        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or _options(group))}"
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"cannot read {error.override!r}: " + (
+            f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
+            if value
+            else "an override reads key=value"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_hydra(error)
-    return None
+    if composing and "Config group override must be a string" in str(error):
+        return "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are no names"
+    return _one_line(error) if composing and isinstance(error, OSError | ValueError) else None
 
 
 def _explain_hydra(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    cause = error.__cause__
+    text, cause = _one_line(error), error.__cause__
+    wrapped = re.match("ConfigError raised while resolving interpolation: (.*)", text)
+    if wrapped:
+        return wrapped[1]
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
-        full_key = str(cause.full_key)
-        where, _, wrong = full_key.rpartition(".")
-        known = [str(k) for k in cause.parent_node]
-        place = f"{where}: unknown key" if where else "unknown key or group"
-        return f"{place} {wrong!r}; {suggest(wrong, known)}"
+        where, _, wrong = str(cause.full_key).rpartition(".")
+        known = {str(k): v for k, v in cause.parent_node.items_ex(resolve=False)}
+        place = f"{where.partition('.')[0]}={known.pop('name')}" if "name" in known else where
+        return f"{place}: unknown key {wrong!r}; {suggest(wrong, known)}" if where else _unknown_key(wrong)
+    if "hydra.runtime.choices." in str(error):
+        return f"{str(error).partition('hydra.runtime.choices.')[2].split()[0]}: choose one option by its name"
     group = re.search(r"Could not override '([^']+)'\. No match in the defaults list", text)
-    if group:
-        wrong = group.group(1)
-        known = [*PACKAGES, "algo", "experiment", "train", "eval", *RootSettings.__dataclass_fields__]
-        return f"unknown key or group {wrong!r}; {suggest(wrong, known)}"
-    return text
+    return _unknown_key(group[1]) if group else text
+
+
+def _unknown_key(wrong: str) -> str:
+    known = [*PACKAGES, "algo", "experiment", "train", "eval", *RootSettings.__dataclass_fields__]
+    return f"unknown key or group {wrong!r}; {suggest(wrong, known)}"
+
+
+def _one_line(error: Exception) -> str:
+    """The message without where in the configuration and in the manual one could look."""
+    return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
+
+
+def _options(group: str) -> list[str]:
+    """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
+    if GlobalHydra.instance().is_initialized():
+        return GlobalHydra.instance().config_loader().get_group_options(group)
+    folder = resources.files("hymarl.conf") / group
+    files = folder.iterdir() if folder.is_dir() else ()
+    return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
+
+
+def _check_nodes(cfg: DictConfig) -> None:
+    """Refuse keys that nothing reads and sections that were deleted or are no sections."""
+    for key in map(str, cfg):
+        if key not in {*_NODES, "logger", *RootSettings.__dataclass_fields__}:
+            raise ConfigError(_unknown_key(key))
+    for key in _NODES:
+        if not isinstance(cfg.get(key), DictConfig):
+            raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
+
+
+def _at_least(least: int, name: str, value: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
 def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> list[str]:
     """Write presets' values into the chosen options' nodes; returns what does not apply."""
     dropped = []
-    for group, by_option in cfg.preset.items():
-        if group not in SINGLE_GROUPS:
-            raise ConfigError(f"preset: unknown group {group!r}; {suggest(str(group), SINGLE_GROUPS)}")
-        for name, values in by_option.items():
-            if name != choices[group]:
-                dropped += [f"{group}.{key} (of {group}={name})" for key in values]
-                continue
-            for key, value in values.items():
-                if f"{group}.{key}" not in given:
-                    OmegaConf.update(cfg, f"{group}.{key}", value, force_add=True)
+    for group, name, values in _presets(cfg):
+        if name != choices[group]:
+            dropped += [f"{group}.{key} (of {group}={name})" for key in map(str, values)]
+            continue
+        for key in map(str, values):
+            if f"{group}.{key}" not in given:
+                OmegaConf.update(cfg, f"{group}.{key}", values[key], force_add=True)
     return dropped
+
+
+def _presets(cfg: DictConfig) -> Iterator[tuple[str, str, DictConfig]]:
+    """Group, option and values of everything that presets say."""
+    for group, by_option in _sections(cfg.preset, "preset", SINGLE_GROUPS):
+        for name, values in _sections(by_option, f"preset.{group}", _options(group)):
+            yield group, name, values
+
+
+def _sections(node: DictConfig, where: str, known: Sequence[str]) -> Iterator[tuple[str, DictConfig]]:
+    """The sections below one, whose names must be known."""
+    for key, section in node.items():
+        name = str(key)
+        if name not in known:
+            raise ConfigError(f"{where}: unknown key {name!r}; {suggest(name, known)}")
+        if not isinstance(section, DictConfig):
+            raise ConfigError(f"{where}.{name}: values are written as preset.<group>.<option>.<key>, got {section}")
+        yield name, section
 
 
 def _read_component(group: str, chosen: str, node: Any) -> Component:
     where = f"{group}={chosen}"
     if not isinstance(node, DictConfig) or "name" not in node:
         raise ConfigError(f"{where}: its YAML file needs a line 'name: <registered name>'")
-    values = {str(k): v for k, v in node.items_ex(resolve=False) if k != "name"}
-    name = str(node.name)
+    values = _values(node)
+    name = str(values.pop("name"))
     return Component(group, chosen, name, check_settings(find(group, name), values, where))
+
+
+def _values(node: DictConfig) -> dict[str, Any]:
+    """A section as plain data, with interpolations resolved; missing values stay missing."""
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _component(group: str, plain: Mapping[str, Any]) -> Component:
@@ -277,51 +353,26 @@ def load_saved(directory: Path) -> RunConfig:
     Raises:
         ConfigError: it is no run directory.
     """
+    require_run(directory)
     path = directory / "config.yaml"
-    if not path.is_file():
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(plain, dict)
+        return RunConfig.from_plain({str(k): v for k, v in plain.items()})
+    except (AssertionError, KeyError, TypeError, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{path} is not the configuration of a run: {_one_line(error) or 'unknown form'}") from error
+
+
+def require_run(directory: Path) -> None:
+    """Refuse what is no run directory.
+
+    Raises:
+        ConfigError: no run has left its configuration there.
+    """
+    if not (directory / "config.yaml").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
-    plain = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(plain, dict)
-    return RunConfig.from_plain({str(k): v for k, v in plain.items()})
 
 
 def to_yaml(config: RunConfig) -> str:
     """What `load_saved` reads."""
     return OmegaConf.to_yaml(OmegaConf.create(config.plain()))
-
-
-def register_resolvers() -> None:
-    """Make ``${hymarl.…}`` known to OmegaConf: where runs and sweeps leave their files."""
-    for name, resolver in (
-        ("directory", _directory),
-        ("sweep_directory", lambda: f"results/sweeps/{_stamp()}"),
-        ("sweep_subdirectory", _sweep_subdirectory),
-        ("hydra_folder", lambda resume: ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"),
-    ):
-        OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
-
-
-def discard_if_unused(directory: str) -> None:
-    """Remove the directory Hydra made for a job that ended before it wrote anything of its own."""
-    path = Path(directory)
-    if path.is_dir() and {p.name for p in path.iterdir()} <= {".hydra"}:
-        shutil.rmtree(path)
-
-
-def _directory(resume: str | None, evaluate: str | None, env: str, algo: str) -> str:
-    if resume is not None:
-        return resume
-    if evaluate is not None:
-        folder = Path(evaluate) if Path(evaluate).is_dir() else Path("results")
-        return f"{folder}/evaluations/{_stamp()}"
-    return f"results/{env}/{algo}/{_stamp()}"
-
-
-def _sweep_subdirectory(number: int | str, overrides: str) -> str:
-    readable = re.sub(r"[^A-Za-z0-9=._+-]+", "_", overrides)[:80].strip("_")
-    return f"{number}_{readable}"
-
-
-def _stamp() -> str:
-    """Date, time and a few random digits: jobs launched in the same second do not collide."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

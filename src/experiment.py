@@ -7,7 +7,7 @@ import platform
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from .components.episode import EpisodeBatch
 from .components.evaluation import evaluate
 from .components.loggers.base import LoggerSet, RunInfo
 from .components.memory import reuse_large_blocks
-from .components.recorder import Recorder
+from .components.recorder import Recorder, restore
 from .components.rng import Stream
 from .components.run_directory import RunDirectory
 from .components.spec import EnvSpec
@@ -60,21 +60,31 @@ def train(config: RunConfig, path: Path, start: Start) -> None:
     """
     torch.set_num_threads(config.threads)
     reuse_large_blocks()
-    trainer = build_trainer(config)
-    try:
+    with closing(build_trainer(config)) as trainer:
+        with _checkpoint_errors_are_mistakes():
+            saved = restore(trainer, path) if start.resume else None
+            beginning = _initialize(trainer, start.init_from) if start.init_from else None
         with _recording(config, path, trainer, start) as recorder:
-            _begin(config, path, trainer, recorder, start)
-            with _stop_signal() as stopped:
-                for event in trainer.run(stopped):
-                    recorder.take(event)
-                for failure in trainer.runner.failures:
-                    recorder.note(failure)
-                if stopped():
-                    recorder.say(f"interrupted; continue with: python main.py resume={path}")
-                    raise KeyboardInterrupt
-            _conclude(config, path, trainer, recorder)
-    finally:
-        trainer.close()
+            _introduce(config, path, trainer, recorder)
+            if start.resume:
+                recorder.continue_from(saved)
+                beginning = (
+                    f"resumed at step {trainer.progress.steps}" if saved else "no checkpoint yet: starting again"
+                )
+            if beginning:
+                recorder.say(beginning)
+            _follow(trainer, recorder, path)
+            _conclude(config, path, recorder)
+
+
+def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
+    """Record the training to its end, or until asked to stop."""
+    with _stop_signal() as stopped:
+        for event in trainer.run(stopped):
+            recorder.take(event)
+        if stopped():
+            recorder.say(f"interrupted; continue with: python main.py resume={path}")
+            raise KeyboardInterrupt
 
 
 def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
@@ -84,10 +94,8 @@ def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
         ConfigError: there is no policy, or it does not fit the environment.
     """
     torch.set_num_threads(config.threads)
-    try:
+    with _checkpoint_errors_are_mistakes():
         saved = load(find_weights(source, config.eval.checkpoint))
-    except CheckpointError as error:
-        raise ConfigError(str(error)) from error
 
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec)
@@ -167,30 +175,48 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, start: Start) ->
         yield recorder
 
 
-def _begin(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder, start: Start) -> None:
+def _introduce(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder) -> None:
+    """The header."""
     protocol = _protocol(config, trainer)
     RunDirectory(path).write_json("protocol", protocol)
     recorder.say("\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in protocol["header"].items()))
-    if start.resume:
-        found = recorder.continue_from(path / "checkpoints" / "latest.pt")
-        recorder.say(f"resumed at step {trainer.progress.steps}" if found else "no checkpoint yet: starting again")
-    elif start.init_from is not None:
-        recorder.say(_initialize(trainer, start.init_from))
 
 
 def _initialize(trainer: Trainer, source: Path) -> str:
     """Weights only; says what is left out."""
+    saved, learner = load(find_weights(source)), trainer.learner
+    difference = _difference(learner.controller, saved.get("controller", {}))
+    if difference:
+        raise ConfigError(f"init_from={source} does not fit this run's networks: {difference}")
+    learner.controller.load_state_dict(saved["controller"])
+    left_out = ["optimizer", "replay", "statistics", "counters"]
+    if _difference(learner.mixer, saved.get("mixer", {})):
+        left_out.insert(0, "mixer, which does not fit")
+    else:
+        learner.mixer.load_state_dict(saved["mixer"])
+    learner.target.networks.load_state_dict(learner.networks.state_dict())
+    return f"weights from {source}; left out: {', '.join(left_out)}; targets start as copies"
+
+
+def _difference(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> str | None:
+    """The first weight that one has and the other has not, or not in this shape."""
+    wanted = {name: list(x.shape) for name, x in module.state_dict().items()}
+    given = {name: list(x.shape) for name, x in weights.items()}
+    for name in (*wanted, *given):
+        if wanted.get(name) != given.get(name):
+            return f"{name} has the shape {given.get(name, 'none')}, needed is {wanted.get(name, 'none')}"
+    return None
+
+
+@contextmanager
+def _checkpoint_errors_are_mistakes() -> Iterator[None]:
     try:
-        saved = load(find_weights(source))
-        trainer.learner.controller.load_state_dict(saved["controller"])
-        trainer.learner.mixer.load_state_dict(saved["mixer"])
-    except (CheckpointError, RuntimeError) as error:
-        raise ConfigError(f"init_from={source}: {str(error).splitlines()[0]}") from error
-    trainer.learner.target.networks.load_state_dict(trainer.learner.networks.state_dict())
-    return f"weights from {source}; left out: optimizer, replay, statistics, counters; targets start as copies"
+        yield
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from error
 
 
-def _conclude(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder) -> None:
+def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
     """Test the chosen weights, compare, draw, say where everything is."""
     saved = load(find_weights(path, config.eval.checkpoint))
     runner = build_runner(config, Stream.TEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -11,7 +12,8 @@ from . import experiment
 from .config import RunConfig, change, load_saved, overridden_keys, read
 from .registry import ConfigError
 
-_WHEN_RESUMING = frozenset({"resume", "train.total_steps"})
+_WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
+_WHEN_EVALUATING = frozenset({"evaluate", "env", "agents", "runner", "eval", "device", "threads", "logger"})
 
 
 def launch(cfg: DictConfig, job: HydraConf) -> None:
@@ -24,26 +26,49 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     config = read(cfg, job.runtime.choices, overrides)
     path = Path(job.runtime.output_dir)
     if cfg.resume is not None:
-        resumed = _resumed(cfg, config, overrides)
-        experiment.train(resumed, Path(cfg.resume), experiment.Start(resume=True))
-    elif cfg.evaluate is not None:
-        source = Path(cfg.evaluate)
-        experiment.evaluate_run(change(load_saved(source), config, overrides), source, path)
+        source = Path(str(cfg.resume))
+        experiment.train(_resumed(source, config, overrides), source, experiment.Start(resume=True))
+        return
+    if (path / "config.yaml").exists():
+        raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
+    if cfg.evaluate is not None:
+        source = Path(str(cfg.evaluate))
+        experiment.evaluate_run(_evaluated(source, config, overrides), source, path)
     elif config.components["policy"].name != "learned":
-        experiment.evaluate_scripted(config, path)
+        experiment.evaluate_scripted(_test_episodes(config, overrides), path)
     else:
-        init_from = None if cfg.init_from is None else Path(cfg.init_from)
+        init_from = None if cfg.init_from is None else Path(str(cfg.init_from))
         experiment.train(config, path, experiment.Start(init_from=init_from))
 
 
-def _resumed(cfg: DictConfig, config: RunConfig, overrides: list[str]) -> RunConfig:
+def _resumed(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:
     """The run's own configuration; only how long and where it logs may change."""
-    others = sorted(
-        key for key in overridden_keys(overrides) if key.split(".")[0] != "logger" and key not in _WHEN_RESUMING
+    saved = load_saved(source)
+    _allow(
+        _WHEN_RESUMING,
+        overrides,
+        "resume continues a run exactly as it was configured",
+        f", or start a new run from its weights with init_from={source}",
     )
+    return change(saved, config, overrides)
+
+
+def _evaluated(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:
+    """The run's own configuration, possibly on another environment."""
+    saved = load_saved(source)
+    _allow(_WHEN_EVALUATING, overrides, "evaluate measures the policy that a run has learned")
+    return _test_episodes(change(saved, config, overrides), overrides)
+
+
+def _allow(keys: frozenset[str], overrides: list[str], why: str, instead: str = "") -> None:
+    others = sorted(key for key in overridden_keys(overrides) if not {key, key.split(".")[0]} & keys)
     if others:
-        raise ConfigError(
-            f"resume continues a run exactly as it was configured; leave out {', '.join(others)}, "
-            f"or start a new run from its weights with init_from={cfg.resume}"
-        )
-    return change(load_saved(Path(cfg.resume)), config, overrides)
+        raise ConfigError(f"{why}; leave out {', '.join(others)}{instead}")
+
+
+def _test_episodes(config: RunConfig, overrides: list[str]) -> RunConfig:
+    """Where there is no validation, ``eval.episodes=100`` can only mean the test."""
+    keys = overridden_keys(overrides)
+    if "eval.episodes" not in keys or "eval.test_episodes" in keys:
+        return config
+    return replace(config, eval=replace(config.eval, test_episodes=config.eval.episodes))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from .config import discard_if_unused, explain, register_resolvers
+from .config import explain
+from .output import discard_if_unused, register_resolvers
 
-_HYDRA_RAISES = "HYDRA_FULL_ERROR"  # set to 1, Hydra hands its errors on instead of printing them
-_TRACEBACK = "HYMARL_TRACEBACK"
+_HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"  # the first: Hydra hands its errors on to us
+
+
+class JobFailed(Exception):
+    """A job of a sweep ended with an error that was shown; the argument is the exit code."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://hymarl.conf", config_name="config")
@@ -24,34 +29,31 @@ def _job(cfg: DictConfig) -> None:
 
         launch(cfg, job)
     except Exception as error:
-        discard_if_unused(job.runtime.output_dir)
+        sentence = explain(error)
+        discard_if_unused(job.runtime.output_dir, job.output_subdir, mistake=sentence is not None)
         if job.mode is RunMode.RUN:
-            _leave(error)
-        print(f"job {job.job.num} failed: {explain(error) or repr(error)}", file=sys.stderr)
-        raise  # the other jobs of the sweep go on
+            sys.exit(_show(error, sentence))
+        raise JobFailed(_show(error, sentence, f"job {job.job.num}: ")) from None  # the other jobs go on
 
 
-def _leave(error: Exception) -> None:
-    """End the process: a mistake in the configuration gets one sentence and exit code 2, anything else a traceback."""
-    sentence = explain(error)
-    if sentence is None or _TRACEBACK in os.environ:
-        raise error
-    print(sentence, file=sys.stderr)
-    sys.exit(2)
+def _show(error: Exception, sentence: str | None, prefix: str = "") -> int:
+    """Print the sentence about a mistake, or else the traceback; returns the exit code."""
+    brief = sentence and os.environ[_TRACEBACK] != "1"
+    print(prefix, sentence if brief else "".join(traceback.format_exception(error)), sep="", file=sys.stderr)
+    return 2 if sentence else 1
 
 
 def main() -> None:
     """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
-    if os.environ.get(_HYDRA_RAISES) == "1":
-        os.environ[_TRACEBACK] = "1"
+    os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
     os.environ[_HYDRA_RAISES] = "1"
     register_resolvers()
     try:
         _job()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, JobFailed) as end:
+        sys.exit(end.args[0] if isinstance(end, JobFailed) else 130)
     except Exception as error:
-        _leave(error)
+        sys.exit(_show(error, explain(error, composing=True)))
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ class RandomEnv:
         avail |= ~avail.any(axis=-1, keepdims=True)
         assert np.take_along_axis(avail, actions[..., None], axis=-1)[active].all()
         failed = active & (self.t == self.fails_at)
-        self.history = np.where(active, rng.derive(self.history, 0) + actions @ np.array([1, 3]), self.history)
-        self.history = self.history.astype(np.uint64)
+        given = (actions @ np.array([1, 3])).astype(np.uint64)
+        self.history = np.where(active, rng.derive(self.history ^ given, 0), self.history)
         self.t[active] += 1
         self.n_steps += int(active.sum())
         return self._finish(active, failed, actions)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .checkpoint import ReplayFiles, keep_newest, load, save
+from .checkpoint import CheckpointError, ReplayFiles, keep_newest, load, save
 from .evaluation import Evaluation
 from .loggers.base import LoggerSet, Record, Status
 from .run_directory import RunDirectory
@@ -37,6 +38,7 @@ class Recorder:
         self._evaluations = directory.table("evaluations", Evaluation.columns(metric_names))
         self._log = (directory.path / "train.log").open("a", encoding="utf-8")
         self._ended: tuple[Status, str | None] = ("finished", None)
+        self._failures_told = [0, 0]
 
     def __enter__(self) -> Self:
         self._directory.status("running")
@@ -47,10 +49,12 @@ class Recorder:
             interrupted = issubclass(kind, KeyboardInterrupt)
             self.ended("interrupted" if interrupted else "failed", None if interrupted else f"{kind.__name__}: {error}")
         status, reason = self._ended
-        self._directory.status(status, reason)
-        self._loggers.finish(status, reason)
-        self._directory.close()
-        self._log.close()
+        with ExitStack() as each:  # whatever happens to the others, e.g. on a full disk
+            each.callback(self._log.close)
+            each.callback(self._directory.close)
+            each.callback(self._loggers.finish, status, reason)
+            each.callback(self._directory.status, status, reason)
+            self._tell_failures()
 
     def ended(self, status: Status, reason: str | None = None) -> None:
         """Say how the run ended, if not as finished."""
@@ -68,6 +72,7 @@ class Recorder:
 
     def take(self, event: Record | Evaluation | Checkpoint) -> None:
         """Write one event."""
+        self._tell_failures()
         if isinstance(event, Record):
             self._tables[event.table].append({"step": event.step, **event.values})
             self._tables[event.table].flush()
@@ -84,21 +89,20 @@ class Recorder:
         self._evaluations.flush()
         self._loggers.log(Record("evaluation", evaluation.step, evaluation.summary()))
 
-    def continue_from(self, path: Path) -> bool:
-        """Put the trainer where a checkpoint was and cut the tables back to it; False if there is no checkpoint yet.
-
-        Raises:
-            CheckpointError: a damaged file.
-        """
-        if not path.exists():
+    def continue_from(self, saved: Mapping[str, Any] | None) -> None:
+        """Cut the tables back to what `restore` returned; empty them if there was no checkpoint yet."""
+        if saved is None:
             self._directory.clear()
-            return False
-        saved = load(path)
-        self._trainer.load_state_dict(saved["trainer"])
-        self._replay = ReplayFiles(path.parent / "replay", saved["replay"])
-        self._replay.restore(self._trainer.buffer)
+            return
+        self._replay = ReplayFiles(self._directory.checkpoints / "replay", saved["replay"])
         self._directory.cut(saved["tables"])
-        return True
+
+    def _tell_failures(self) -> None:
+        """Say which environments have failed since the last time; their episodes are played again or skipped."""
+        for i, runner in enumerate((self._trainer.runner, self._trainer.validation)):
+            for failure in runner.failures[self._failures_told[i] :]:
+                self.say(f"warning: {failure}")
+            self._failures_told[i] = len(runner.failures)
 
     def _save(self, event: Checkpoint) -> None:
         folder, learner = self._directory.checkpoints, self._trainer.learner
@@ -117,3 +121,35 @@ class Recorder:
             save(folder / "latest.pt", state)
             self._replay.prune()
             keep_newest(list(folder.glob("weights_*.pt")), self._trainer.keep_checkpoints)
+
+
+def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
+    """Put the trainer where the last checkpoint of a run was; changes nothing on disk.
+
+    Args:
+        trainer: new.
+        path: the run's directory.
+
+    Returns:
+        What `Recorder.continue_from` needs; None if the run had no checkpoint yet.
+
+    Raises:
+        CheckpointError: something is missing, damaged or does not fit.
+    """
+    folder = path / "checkpoints"
+    if not (folder / "latest.pt").exists():
+        if any(int(weights.stem.removeprefix("weights_")) > 0 for weights in folder.glob("weights_*.pt")):
+            raise CheckpointError(f"{folder / 'latest.pt'} is gone, so {path} cannot be continued")
+        return None
+    saved = load(folder / "latest.pt")
+    try:
+        trainer.load_state_dict(saved["trainer"])
+        ReplayFiles(folder / "replay", saved["replay"]).restore(trainer.buffer)
+        sizes = dict(saved["tables"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / 'latest.pt'} does not fit this run: {str(error).splitlines()[0]}") from error
+    for name, size in sizes.items():
+        table = path / f"{name}.csv"
+        if not table.exists() or table.stat().st_size < size:
+            raise CheckpointError(f"{table} is shorter than it was at the checkpoint")
+    return saved

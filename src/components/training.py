@@ -97,7 +97,7 @@ class Trainer:
         keep_checkpoints: number of weights files kept beside the best.
 
     Raises:
-        ValueError: a count or interval below 1, a negative ratio, or a buffer smaller than a batch.
+        ValueError: a count or interval below 1, a ratio that is negative or infinite, or a buffer smaller than a batch.
     """
 
     def __init__(
@@ -126,11 +126,17 @@ class Trainer:
             ("log_interval_steps", log_interval_steps),
             ("eval_interval_steps", eval_interval_steps),
             ("checkpoint_interval_steps", checkpoint_interval_steps),
+            ("keep_checkpoints", keep_checkpoints),
         ):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if updates_per_episode < 0 or batch_episodes > buffer_episodes:
-            raise ValueError("updates_per_episode must not be negative, nor batch_episodes above buffer_episodes")
+        if not 0 <= updates_per_episode < float("inf"):
+            raise ValueError(f"updates_per_episode must be a number from 0 on, got {updates_per_episode}")
+        if batch_episodes > buffer_episodes:
+            raise ValueError(
+                f"batch_episodes={batch_episodes} must not be above buffer_episodes={buffer_episodes}, "
+                "or learning would never begin"
+            )
         self.runner, self.validation, self.policy, self.greedy = runner, validation, policy, greedy
         self.learner, self.device, self.total_steps = learner, device, total_steps
         self.buffer = EpisodeBuffer(runner.spec, buffer_episodes, seed)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..envs.loadbalance.parameters import Rule
 from ..envs.vector_env import Dispatching, VectorEnv
 from ..registry import ConfigError, register
 from .base import Policy, PolicyState
@@ -22,14 +21,7 @@ class Dispatch(Policy):
             the flows of all balancers, or the sizes of jobs.
     """
 
-    def __init__(
-        self,
-        spec: EnvSpec,
-        *,
-        rule: Literal[
-            "ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl"
-        ],
-    ) -> None:
+    def __init__(self, spec: EnvSpec, *, rule: Rule) -> None:
         self.rule = rule
 
     def attach(self, env: VectorEnv) -> None:

@@ -24,7 +24,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
 def test_large_blocks_are_not_mapped_anew():
     faults = {
-        mode: int(subprocess.run([sys.executable, "-c", _COUNT, mode], capture_output=True, text=True, check=True).stdout)
+        mode: int(
+            subprocess.run([sys.executable, "-c", _COUNT, mode], capture_output=True, text=True, check=True).stdout
+        )
         for mode in ("reuse", "default")
     }
     pages = 5 * 64_000_000 // resource.getpagesize()

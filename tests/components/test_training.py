@@ -123,6 +123,19 @@ def test_an_interval_shorter_than_a_collection_is_passed_once_per_collection(mak
     assert steps_of(events, Checkpoint) == [0, 16, 32, 48, 48]
 
 
+@pytest.mark.parametrize(("n_envs", "interval"), [(1, 3), (1, 30), (8, 12), (8, 50)])
+def test_something_is_due_when_a_multiple_of_its_interval_was_passed(make_trainer, n_envs, interval):
+    # One or eight random episodes at a time: between 1 and 5, or 8 and 40 steps.
+    settings = {"total_steps": 200, "updates_per_episode": 0.1, "eval_interval_steps": 1000}
+    trainer, steps = make_trainer(n_envs, log_interval_steps=interval, **settings), [0]
+    collect = trainer.runner.collect
+    trainer.runner.collect = lambda *args: (collect(*args), steps.append(trainer.runner.steps))[0]
+    events = list(trainer.run())
+    wanted = [now for now, before in zip(steps[1:], steps[:-1], strict=True) if now // interval > before // interval]
+    assert steps_of(events, Record, lambda e: e.table == "metrics") == wanted
+    assert (len(wanted) == len(steps) - 1) == (interval == 12)
+
+
 @pytest.mark.parametrize("interval", [7, 1000])
 def test_evaluation_is_at_step_0_and_at_the_end_whatever_the_interval(make_trainer, interval):
     events = list(make_trainer(2, total_steps=50, eval_interval_steps=interval).run())
@@ -138,12 +151,13 @@ def test_evaluation_is_at_step_0_and_at_the_end_whatever_the_interval(make_train
 def test_evaluations_use_their_own_stream_and_count_nothing(make_trainer):
     trainer = make_trainer(2, eval_interval_steps=1)
     events = list(trainer.run())
-    stored = trainer.buffer.episodes(trainer.buffer.first)
     assert trainer.validation.episodes == trainer.validation.steps == 0
     assert trainer.progress.steps == trainer.runner.steps == events[-1].step
     assert trainer.progress.episodes == trainer.runner.episodes == trainer.buffer.n_inserted
-    first = events[0].statistics.returns.tolist()
-    assert not set(first) & set(stored.reward.double().sum(dim=1).tolist())
+    evaluations = [event for event in events if isinstance(event, Evaluation)]
+    assert trainer.runner.env.n_steps == trainer.progress.steps
+    assert trainer.validation.env.n_steps == sum(e.statistics.lengths.sum() for e in evaluations)
+    assert {e.stream for e in evaluations} == {"validation"}
 
 
 # What is told
@@ -339,8 +353,11 @@ def test_a_stopped_run_saves_and_continues_as_if_nothing_had_happened(make_train
         ({"log_interval_steps": 0}, "log_interval_steps must be at least 1, got 0"),
         ({"eval_interval_steps": -5}, "eval_interval_steps must be at least 1, got -5"),
         ({"checkpoint_interval_steps": 0}, "checkpoint_interval_steps must be at least 1, got 0"),
-        ({"updates_per_episode": -0.1}, "updates_per_episode must not be negative"),
-        ({"batch_episodes": 9}, "nor batch_episodes above buffer_episodes"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints must be at least 1, got 0"),
+        ({"updates_per_episode": -0.1}, "updates_per_episode must be a number from 0 on, got -0.1"),
+        ({"updates_per_episode": float("inf")}, "updates_per_episode must be a number from 0 on, got inf"),
+        ({"updates_per_episode": float("nan")}, "updates_per_episode must be a number from 0 on, got nan"),
+        ({"batch_episodes": 9}, "batch_episodes=9 must not be above buffer_episodes=8, or learning would never begin"),
     ],
 )
 def test_impossible_settings_are_refused(make_trainer, changes, message):

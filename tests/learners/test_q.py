@@ -299,7 +299,7 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(LENGTHS, st.integers(0, 2), st.integers(0, 3), st.sampled_from([0.0, 0.6]), st.integers(0, 1000))
 def test_padding_and_garbage_in_masked_cells_change_neither_loss_nor_gradient(
     learner, random_batch, spec, mixer, network, lengths, more_rows, more_steps, lam, seed
@@ -345,12 +345,18 @@ def test_an_update_calls_every_module_as_often_for_long_episodes_as_for_short_on
     longer = dataclasses.replace(spec, episode_limit=60)
     calls = {n: calls_of_modules(made, random_batch(longer, [n, n])) for n in (1, 60)}
     assert calls[1] == calls[60] > 0
-    once = [module for module in made.networks["controller"].networks.modules() if not list(module.children())]
-    counts = {id(module): 0 for module in once}
-    for module in once:
-        module.register_forward_hook(lambda module, *_: counts.update({id(module): counts[id(module)] + 1}))
+
+
+@pytest.mark.parametrize("sharing", [{"sharing": "shared"}, {"sharing": "independent"}])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_loss_unrolls_every_network_once(learner, random_batch, spec, network, sharing):
+    made, called = learner("vdn", network, controller=sharing), []
+    controllers = made.networks["controller"], made.target.networks["controller"]
+    networks = [module for controller in controllers for module in controller.networks]
+    for module in networks:
+        module.register_forward_hook(lambda module, args, output: called.append((module, output[0].shape[1])))
     made.loss(random_batch(spec, [6, 6]))
-    assert set(counts.values()) == {1}
+    assert called == [(module, 7) for module in networks]  # T+1 observations at once
 
 
 class Operations(TorchDispatchMode):

@@ -184,7 +184,7 @@ def test_greedy_return_after_random_play(train, component, mixer, settings, gree
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("mixer", "settings", "greedy_return"), [("qmix", {"embed_dim": 8}, 8), ("vdn", {}, 7), ("none", {}, 7)]
 )

@@ -1,5 +1,7 @@
 """Runners: every episode is a function of its number, whatever is played beside it and whatever breaks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,16 @@ def assert_same(a, b):
         assert all(torch.equal(x, y) for x, y in zip(a[number], b[number], strict=True)), number
 
 
+def assert_padded(batch, spec):
+    """Beyond an episode's end there are zeros and everything is available, within it there are observations."""
+    batch.validate(spec)
+    beyond = torch.arange(batch.obs.shape[1]) > batch.lengths[:, None]
+    assert not any(x[beyond].any() for x in (batch.obs, batch.state))
+    assert not any(x[beyond[:, 1:]].any() for x in (batch.actions, batch.reward, batch.terminated))
+    assert batch.avail[beyond].all()
+    assert batch.obs[~beyond].any(dim=-1).all()
+
+
 # Contents of a batch
 
 
@@ -86,20 +98,12 @@ def test_batches_follow_the_rules_of_padding(make_runner, n_envs, individual):
     runner = make_runner(n_envs, individual_rewards=individual)
     for _ in range(3):  # the storage is used again and must not keep anything
         batch, _ = runner.collect(Explorer(), 7)
-        batch.validate(runner.spec)
         steps, terminated = batch.lengths, batch.terminated.any(dim=1)
         assert terminated.any()
         assert not terminated.all()
         assert batch.truncated.any(dim=1).tolist() == (~terminated).tolist()
         assert (steps[~terminated] == 5).all()
-        t = torch.arange(6)
-        beyond = t > steps[:, None]
-        assert not batch.obs[beyond].any()
-        assert not batch.state[beyond].any()
-        assert not batch.actions[beyond[:, 1:]].any()
-        assert not batch.reward[beyond[:, 1:]].any()
-        assert batch.avail[beyond].all()
-        assert batch.obs[~beyond].any(dim=-1).all()
+        assert_padded(batch, runner.spec)
         after_end = batch.avail[torch.arange(7), steps]  # the row after a terminal step, or the last observation
         assert after_end[terminated].all()
         assert not after_end[~terminated].all()
@@ -223,6 +227,21 @@ def test_an_episode_that_fails_twice_is_skipped_and_the_others_are_unharmed(make
     assert batch.n_episodes == 8 - len(skipped)
     assert broken.episodes == 8  # a skipped episode's number is not used again
     assert broken.steps == int(batch.lengths.sum())
+
+
+def test_nothing_of_a_discarded_attempt_stays(make_runner):
+    class Moody(Explorer):
+        """Never does the same twice, so that the second attempt may end before the first one failed."""
+
+        def act(self, obs, avail, state):
+            state = dataclasses.replace(state, keys=state.keys + np.uint64(len(self.steps)))
+            return super().act(obs, avail, state)
+
+    runner = make_runner(4, max_failures=100, failures={number: [4] for number in range(40)})
+    batch, _ = runner.collect(Moody(), 40)
+    assert len(runner.failures) > 10
+    assert (batch.lengths < 4).sum() > 10
+    assert_padded(batch, runner.spec)
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])

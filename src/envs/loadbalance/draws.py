@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from ...components.rng import GOLDEN, mix64
 from .compiled import part
@@ -27,7 +26,7 @@ _SHIFT_11, _SHIFT_32 = np.uint64(11), np.uint64(32)
 _PER_FLOW = np.uint64(DRAWS_PER_FLOW)
 _TO_UNIT = 1.0 / (1 << 53)
 
-mix = njit(mix64, nogil=True, _nrt=False, forceinline=True)
+mix = part(mix64)
 
 
 @part

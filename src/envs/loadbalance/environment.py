@@ -53,7 +53,7 @@ class LoadBalance(Settings):
             metric_names=metric_names(self.metrics, self.cpus, n_balancers),
             entities=self._entities(lengths.slots, p.measuring.n_features),
             individual_rewards=self.reward_scope == "local",
-            references=("random", "ecmp", "wcmp", "lsq", "sed", "sed_tie"),
+            references=("random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"),
             headline_metrics=("jct_mean", "jain_tau"),
         )
         from .engine import Engine  # numba takes its time: not before the settings have been checked

@@ -8,7 +8,7 @@ at nominal speed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ CHANGE = np.dtype([("speed", "f8"), ("known", "?")], align=True)
 
 
 class Row(NamedTuple):
-    """One environment: a `World` without its leading axis."""
+    """One environment."""
 
     episode: Record
     streams: Records  # 4, see draws.py
@@ -160,31 +160,8 @@ class Row(NamedTuple):
     reward: Singles  # L, or 1 for a common reward
 
 
-class World(NamedTuple):
-    """All environments."""
-
-    episode: Records  # B
-    streams: Records  # B 4
-    balancers: Records  # B L
-    servers: Records  # B S
-    slots: Records  # B S W
-    backlog: Integers  # B S C
-    flows: Records  # B P
-    free: Integers  # B P
-    pairs: Records  # B L S
-    reservoirs: Records  # B R
-    samples: Records  # B R K
-    by_value: Floats  # B R K
-    by_weighted: Floats  # B R K
-    changes: Records  # B N+1 S
-    rates: Floats  # B N+1
-    jct: Floats  # B J
-    label: NDArray[np.int16]  # B J
-    choices: Integers  # B L U
-    obs: Singles  # B L O
-    state: Singles  # B D
-    avail: Flags  # B L U
-    reward: Singles  # B L or B 1
+World: TypeAlias = Row
+"""All environments: the same fields with a leading axis B."""
 
 
 class Sizes(NamedTuple):

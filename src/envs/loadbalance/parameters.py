@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-RULES = (
-    *("ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie"),
-    *("sed_true", "jsq", "gsed", "lwl"),
-)
-"""Data-plane rules by their number; the last four are oracles, they know what no balancer can see."""
+Rule = Literal["ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl"]
+"""Data-plane rules; the last four are oracles, they know what no balancer can see."""
 
-ACTION_MODES = ("favour", "favour0", "adjust")
-REWARDS = (
-    *("product", "product_geo", "jain", "minmax", "meanmax", "var", "var_exp", "var_log", "max", "max_exp", "max_log"),
-    *("qos", "mix"),
-)
-FIELDS = ("dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w")
-SCOPES = ("local_mean", "merged", "local")
-STATES = ("server", "concat", "privileged")
-SIZES = ("exp", "lognormal", "mix")
+ActionMode = Literal["favour", "favour0", "adjust"]
+Reward = Literal[
+    "product",
+    "product_geo",
+    "jain",
+    "minmax",
+    "meanmax",
+    "var",
+    "var_exp",
+    "var_log",
+    "max",
+    "max_exp",
+    "max_log",
+    "qos",
+    "mix",
+]
+Field = Literal["dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w"]
+Scope = Literal["local_mean", "merged", "local"]
+State = Literal["server", "concat", "privileged"]
+SizeDistribution = Literal["exp", "lognormal", "mix"]
+
+RULES, ACTION_MODES, REWARDS, FIELDS = get_args(Rule), get_args(ActionMode), get_args(Reward), get_args(Field)
+SCOPES, STATES, SIZES = get_args(Scope), get_args(State), get_args(SizeDistribution)
+"""The same as tuples: compiled code knows a choice by its place."""
+
 N_BASE, N_PAPER = 11, 6
 """Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .parameters import METRIC_GROUPS
+from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Scope, SizeDistribution, State
 
 
 @dataclass(kw_only=True, eq=False)
@@ -100,7 +100,7 @@ class Settings:
     warmup: float
     rho: float
     rho_range: list[float] | None
-    size_dist: Literal["exp", "lognormal", "mix"]
+    size_dist: SizeDistribution
     size_mean: float
     size_sigma: float
     mix_wiki_share: float
@@ -139,30 +139,16 @@ class Settings:
     obs_mask: bool
     obs_own_arrivals: bool
     obs_delay: float
-    state: Literal["server", "concat", "privileged"]
-    action_mode: Literal["favour", "favour0", "adjust"]
+    state: State
+    action_mode: ActionMode
     delta: float
     leak: float
     clip: float
     dispatch: Literal["sed", "wcmp"]
     action_delay: float
-    reward: Literal[
-        "product",
-        "product_geo",
-        "jain",
-        "minmax",
-        "meanmax",
-        "var",
-        "var_exp",
-        "var_log",
-        "max",
-        "max_exp",
-        "max_log",
-        "qos",
-        "mix",
-    ]
-    reward_field: Literal["dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w"]
-    reward_scope: Literal["local_mean", "merged", "local"]
+    reward: Reward
+    reward_field: Field
+    reward_scope: Scope
     reward_ema: float | None
     reward_mix: float
     drop_penalty: float

@@ -15,7 +15,7 @@ from hymarl.registry import build, check_settings
 @cache
 def _preset(name):
     with initialize_config_module("hymarl.conf", version_base="1.3"):
-        return OmegaConf.to_container(compose(f"env/{name}").env)
+        return OmegaConf.to_container(compose("config", overrides=[f"env={name}"]).env)
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def shares_of(env, play, rule, **kwargs):
 
 def test_shares_of_an_idle_cluster(make_env, play):
     """Scans start at any of the four servers and meet server 2 before 3 from three of them."""
-    env = make_env(n_envs=64, rho=0.02, episode_limit=400)
+    env = make_env(n_envs=64, rho=0.005, episode_limit=1000)
     expected = {
         "ecmp": [1 / 4] * 4,
         "wcmp": [1 / 6, 1 / 6, 1 / 3, 1 / 3],

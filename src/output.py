@@ -1,0 +1,66 @@
+"""Where runs and sweeps leave their files."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from .config import require_run
+
+
+def register_resolvers() -> None:
+    """Make the ``${hymarl.…}`` of ``config.yaml`` known to OmegaConf."""
+    for name, resolver in (
+        ("directory", _directory),
+        ("sweep_directory", lambda: f"results/sweeps/{_stamp()}"),
+        ("sweep_subdirectory", _sweep_subdirectory),
+        ("hydra_folder", lambda resume: ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"),
+    ):
+        OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
+
+
+def discard_if_unused(directory: str, subdirectory: str | None, *, mistake: bool) -> None:
+    """Remove what Hydra made for a job that ended before it wrote anything of its own, and nothing else.
+
+    Args:
+        directory: of the job.
+        subdirectory: where in it Hydra put what it composed.
+        mistake: whether the job was refused; otherwise a directory that holds more than that is kept as it is.
+    """
+    path = Path(directory)
+    if not subdirectory or (not mistake and any(p.name != ".hydra" for p in path.iterdir())):
+        return
+    shutil.rmtree(path / subdirectory, ignore_errors=True)
+    for folder in (path / subdirectory).parents:
+        inside = folder.is_relative_to(path) or Path.cwd() in folder.parents
+        if not inside or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def _directory(resume: Any, evaluate: Any, env: str, algo: str, policy: str) -> str:
+    """Of a single job; refuses a wrong ``resume`` or ``evaluate`` before Hydra makes anything there."""
+    for given in (resume, evaluate):
+        if given is not None:
+            require_run(Path(str(given)))
+    if resume is not None:
+        return str(resume)
+    if evaluate is not None:
+        return f"{evaluate}/evaluations/{_stamp()}"
+    return f"results/{env}/{algo if policy == 'learned' else policy}/{_stamp()}"
+
+
+def _sweep_subdirectory(number: int | str, overrides: str) -> str:
+    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", overrides.replace("=", "-"))  # needs no quotes on a command line
+    return f"{number}_{readable[:80].strip('_')}"
+
+
+def _stamp() -> str:
+    """Date, time and a few random digits: jobs launched in the same second do not collide."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
