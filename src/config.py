@@ -242,7 +242,7 @@ def explain(error: Exception, *, composing: bool = False) -> str | None:
         return _explain_hydra(error)
     if composing and "Config group override must be a string" in str(error):
         return "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are no names"
-    return _one_line(error) if composing and isinstance(error, OSError | ValueError) else None
+    return _one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
 
 
 def _explain_hydra(error: Exception) -> str:
@@ -253,6 +253,8 @@ def _explain_hydra(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         where, _, wrong = str(cause.full_key).rpartition(".")
         known = {str(k): v for k, v in cause.parent_node.items_ex(resolve=False)}
+        if not known:
+            return f"{where} is empty: add {wrong!r} to it with +{cause.full_key}=…"
         place = f"{where.partition('.')[0]}={known.pop('name')}" if "name" in known else where
         return f"{place}: unknown key {wrong!r}; {suggest(wrong, known)}" if where else _unknown_key(wrong)
     if "hydra.runtime.choices." in str(error):

@@ -1,6 +1,11 @@
 """Settings that every test needs, and what the tests of several folders are made of."""
 
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from hymarl import registry
 from hymarl.components import rng
 from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
 from hymarl.envs.vector_env import EpisodeFailure, RowFailure
+from hymarl.main import main
 from hymarl.policies.description import PolicyDescription
 
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
@@ -191,3 +197,47 @@ class RandomEnv:
 def random_env():
     """The class of a small environment with episodes of different lengths, which fails on command."""
     return RandomEnv
+
+
+# The command line
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a user sees of one call of the program."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def hymarl():
+    """The program in this process, called in a directory: ``hymarl(directory, "mixer=vdn", …, NAME="value")``."""
+
+    def call(directory, *arguments, **environment):
+        code, out, err = 0, io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(directory)
+            patch.setattr(sys, "argv", ["main.py", *arguments])
+            for name in ("HYDRA_FULL_ERROR", "HYMARL_TRACEBACK", "CHANCE_STEPS", *environment):
+                patch.setenv(name, "")
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def extension():
+    """The folder of an extension of the package, with a ``conf/`` of its own, that can be imported by its name."""
+    folder = Path(__file__).parent / "extension"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder.parent)
+        yield folder

@@ -32,9 +32,10 @@ CONDUCTORS = {
     "src/assembly.py": {*MAY_IMPORT, "config"},
     "src/experiment.py": {*MAY_IMPORT, "config", "assembly"},
     "src/launch.py": {*MAY_IMPORT, "config", "assembly", "experiment"},
-    "src/main.py": {"config", "launch"},
+    "src/output.py": {"config"},
+    "src/main.py": {"config", "launch", "output"},
 }
-KNOW_OMEGACONF = {"src/registry.py", "src/config.py", "src/launch.py", "src/main.py"}
+KNOW_OMEGACONF = {"src/registry.py", "src/config.py", "src/output.py", "src/launch.py", "src/main.py"}
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}
 LIMIT_FILE, LIMIT_FUNCTION, LIMIT_MAIN = 400, 60, 60  # lines

@@ -5,11 +5,12 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from omegaconf import OmegaConf
+
 from hymarl.components.spec import EnvSpec
 from hymarl.envs.checker import check_environment
 from hymarl.modules.mixers.base import MixerInputs
 from hymarl.registry import check_settings
-from omegaconf import OmegaConf
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -13,6 +13,8 @@ from typing import Literal
 
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import MISSING, DictConfig, OmegaConf
+
 from hymarl.registry import (
     PACKAGES,
     ConfigError,
@@ -25,7 +27,6 @@ from hymarl.registry import (
     register,
     suggest,
 )
-from omegaconf import MISSING, DictConfig, OmegaConf
 
 CONF = resources.files("hymarl.conf")
 
@@ -51,7 +52,7 @@ def composed(group: str, option: str) -> DictConfig:
 
 def test_every_group_has_a_folder_and_every_folder_is_known() -> None:
     folders = {f.name for f in CONF.iterdir() if f.is_dir() and not f.name.startswith("_")}
-    assert folders == {*PACKAGES, "algo", "experiment"}
+    assert folders == {*PACKAGES, "algo", "experiment", "preset"}
 
 
 @pytest.mark.parametrize(("group", "name"), REGISTERED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,7 +132,7 @@ def _check_episodes(env: VectorEnv, keys: UInt64Array, findings: _Findings) -> N
             findings.require(not where, rule, f"{text} {where}: {_ADVICE[rule]}")
 
 
-_ADVICE = {
+_ADVICE: Mapping[str, str] = {
     "determinism": "derive all randomness from the seed given to reset, and reset everything that an episode changes",
     "placement": "derive all randomness from the row's own seed, not from its number, other rows or a shared generator",
     "pauses": "change nothing in rows that are not marked in where or active",

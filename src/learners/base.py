@@ -111,6 +111,8 @@ class Learner(ABC):
         target_interval_updates: int,
         target_tau: float,
     ) -> None:
+        if grad_clip is not None and not grad_clip > 0:
+            raise ValueError(f"grad_clip must be positive, or null for none; got {grad_clip}")
         self.updates = 0
         self.networks = nn.ModuleDict({"controller": controller, "mixer": mixer})
         self.controller, self.mixer = controller, mixer

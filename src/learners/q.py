@@ -65,6 +65,8 @@ class QLearner(Learner):
     ) -> None:
         if not (0 <= gamma <= 1 and 0 <= td_lambda <= 1):
             raise ValueError(f"gamma and td_lambda must be in [0, 1], got {gamma} and {td_lambda}")
+        if huber_delta is not None and not huber_delta > 0:
+            raise ValueError(f"huber_delta must be positive, or null for squared errors; got {huber_delta}")
         super().__init__(
             controller,
             mixer,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from hymarl.components.spec import Entities, TimeStep
@@ -31,9 +32,8 @@ def walk():
 
 def settings(option):
     """The values of an option with those of the options that it extends."""
-    values = OmegaConf.load(CONF / f"{option}.yaml")
-    bases = [base for base in values.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*(settings(base) for base in bases), values)
+    with initialize_config_module("hymarl.conf", version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=[f"env={option}"]).env)
 
 
 def test_every_registered_environment_has_an_option():
@@ -44,7 +44,7 @@ def test_every_registered_environment_has_an_option():
 def test_environments_that_ship_keep_the_contract(option):
     values = settings(option)
     name = values.pop("name")
-    values = check_settings(find("env", name), OmegaConf.merge(values, NEEDED.get(name, {})), option)
+    values = check_settings(find("env", name), values | NEEDED.get(name, {}), option)
     env = build("env", name, values, None, 3)
     check_environment(env, n_episodes=1)
     env.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -37,11 +38,17 @@ class Network(nn.Module, ABC):
         """
 
 
-def orthogonal_(layer: nn.Linear, gain: float = 1.0) -> None:
-    """Orthogonal weights and zero bias (Saxe et al., 2014; Hu et al., "Rethinking the Implementation Tricks", 2021)."""
-    nn.init.orthogonal_(layer.weight, gain=gain)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear) -> None:
+    """Orthogonal weights and zero bias: gain 1 for the linear layers among ``hidden``, 0.01 for heads, as in PyMARL2.
+
+    Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014; Hu et al., "Rethinking the
+    Implementation Tricks and Monotonicity Constraint in Cooperative Multi-Agent Reinforcement Learning", 2021.
+    """
+    layers = [(layer, 1.0) for layer in hidden if isinstance(layer, nn.Linear)] + [(head, 0.01) for head in heads]
+    for layer, gain in layers:
+        nn.init.orthogonal_(layer.weight, gain=gain)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:

@@ -53,10 +53,7 @@ class EntityNetwork(Network):
         self.advantage = nn.Linear(width, spec.entities.n_kinds)
         self.value = nn.Linear(width, 1)
         if orthogonal:
-            for layer in (self.own, self.mean, *(x for x in self.body if isinstance(x, nn.Linear))):
-                orthogonal_(layer)
-            orthogonal_(self.advantage, gain=0.01)
-            orthogonal_(self.value, gain=0.01)
+            orthogonal_((self.own, self.mean, *self.body), self.advantage, self.value)
         k, kinds = spec.entities.n_entities, spec.entities.n_kinds
         places = [
             (entity if entity >= 0 else k) * kinds + kind

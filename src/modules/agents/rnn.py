@@ -40,10 +40,7 @@ class RNNNetwork(Network):
         self.norm = nn.LayerNorm(rnn_dim) if layer_norm else nn.Identity()
         self.head = nn.Linear(rnn_dim, spec.n_actions)
         if orthogonal:
-            for layer in self.body:
-                if isinstance(layer, nn.Linear):
-                    orthogonal_(layer)
-            orthogonal_(self.head, gain=0.01)
+            orthogonal_(self.body, self.head)
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.forward`."""

@@ -29,7 +29,7 @@ class QMixer(Mixer):
         positive: what makes weights non-negative.
 
     Raises:
-        ValueError: another number of layers.
+        ValueError: another number of layers, or a width below 1.
     """
 
     def __init__(
@@ -44,6 +44,9 @@ class QMixer(Mixer):
         super().__init__(spec)
         if hypernet_layers not in (1, 2):
             raise ValueError(f"hypernet_layers must be 1 or 2, got {hypernet_layers}")
+        for name, width in (("embed_dim", embed_dim), ("hypernet_dim", hypernet_dim)):
+            if width < 1:
+                raise ValueError(f"{name} must be at least 1, got {width}")
         hidden = hypernet_dim if hypernet_layers == 2 else 0
         self.weight_1 = _hypernet(spec.state_dim, hidden, spec.n_agents * embed_dim)
         self.bias_1 = nn.Linear(spec.state_dim, embed_dim)

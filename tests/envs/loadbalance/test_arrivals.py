@@ -43,6 +43,19 @@ def test_interarrival_times_are_exponential(make_env, start, advance):
     assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 0.05
 
 
+def test_changes_of_the_rate_only_stretch_time(make_env, start, advance):
+    """The integral of the rate up to each arrival is the same as without changes, however often the rate changes."""
+    steady = flows(make_env(n_envs=4, rho=40e12, size_mean=1.0, **FROZEN), start, advance, 100)
+    env = make_env(n_envs=4, rho=40e12, size_mean=1.0, scenario="burst", burst_dwell=[0.6, 0.4], **FROZEN)
+    for b, flow in enumerate(flows(env, start, advance, 100)):
+        rates = 40.0 * env.engine.world.rates[b, :100]
+        integral = np.interp(flow["start"], 0.25 * np.arange(101), np.concatenate([[0.0], np.cumsum(0.25 * rates)]))
+        n = min(len(flow), len(steady[b]))
+        assert n > 500
+        assert integral[:n] == pytest.approx(40.0 * steady[b]["start"][:n])
+        assert len(np.unique(rates)) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "mean", "quantiles"),
     [

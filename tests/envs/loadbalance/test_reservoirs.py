@@ -76,11 +76,22 @@ def test_packets_come_at_their_rate_while_a_flow_lasts(make_env, start, advance)
         on_going = np.setdiff1d(np.arange(world.flows.shape[1]), world.free[b, : world.episode["n_free"][b]])
         seconds += (world.episode["now"][b] - world.flows["start"][b, on_going]).sum()
     assert packets == pytest.approx(5.0 * seconds, rel=0.02)
-    durations = [world.samples[:, r] for r in range(DURATION, world.samples.shape[1], 2)]
-    sampled = np.concatenate([s["value"][s["grown"] > 0] for s in durations])
-    longest = max(world.jct[b, : world.episode["n_jct"][b]].max() for b in range(8))
-    assert sampled.min() > 0.0
-    assert sampled.max() < 1.5 * longest
+
+
+def test_packets_come_at_any_time_of_a_flow(make_env, start, advance):
+    """Durations up to a packet are uniform over the flow's life, and times of packets over the control interval."""
+    env = make_env(n_envs=8, warmup=0.0, reservoir=8192)
+    start(env)
+    for _ in range(env.spec.episode_limit):
+        advance(env)
+    world = env.engine.world
+    samples = world.samples[:, DURATION::2]
+    samples = samples[samples["grown"] > 0]
+    lives = np.concatenate([world.jct[b, : world.episode["n_jct"][b]] for b in range(8)])
+    assert samples["value"].mean() == pytest.approx((lives**2).sum() / lives.sum() / 2, rel=0.05)
+    assert samples["value"].min() > 0.0
+    phase = np.log(samples["grown"]) / -np.log(0.9) / 0.25 % 1.0
+    assert np.histogram(phase, 10, (0.0, 1.0))[0] / len(phase) == pytest.approx([0.1] * 10, abs=0.01)
 
 
 def test_a_sample_survives_with_probability_1_minus_1_over_slots(make_env, start, advance):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hymarl.envs.loadbalance.synthetic_traces import main, synthesize_trace
 from hymarl.envs.loadbalance.traces import DYNAMIC, SECONDS_PER_ITERATION, read_trace
 

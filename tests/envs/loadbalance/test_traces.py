@@ -3,6 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hymarl.envs.loadbalance.traces import (
     DYNAMIC,
     SECONDS_PER_ITERATION,
@@ -12,8 +15,6 @@ from hymarl.envs.loadbalance.traces import (
     read_trace,
     write_trace,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 HEADER = "time\tquery\n"
 GOOD = HEADER + "0.5\t/dummy.php/?n=3670000\n2\t/dummy.php/?n=1835000\n2.0\t/dummy.php/?n=11\n"

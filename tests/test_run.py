@@ -1,0 +1,597 @@
+"""Whole runs as a user sees them: what they leave behind, the same bits again, interrupted, killed, continued."""
+
+import csv
+import errno
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hymarl.components.buffer import EpisodeBuffer
+from hymarl.components.checkpoint import ReplayFiles, load
+from hymarl.components.run_directory import Table
+from hymarl.policies.learned import LearnedPolicy
+
+# No interval divides another or the length of a collection; the replay wraps around; running statistics are on.
+SETTINGS = (
+    *("env=chance", "logger=[]", "runner.n_envs=3", "eval.episodes=3", "eval.test_episodes=4"),
+    *("network.hidden_dims=[8]", "network.rnn_dim=8", "mixer.embed_dim=4", "mixer.hypernet_dim=8"),
+    *("train.total_steps=400", "train.batch_episodes=4", "train.buffer_episodes=30", "train.updates_per_episode=0.7"),
+    *("train.log_interval_steps=50", "train.eval_interval_steps=90", "train.checkpoint_interval_steps=70"),
+    *("learner.target_interval_updates=7", "learner.standardize_rewards=true", "selector.anneal_steps=300"),
+)
+TINY = (
+    *("env=two_step", "logger=[]", "train.total_steps=48", "train.batch_episodes=4", "train.buffer_episodes=16"),
+    *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
+)
+
+
+@pytest.fixture(scope="session")
+def settings(extension):
+    """A short run with everything in it."""
+    return (f"hydra.searchpath=['file://{extension}/conf']", *SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def played(hymarl, settings, tmp_path_factory):
+    """The directory of such a run and the number of joint steps that it played, those of the test included."""
+    from extension.chance import Chance
+
+    folder, steps, count = tmp_path_factory.mktemp("finished"), [], Chance._count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chance, "_count", lambda env: (steps.append(1), count(env)))
+        outcome = hymarl(folder, *settings, "hydra.run.dir=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder / "run", len(steps)
+
+
+@pytest.fixture(scope="session")
+def finished(played):
+    """The directory of such a run; nobody may change it."""
+    return played[0]
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run that may be changed."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def text(run, name="train.log"):
+    return (run / name).read_text(encoding="utf-8")
+
+
+def status(run):
+    return json.loads((run / "status.json").read_text())
+
+
+def leaves(data, name=""):
+    """Name and value of everything in a checkpoint."""
+    if isinstance(data, dict | list | tuple):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from leaves(value, f"{name}.{key}")
+    else:
+        yield name, data
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
+
+
+def replayed(run):
+    """The episodes that a continuation would find in its replay."""
+    spec = LearnedPolicy.load(run).spec
+    capacity = 30
+    buffer = EpisodeBuffer(spec, capacity, seed=0)
+    ReplayFiles(run / "checkpoints" / "replay", load(run / "checkpoints" / "latest.pt")["replay"]).restore(buffer)
+    return buffer.first, buffer.n_inserted, buffer.episodes(buffer.first).tensors()
+
+
+def assert_equal_runs(run, other):
+    """To the bit, but for what a clock measured and how the replay is cut into files."""
+    for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    a, b = (dict(leaves(load(path / "checkpoints" / "latest.pt"))) for path in (run, other))
+    wanted = [name for name in a if name != ".tables.timing" and not name.startswith(".replay.")]
+    assert wanted == [name for name in b if name != ".tables.timing" and not name.startswith(".replay.")]
+    assert [name for name in wanted if not same(a[name], b[name])] == []
+    (*counts, episodes), (*other_counts, other_episodes) = replayed(run), replayed(other)
+    assert counts == other_counts
+    assert all(torch.equal(episodes[name], other_episodes[name]) for name in episodes)
+    best, other_best = (load(path / "checkpoints" / "best.pt") for path in (run, other))
+    assert all(same(x, y) for (_, x), (_, y) in zip(leaves(best), leaves(other_best), strict=True))
+
+
+# What a run leaves behind
+
+
+def test_a_run_leaves_what_the_protocol_lists(hymarl, settings, tmp_path):
+    outcome = hymarl(tmp_path, *settings, "logger=[console,tensorboard,sacred]")
+    assert (outcome.code, outcome.err) == (0, "")
+    (run,) = (tmp_path / "results" / "chance" / "qmix").iterdir()
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", run.name)
+    table = text(Path(__file__).parents[1] / "docs", "protocol.md").partition("## What a run leaves behind")[2]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    listed = {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    present = {path.name for path in run.iterdir()}
+    assert present - {"plots"} == listed - {"plots/learning_curve.png", "wandb", "evaluations"}
+    assert [path.name for path in (run / "plots").iterdir()] == ["learning_curve.png"]
+    assert [p.name for p in (tmp_path / "results" / "sacred").iterdir() if p.name.isdigit()] == ["1"]
+    assert status(run) == {"status": "finished", "reason": None}
+    assert f"results: {run.relative_to(tmp_path)}" in outcome.out.replace(str(tmp_path) + "/", "")
+    log = (run / "train.log").read_text()
+    assert "algorithm  qmix (learner q, mixer qmix, network rnn)" in log
+    assert "mean ± 95 % interval over 4 test episodes" in log
+
+
+def test_the_tables_have_their_columns_and_rows(finished):
+    metrics, evaluations, timing = (rows(finished / f"{name}.csv") for name in ("metrics", "evaluations", "timing"))
+    counters = ["step", "episodes", "updates", "return_mean", "length_mean", "epsilon", "luck"]
+    learner = ["loss", "grad_norm", "td_error_abs", "q_taken_mean", "target_mean"]
+    assert list(metrics[0]) == [*counters, *learner]
+    assert list(timing[0]) == ["step", "env_steps_per_s", "wall_s", "collect_s", "update_s", "evaluate_s"]
+    assert list(evaluations[0]) == ["step", "stream", "episode", "return", "length", "luck"]
+    steps = [int(row["step"]) for row in metrics]
+    assert [row["step"] for row in timing] == [row["step"] for row in metrics]
+    assert [step // 50 for step in steps] == list(range(1, 9))  # the first collection's end at or after each multiple
+    assert int(metrics[-1]["updates"]) == int(0.7 * (int(metrics[-1]["episodes"]) - 3) + 1e-9)
+    at = list(dict.fromkeys((row["stream"], int(row["step"])) for row in evaluations))
+    assert [stream for stream, _ in at] == ["validation"] * (len(at) - 1) + ["test"]
+    validated = [step for _, step in at[:-1]]
+    assert [step // 90 for step in validated[:-1]] == [0, 1, 2, 3, 4]
+    assert validated[-1] == load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"] >= 400
+    assert [row["episode"] for row in evaluations if row["stream"] == "test"] == ["0", "1", "2", "3"]
+    weights = sorted(path.name for path in (finished / "checkpoints").glob("weights_*.pt"))
+    assert len(weights) == 3
+    assert weights[-1] == f"weights_{validated[-1]:012d}.pt"
+    comparison = rows(finished / "comparison.csv")
+    assert [row.pop("policy") for row in comparison] == ["learned"] * 4
+    assert comparison == evaluations[-4:]
+
+
+def test_the_header_names_what_a_reader_needs(finished):
+    protocol = json.loads((finished / "protocol.json").read_text())
+    assert set(protocol) == {"header", "versions", "git_revision", "threads"}
+    assert protocol["header"] | {"environment": "", "parameters": 0, "replay_memory": ""} == {
+        "algorithm": "qmix (learner q, mixer qmix, network rnn)",
+        "environment": "",
+        "agents": 2,
+        "seed": "1 (evaluation 0)",
+        "parameters": 0,
+        "steps": "400 in 3 environments",
+        "updates_per_episode": 0.7,
+        "targets": "copied every 7 updates",
+        "replay_memory": "",
+        "dropped_presets": "none",
+    }
+    assert protocol["header"]["environment"].startswith("chance (hymarl ")
+
+
+# The same again
+
+
+def test_equal_seeds_leave_equal_bytes_and_others_do_not(hymarl, settings, finished, tmp_path):
+    for name, changes in (("again", ["logger=[console]", "threads=1"]), ("other", ["seed=2"])):
+        assert hymarl(tmp_path, *settings, *changes, f"hydra.run.dir={name}").code == 0
+    assert_equal_runs(tmp_path / "again", finished)
+    assert (tmp_path / "other" / "metrics.csv").read_bytes() != (finished / "metrics.csv").read_bytes()
+    before, other = (rows(path / "evaluations.csv") for path in (finished, tmp_path / "other"))
+    assert [row["episode"] for row in before] == [row["episode"] for row in other]
+    assert before != other
+
+
+def test_the_runner_does_not_change_how_much_is_learned(hymarl, settings, tmp_path):
+    last = {}
+    for name, runner in (("one", ["runner=episode"]), ("many", ["runner=parallel", "runner.n_envs=6"])):
+        fixed = [setting for setting in settings if not setting.startswith(("runner.", "env="))]
+        more = ["env=two_step", "train.total_steps=120", "train.log_interval_steps=12"]
+        assert hymarl(tmp_path, *fixed, *runner, *more, f"hydra.run.dir={name}").code == 0
+        last[name] = [(row["step"], row["episodes"], row["updates"]) for row in rows(tmp_path / name / "metrics.csv")]
+    assert last["one"] == last["many"]
+    assert last["one"][-1] == ("120", "60", str(int(0.7 * 57)))
+
+
+# Continued
+
+
+def begin(hymarl, settings, folder, *more, **environment):
+    outcome = hymarl(folder, *settings, "hydra.run.dir=run", *more, **environment)
+    return folder / "run", outcome
+
+
+def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, settings, finished, tmp_path):
+    run, outcome = begin(hymarl, settings, tmp_path, "logger=[console]", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
+    assert outcome.code == 130
+    assert (outcome.err, status(run)) == ("", {"status": "interrupted", "reason": None})
+    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out.replace(str(tmp_path) + "/", "")
+    assert int(rows(run / "metrics.csv")[-1]["step"]) < 300
+    outcome = hymarl(tmp_path, "resume=run", "logger=[]")
+    assert (outcome.code, outcome.err, status(run)["status"]) == (0, "", "finished")
+    assert_equal_runs(run, finished)
+
+
+def test_ctrl_c_during_the_test_ends_at_once(hymarl, settings, played, tmp_path):
+    finished, n_steps = played
+    run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT=str(n_steps - 2))
+    assert (outcome.code, outcome.err, status(run)["status"]) == (130, "", "interrupted")
+    assert {row["stream"] for row in rows(run / "evaluations.csv")} == {"validation"}
+    assert hymarl(tmp_path, "resume=run").code == 0
+    assert_equal_runs(run, finished)
+
+
+@pytest.fixture(scope="session")
+def start(extension):
+    """Start the program in a process of its own: ``start(directory, "mixer=vdn", …, NAME="value")``."""
+    import processes
+
+    return lambda directory, *arguments, **environment: processes.start(directory, arguments, environment)
+
+
+def killed(start, folder, at, *arguments):
+    """Let the program kill itself at a joint step."""
+    process = start(folder, *arguments, CHANCE_SIGNAL="SIGKILL", CHANCE_AT=str(at))
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL, (folder / "output.txt").read_text()
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(hymarl, start, settings, finished, tmp_path):
+    killed(start, tmp_path, 2, *settings, "hydra.run.dir=run")
+    run = tmp_path / "run"
+    assert status(run)["status"] == "running"
+    assert not (run / "checkpoints").exists()
+    outcome = hymarl(tmp_path, "resume=run", "logger=[console]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "no checkpoint yet: starting again" in outcome.out
+    assert_equal_runs(run, finished)
+
+
+def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, settings, played, tmp_path):
+    finished, n_steps = played
+    killed(start, tmp_path, n_steps // 3, *settings, "hydra.run.dir=run")
+    steps = [load(tmp_path / "run" / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]]
+    killed(start, tmp_path, n_steps // 3, "resume=run")
+    steps.append(load(tmp_path / "run" / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"])
+    assert 0 < steps[0] < steps[1] < 400
+    outcome = hymarl(tmp_path, "resume=run", "logger=[console]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"resumed at step {steps[1]}\n" in outcome.out
+    assert_equal_runs(tmp_path / "run", finished)
+    assert (
+        sorted(path.name[:8] for path in (tmp_path / "run" / ".hydra").iterdir() if path.is_dir()) == ["resumed-"] * 2
+    )
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, settings, finished, tmp_path):
+    for name in ("first", "whole"):  # the second is as quick as the others
+        began = time.monotonic()
+        start(tmp_path, *settings, f"hydra.run.dir={name}").join(60)
+        duration = time.monotonic() - began
+    n_killed = 0
+    for attempt in range(25):
+        run, moment = tmp_path / f"run{attempt}", random.random() * duration
+        process = start(tmp_path, *settings, f"hydra.run.dir={run.name}")
+        time.sleep(moment)
+        process.kill()
+        process.join()
+        if not (run / "config.yaml").exists():  # it had not begun
+            continue
+        n_killed += process.exitcode == -signal.SIGKILL
+        assert hymarl(tmp_path, f"resume={run.name}").code == 0, moment
+        assert_equal_runs(run, finished)
+    assert n_killed >= 10
+
+
+def test_a_finished_run_can_be_resumed_and_stays_as_it_was(hymarl, finished, copy):
+    outcome = hymarl(copy.parent, "resume=run")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert_equal_runs(copy, finished)
+
+
+def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
+    assert hymarl(copy.parent, "resume=run", "train.total_steps=600").code == 0
+    assert hymarl(copy.parent, *settings, "train.total_steps=600", "hydra.run.dir=long").code == 0
+    long = copy.parent / "long"
+    assert (copy / "metrics.csv").read_bytes() == (long / "metrics.csv").read_bytes()
+    old_end = str(load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"])
+    at_its_old_end = [row for row in rows(copy / "evaluations.csv") if row["step"] == old_end]
+    assert len(at_its_old_end) == 3
+    assert [r for r in rows(copy / "evaluations.csv") if r["step"] != old_end] == rows(long / "evaluations.csv")
+    a, b = (load(path / "checkpoints" / "latest.pt")["trainer"]["learner"] for path in (copy, long))
+    assert all(same(x, y) for (_, x), (_, y) in zip(leaves(a), leaves(b), strict=True))
+    assert load_saved_steps(copy) == 600
+
+
+def load_saved_steps(run):
+    return int(re.search(r"total_steps: (\d+)", (run / "config.yaml").read_text())[1])
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGES = {
+    "cut short": (lambda run: cut(run / "checkpoints" / "latest.pt"), "is damaged or not a checkpoint: "),
+    "another file": (
+        lambda run: shutil.copy(run / "checkpoints" / "best.pt", run / "checkpoints" / "latest.pt"),
+        "does not fit this run: ",
+    ),
+    "gone": (lambda run: (run / "checkpoints" / "latest.pt").unlink(), "is gone, so run cannot be continued"),
+    "replay gone": (lambda run: shutil.rmtree(run / "checkpoints" / "replay"), "cannot read run/checkpoints/replay/"),
+    "replay cut short": (
+        lambda run: cut(max((run / "checkpoints" / "replay").iterdir())),
+        "is damaged: its checksum is not the one noted in the checkpoint",
+    ),
+    "table cut short": (lambda run: cut(run / "metrics.csv"), "metrics.csv is shorter than it was at the checkpoint"),
+    "table gone": (lambda run: (run / "evaluations.csv").unlink(), "evaluations.csv is shorter than it was at "),
+    "no configuration": (lambda run: (run / "config.yaml").unlink(), "run is not a run directory: it has no config"),
+    "other configuration": (
+        lambda run: shutil.copy(run / ".hydra" / "config.yaml", run / "config.yaml"),
+        "config.yaml is not the configuration of a run: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(hymarl, copy, damage):
+    spoil, sentence = DAMAGES[damage]
+    spoil(copy)
+    before = contents(copy)
+    outcome = hymarl(copy.parent, "resume=run")
+    assert (outcome.code, outcome.out) == (2, ""), outcome.err
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert contents(copy) == before
+
+
+def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
+    before = contents(finished)
+    outcome = hymarl(finished.parent, "resume=run", "learner.gamma=0.9", "train.batch_episodes=8", "logger=[]")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "resume continues a run exactly as it was configured; leave out learner.gamma, train.batch_episodes, or start "
+        "a new run from its weights with init_from=run\n",
+    )
+    assert contents(finished) == before
+
+
+def test_a_directory_that_holds_a_run_is_not_used_for_another(hymarl, settings, finished):
+    before = {path: text for path, text in contents(finished).items() if path.parts[0] != ".hydra"}
+    outcome = hymarl(finished.parent, *settings, "hydra.run.dir=run")
+    assert outcome.code == 2
+    assert re.fullmatch(r"\S+/run holds a run already: continue it with resume=\S+/run, or .*\n", outcome.err)
+    assert {path: text for path, text in contents(finished).items() if path.parts[0] != ".hydra"} == before
+
+
+# Failed
+
+
+def test_an_environment_that_raises_ends_the_run_as_failed(hymarl, settings, tmp_path):
+    run, outcome = begin(hymarl, settings, tmp_path, "env.breaks_at=60", "logger=[console]")
+    assert outcome.code == 1
+    assert "Traceback (most recent call last)" in outcome.err
+    assert outcome.err.rstrip().endswith("RuntimeError: out of luck")
+    assert status(run) == {"status": "failed", "reason": "RuntimeError: out of luck"}
+    assert "failed after" in outcome.out
+
+
+def test_a_full_disk_ends_the_run_as_failed(hymarl, settings, finished, tmp_path, monkeypatch):
+    append, room = Table.append, [40]
+
+    def append_while_there_is_room(table, values):
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(table, values)
+
+    monkeypatch.setattr(Table, "append", append_while_there_is_room)
+    run, outcome = begin(hymarl, settings, tmp_path)
+    assert outcome.code == 1
+    assert status(run) == {"status": "failed", "reason": "OSError: [Errno 28] No space left on device"}
+    monkeypatch.undo()
+    assert hymarl(tmp_path, "resume=run").code == 0
+    assert_equal_runs(run, finished)
+
+
+def test_a_logger_that_fails_is_reported_and_the_run_goes_on(hymarl, settings, finished, tmp_path):
+    (tmp_path / "file").touch()
+    run, outcome = begin(hymarl, settings, tmp_path, "logger=[console,sacred]", "logger.sacred.directory=file/below")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "logger=sacred could not start and is switched off: " in outcome.out
+    assert_equal_runs(run, finished)
+
+
+# Weights used again
+
+
+def test_init_from_takes_over_weights_only(hymarl, settings, finished, tmp_path):
+    last = max((finished / "checkpoints").glob("weights_*.pt"))
+    outcome = hymarl(tmp_path, *settings, f"init_from={last}", "hydra.run.dir=run", "logger=[console]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"weights from {last}; left out: optimizer, replay, statistics, counters; targets start as co" in outcome.out
+
+    def validated(run, step):
+        wanted = "validation", str(step)
+        return [r["return"] for r in rows(run / "evaluations.csv") if (r["stream"], r["step"]) == wanted]
+
+    assert validated(tmp_path / "run", 0) == validated(finished, load(last)["step"]) != validated(finished, 0)
+    assert rows(tmp_path / "run" / "metrics.csv")[0]["updates"] == rows(finished / "metrics.csv")[0]["updates"]
+
+
+def test_init_from_leaves_out_a_mixer_that_does_not_fit(hymarl, settings, finished, tmp_path):
+    fixed = [setting for setting in settings if not setting.startswith("mixer.")]
+    file = finished / "checkpoints" / "best.pt"
+    outcome = hymarl(tmp_path, *fixed, f"init_from={file}", "mixer=vdn", "hydra.run.dir=run", "logger=[console]")
+    assert outcome.code == 0
+    assert "left out: mixer, which does not fit, optimizer, " in outcome.out
+    outcome = hymarl(tmp_path, *settings, f"init_from={finished}", "network.rnn_dim=4", "hydra.run.dir=other")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"init_from={finished} does not fit this run's networks: networks.0.")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_policy_is_evaluated_as_at_the_end_of_its_run(hymarl, copy):
+    outcome = hymarl(copy.parent, "evaluate=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    (again,) = (copy / "evaluations").iterdir()
+    assert f"results: {again}" in outcome.out
+    assert (again / "comparison.csv").read_bytes() == (copy / "comparison.csv").read_bytes()
+    assert (again / "comparison.txt").read_text() in outcome.out
+
+
+@pytest.mark.parametrize("key", ["eval.episodes", "eval.test_episodes"])
+def test_a_policy_is_evaluated_on_as_many_episodes_as_asked_for(hymarl, finished, copy, key):
+    assert hymarl(copy.parent, "evaluate=run", f"{key}=9", "runner.n_envs=2", "hydra.run.dir=more").code == 0
+    more, before = rows(copy.parent / "more" / "comparison.csv"), rows(finished / "comparison.csv")
+    assert [row["episode"] for row in more] == [str(n) for n in range(9)]
+    assert more[:4] == before  # however many are played beside them
+
+
+def test_a_policy_is_not_evaluated_where_it_does_not_fit(hymarl, copy):
+    for arguments, sentence in (
+        (
+            ["agents=3"],
+            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 3, 4 and 3; ",
+        ),
+        (
+            ["env=two_step"],
+            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 2, 3 and",
+        ),
+        (
+            ["algo=vdn", "optimizer.lr=1"],
+            "evaluate measures the policy that a run has learned; leave out algo, optim",
+        ),
+    ):
+        outcome = hymarl(copy.parent, "evaluate=run", *arguments)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert outcome.err.startswith(sentence)
+    assert not (copy / "evaluations").exists()
+
+
+def test_a_loaded_policy_acts_as_the_run_does(extension, component, finished):
+    from hymarl.components.rng import Stream
+    from hymarl.runners.episode import EpisodeRunner
+
+    policy = LearnedPolicy.load(finished)
+    runner = EpisodeRunner(lambda n: extension_env(n), 0, Stream.TEST, max_failures=0)
+    batch, statistics = runner.play(policy, np.arange(4))
+    assert statistics.returns.tolist() == [float(row["return"]) for row in rows(finished / "comparison.csv")]
+    state = None
+    for t in range(int(batch.lengths[0])):
+        actions, state = policy.act(batch.obs[0, t].numpy(), batch.avail[0, t].numpy(), state)
+        assert actions.tolist() == batch.actions[0, t].tolist()
+
+
+def extension_env(n_envs):
+    from extension.chance import Chance
+
+    return Chance(None, n_envs, limit=6, breaks_at=None)
+
+
+BALANCING = (
+    *("env=loadbalance", "env.cpus=[1,2]", "env.episode_limit=5", "env.warmup=0.5", "logger=[]", "runner.n_envs=2"),
+    *("train.total_steps=80", "train.batch_episodes=4", "train.buffer_episodes=16", "eval.episodes=2"),
+)
+
+
+def test_an_entity_network_is_evaluated_with_more_agents(hymarl, tmp_path):
+    network = "network=entity", "network.hidden_dim=8", "controller.agent_id=false", "agents=2"
+    assert hymarl(tmp_path, *BALANCING, *network, "eval.test_episodes=2", "hydra.run.dir=run").code == 0
+    outcome = hymarl(tmp_path, "evaluate=run", "agents=3", "eval.episodes=3", "hydra.run.dir=more")
+    assert (outcome.code, outcome.err) == (0, "")
+    trained, more = rows(tmp_path / "run" / "comparison.csv"), rows(tmp_path / "more" / "comparison.csv")
+    policies = list(dict.fromkeys(row["policy"] for row in trained))
+    assert policies[0] == "learned"
+    assert "sed" in policies
+    assert [row["policy"] for row in more] == [policy for policy in policies for _ in range(3)]
+    assert [re.search(r"^agents: (\d)", text(tmp_path / n, "config.yaml"), re.M)[1] for n in ("run", "more")] == [
+        "2",
+        "3",
+    ]
+
+
+def test_a_scripted_policy_runs_without_training(hymarl, tmp_path):
+    outcome = hymarl(tmp_path, *BALANCING, "policy=lsq", "eval.episodes=3", "eval.references=false")
+    assert (outcome.code, outcome.err) == (0, "")
+    (run,) = (tmp_path / "results" / "loadbalance" / "lsq").iterdir()
+    assert {path.name for path in run.iterdir()} == {".hydra", "config.yaml", "comparison.csv", "comparison.txt"}
+    assert [row["policy"] for row in rows(run / "comparison.csv")] == ["lsq"] * 3
+
+
+# Many at once
+
+
+def test_jobs_of_a_sweep_share_nothing(hymarl, tmp_path):
+    sweep = "-m", "mixer=qmix,vdn", "seed=1,2", "hydra.sweep.dir=sweep"
+    outcome = hymarl(tmp_path, *sweep, *TINY, "logger=[sacred,wandb]")
+    assert (outcome.code, outcome.err) == (0, "")
+    jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert [job.name[:2] for job in jobs] == ["0_", "1_", "2_", "3_"]
+    assert all(re.fullmatch(r"[\w.+-]+", job.name) for job in jobs)  # needs no quotes in resume=
+    chosen = [re.search(r"algorithm.*mixer (\w+).*seed +(\d)", text(job), re.DOTALL).groups() for job in jobs]
+    assert chosen == [("qmix", "1"), ("qmix", "2"), ("vdn", "1"), ("vdn", "2")]
+    assert [status(job)["status"] for job in jobs] == ["finished"] * 4
+    assert [len(list((job / "wandb").glob("offline-run-*"))) for job in jobs] == [1] * 4
+    sacred = tmp_path / "results" / "sacred"
+    ids = [re.search(r"sacred (\d+)", text(job, "logger_ids.txt"))[1] for job in jobs]
+    assert ids == ["1", "2", "3", "4"] == sorted(path.name for path in sacred.iterdir() if path.name.isdigit())
+    infos = [json.loads(text(sacred / number, "info.json"))["run_directory"] for number in ids]
+    assert [Path(directory).name for directory in infos] == [job.name for job in jobs]
+    assert not (tmp_path / "wandb").exists()
+    alone = hymarl(tmp_path, *TINY, "mixer=vdn", "seed=2", "hydra.run.dir=alone")
+    assert alone.code == 0
+    assert (jobs[3] / "metrics.csv").read_bytes() == (tmp_path / "alone" / "metrics.csv").read_bytes()
+
+
+def test_a_job_that_fails_does_not_stop_the_others(hymarl, settings, tmp_path):
+    jobs = "-m", "env.breaks_at=20,null", "env.limit=2", "train.total_steps=30", "hydra.sweep.dir=sweep"
+    outcome = hymarl(tmp_path, *jobs, *settings, "hydra.sweep.subdir=${hydra:job.num}")
+    assert outcome.code == 1
+    assert outcome.err.startswith("job 0: Traceback (most recent call last)")
+    assert "RuntimeError: out of luck" in outcome.err
+    assert [status(tmp_path / "sweep" / number)["status"] for number in "01"] == ["failed", "finished"]
+
+
+def test_a_job_that_is_refused_does_not_stop_the_others(hymarl, tmp_path):
+    jobs = "-m", "learner.gamma=2,0.9", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}"
+    outcome = hymarl(tmp_path, *jobs, *TINY)
+    assert outcome.code == 2
+    assert outcome.err.startswith("job 0: learner=q: gamma and td_lambda must be in [0, 1], got 2.0 and 0.0\n")
+    assert "Traceback" not in outcome.err
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["1", "multirun.yaml"]
+    assert status(tmp_path / "sweep" / "1")["status"] == "finished"
+
+
+def test_worker_processes_change_nothing_even_when_one_is_killed(hymarl, extension, tmp_path):
+    game = "env=pettingzoo", "env.entry_point=extension.games:climbing", "runner.n_envs=2", "train.total_steps=64"
+    assert hymarl(tmp_path, *TINY, *game, "hydra.run.dir=alone").code == 0
+    dies = "runner.workers=2", "+env.kwargs.dies_at=17", f"+env.kwargs.grave='{tmp_path}/grave'"
+    outcome = hymarl(tmp_path, *TINY, *game, *dies, "hydra.run.dir=workers", "logger=[console]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (tmp_path / "grave").exists()
+    for name in ("metrics.csv", "evaluations.csv"):
+        assert (tmp_path / "workers" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    warned = [line for line in text(tmp_path / "workers").splitlines() if line.startswith("warning: environment ")]
+    assert warned
+    assert all("was ended by SIGKILL" in line and "given the joint action [" in line for line in warned)
+    assert warned[0] in outcome.out
