@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from .components.rng import Stream, keys
 from .components.spec import EnvSpec
 from .components.training import Trainer
 from .config import RunConfig, option
-from .envs.vector_env import VectorEnv
+from .envs.vector_env import Dispatching, VectorEnv
 from .modules.agents.base import Network
 from .modules.mixers.base import Mixer
 from .policies.base import Policy
@@ -29,9 +30,15 @@ def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
 
 
 def build_runner(config: RunConfig, stream: Stream) -> Runner:
-    """The configured runner on one stream: training by the run's seed, the others by the evaluation's."""
+    """The configured runner on one stream: training by the run's seed, the others by the evaluation's.
+
+    A test of scripted policies that control the environment is played in this process.
+    """
     seed = config.seed if stream is Stream.TRAINING else config.eval.seed
-    runner = config.components["runner"].factory()(environment_factory(config), seed, stream)
+    env, chosen = config.components["env"], config.components["runner"]
+    if stream is Stream.TEST and issubclass(find("env", env.name), Dispatching) and "workers" in chosen.settings:
+        chosen = replace(chosen, settings={**chosen.settings, "workers": 0})
+    runner = chosen.factory()(environment_factory(config), seed, stream)
     assert isinstance(runner, Runner)
     return runner
 

@@ -24,7 +24,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from .registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
-_ROOT = ("agents", "seed", "device", "threads")
+_ROOT = ("agents", "seed", "device", "threads", "init_from")
 _NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
 
 
@@ -60,6 +60,8 @@ class RunConfig:
         seed: of the run.
         device: where the learner works.
         threads: torch threads.
+        init_from: the run directory or weights file to begin with, None for new weights.
+        applied: values that presets changed.
         dropped: what presets said about options that were not chosen.
     """
 
@@ -72,6 +74,8 @@ class RunConfig:
     seed: int
     device: str
     threads: int
+    init_from: str | None
+    applied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
@@ -88,13 +92,15 @@ class RunConfig:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of `plain`, checked again: the program may have changed since."""
+        from .components.training import Trainer  # imports torch
+
         return cls(
             algo=plain["algo"],
             **{name: plain[name] for name in _ROOT},
             components={group: _component(group, c) for group, c in plain["components"].items()},
             loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
-            train=plain["train"],
-            eval=EvaluationSettings(**plain["eval"]),
+            train=check_settings(Trainer, plain["train"], "train"),
+            eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
         )
 
 
@@ -149,7 +155,7 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
         ConfigError: the first mistake found, in one sentence.
     """
     _check_nodes(cfg)
-    dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
+    applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
     for name, least in (("seed", 0), ("threads", 1)):
@@ -163,6 +169,7 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
         train=check_settings(Trainer, _values(cfg.train), "train"),
         eval=EvaluationSettings(**check_settings(EvaluationSettings, _values(cfg.eval), "eval")),
         **{name: root[name] for name in _ROOT},
+        applied=tuple(applied),
         dropped=tuple(dropped),
     )
 
@@ -180,6 +187,8 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
         group, _, name = key.partition(".")
         if group in SINGLE_GROUPS:
             component = result.components[group]
+            if not name and component.option == new.components[group].option:
+                continue  # naming what the run has changes nothing
             if not name:
                 component = new.components[group]
             elif component.option == new.components[group].option:
@@ -196,7 +205,8 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
         elif group == "eval":
             result = replace(result, eval=replace(result.eval, **{name: getattr(new.eval, name)}))
         elif group == "logger":
-            result = replace(result, loggers=new.loggers)
+            loggers = new.loggers if not name else {**result.loggers, (one := name.partition(".")[0]): new.loggers[one]}
+            result = replace(result, loggers=loggers)
         elif group in _ROOT:
             result = replace(result, **{group: getattr(new, group)})
     return result
@@ -297,17 +307,19 @@ def _at_least(least: int, name: str, value: int) -> None:
         raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
-def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> list[str]:
-    """Write presets' values into the chosen options' nodes; returns what does not apply."""
-    dropped = []
+def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> tuple[list[str], list[str]]:
+    """Write presets' values into the chosen options' nodes; returns what that changed and what does not apply."""
+    applied, dropped = [], []
     for group, name, values in _presets(cfg):
         if name != choices[group]:
             dropped += [f"{group}.{key} (of {group}={name})" for key in map(str, values)]
             continue
         for key in map(str, values):
             if f"{group}.{key}" not in given:
+                if OmegaConf.select(cfg, f"{group}.{key}") != values[key]:
+                    applied.append(f"{group}.{key}={values[key]}")
                 OmegaConf.update(cfg, f"{group}.{key}", values[key], force_add=True)
-    return dropped
+    return applied, dropped
 
 
 def _presets(cfg: DictConfig) -> Iterator[tuple[str, str, DictConfig]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import platform
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,21 +39,13 @@ _LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where a training begins.
-
-    Attributes:
-        resume: whether to continue the run in the directory.
-        init_from: a run directory or weights file whose weights to begin with.
-    """
-
-    resume: bool = False
-    init_from: Path | None = None
-
-
-def train(config: RunConfig, path: Path, start: Start) -> None:
+def train(config: RunConfig, path: Path, *, resume: bool = False) -> None:
     """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
+
+    Args:
+        config: what to run.
+        path: the run's directory.
+        resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
 
     Raises:
         ConfigError: something does not fit together; nothing was written.
@@ -62,17 +55,17 @@ def train(config: RunConfig, path: Path, start: Start) -> None:
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
         with _checkpoint_errors_are_mistakes():
-            saved = restore(trainer, path) if start.resume else None
-            beginning = _initialize(trainer, start.init_from) if start.init_from else None
-        with _recording(config, path, trainer, start) as recorder:
+            saved = restore(trainer, path) if resume else None
+            beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
+        if resume:
+            step = trainer.progress.steps
+            beginning.insert(0, f"resumed at step {step}" if saved else "no checkpoint yet: starting again")
+        with _recording(config, path, trainer, resume) as recorder:
             _introduce(config, path, trainer, recorder)
-            if start.resume:
+            if resume:
                 recorder.continue_from(saved)
-                beginning = (
-                    f"resumed at step {trainer.progress.steps}" if saved else "no checkpoint yet: starting again"
-                )
-            if beginning:
-                recorder.say(beginning)
+            for text in beginning:
+                recorder.say(text)
             _follow(trainer, recorder, path)
             _conclude(config, path, recorder)
 
@@ -98,7 +91,7 @@ def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
         saved = load(find_weights(source, config.eval.checkpoint))
 
     def make(spec: EnvSpec) -> Policy:
-        return load_policy(saved, spec)
+        return load_policy(saved, spec, config.device)
 
     _evaluate_only(config, path, _LEARNED, make, step=saved["step"])
 
@@ -109,7 +102,7 @@ def evaluate_scripted(config: RunConfig, path: Path) -> None:
     _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), step=0)
 
 
-def load_policy(saved: dict[str, Any], spec: EnvSpec) -> LearnedPolicy:
+def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
     """The greedy policy of a weights file for an environment of possibly other sizes.
 
     Raises:
@@ -126,7 +119,7 @@ def load_policy(saved: dict[str, Any], spec: EnvSpec) -> LearnedPolicy:
             f"actions and do not fit {spec.n_agents}, {spec.obs_dim} and {spec.n_actions}; only network=entity moves "
             f"between sizes"
         ) from error
-    return LearnedPolicy(spec, controller.eval())
+    return LearnedPolicy(spec, controller.eval().to(device))
 
 
 def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: int) -> Comparison:
@@ -147,6 +140,8 @@ def _evaluate_only(config: RunConfig, path: Path, name: str, make: Callable[[Env
         comparison = compare(config, runner, {name: make(runner.spec)}, step)
     finally:
         runner.close()
+        for failure in runner.failures:
+            print(f"warning: {failure}")
     directory = RunDirectory(path)
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     comparison.write(directory.path)
@@ -154,12 +149,15 @@ def _evaluate_only(config: RunConfig, path: Path, name: str, make: Callable[[Env
 
 
 @contextmanager
-def _recording(config: RunConfig, path: Path, trainer: Trainer, start: Start) -> Iterator[Recorder]:
+def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) -> Iterator[Recorder]:
     directory = RunDirectory(path)
+    directory.status("running")
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     env, algo = config.components["env"].option, config.algo
     mixer, agents = config.components["mixer"].option, trainer.runner.spec.n_agents
-    group = f"{env}-{algo}-{mixer}-{agents}agents"
+    same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
+    digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
+    group = f"{env}-{algo}-{mixer}-{agents}agents-{digest}"  # the seeds of one configuration, and nothing else
     info = RunInfo(
         directory=path,
         name=f"{group}-seed{config.seed}",
@@ -167,9 +165,16 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, start: Start) ->
         tags=(env, algo, mixer, f"{agents} agents"),
         config=config.plain(),
         total_steps=trainer.total_steps,
-        resumed=start.resume,
+        resumed=resume,
     )
-    loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report=print)
+
+    def report(text: str) -> None:
+        with (path / "train.log").open("a", encoding="utf-8") as log:
+            log.write(text + "\n")
+        with suppress(OSError):  # who read the output may have gone
+            print(text)
+
+    loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
     description = describe_policy(config, trainer.runner.spec).to_plain()
     with Recorder(directory, trainer, description, loggers) as recorder:
         yield recorder
@@ -221,10 +226,12 @@ def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
     saved = load(find_weights(path, config.eval.checkpoint))
     runner = build_runner(config, Stream.TEST)
     try:
-        policies: dict[str, Policy] = {_LEARNED: load_policy(saved, runner.spec)}
+        policies: dict[str, Policy] = {_LEARNED: load_policy(saved, runner.spec, config.device)}
         comparison = compare(config, runner, policies, saved["step"])
     finally:
         runner.close()
+        for failure in runner.failures:
+            recorder.say(f"warning: {failure}")
     recorder.evaluated(comparison.evaluation(_LEARNED))
     comparison.write(path)
     references = {name: means for name, means in comparison.means().items() if name != _LEARNED}
@@ -247,6 +254,7 @@ def _protocol(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "updates_per_episode": config.train["updates_per_episode"],
         "targets": settings.target.describe(),
         "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",
+        "preset_values": ", ".join(config.applied) or "none",
         "dropped_presets": ", ".join(config.dropped) or "none",
     }
     return {"header": header, "versions": _versions(), "git_revision": _revision(), "threads": config.threads}
@@ -262,8 +270,10 @@ def _revision() -> str | None:
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:  # there is no git
+        return None
 
 
 @contextmanager

@@ -24,26 +24,29 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     """
     overrides = list(job.overrides.task)
     config = read(cfg, job.runtime.choices, overrides)
-    path = Path(job.runtime.output_dir)
+    path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     if cfg.resume is not None:
-        source = Path(str(cfg.resume))
-        experiment.train(_resumed(source, config, overrides), source, experiment.Start(resume=True))
+        source = here / str(cfg.resume)
+        experiment.train(_resumed(source, config, overrides), source, resume=True)
         return
     if (path / "config.yaml").exists():
         raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
     if cfg.evaluate is not None:
-        source = Path(str(cfg.evaluate))
+        source = here / str(cfg.evaluate)
         experiment.evaluate_run(_evaluated(source, config, overrides), source, path)
     elif config.components["policy"].name != "learned":
         experiment.evaluate_scripted(_test_episodes(config, overrides), path)
     else:
-        init_from = None if cfg.init_from is None else Path(str(cfg.init_from))
-        experiment.train(config, path, experiment.Start(init_from=init_from))
+        if config.init_from is not None:
+            config = replace(config, init_from=str(here / config.init_from))
+        experiment.train(config, path)
 
 
 def _resumed(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:
     """The run's own configuration; only how long and where it logs may change."""
     saved = load_saved(source)
+    if not (source / "status.json").exists():
+        raise ConfigError(f"{source} holds an evaluation, which cannot be continued")
     _allow(
         _WHEN_RESUMING,
         overrides,

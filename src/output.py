@@ -31,10 +31,11 @@ def discard_if_unused(directory: str, subdirectory: str | None, *, mistake: bool
     Args:
         directory: of the job.
         subdirectory: where in it Hydra put what it composed.
-        mistake: whether the job was refused; otherwise a directory that holds more than that is kept as it is.
+        mistake: whether the job was refused; then an earlier run's directory is left as it was before.
     """
     path = Path(directory)
-    if not subdirectory or (not mistake and any(p.name != ".hydra" for p in path.iterdir())):
+    earlier = mistake and subdirectory != ".hydra"
+    if not subdirectory or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):
         return
     shutil.rmtree(path / subdirectory, ignore_errors=True)
     for folder in (path / subdirectory).parents:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 from hypothesis import settings
 from omegaconf import OmegaConf
 
@@ -204,7 +205,7 @@ def random_env():
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a user sees of one call of the program."""
+    """What a user sees of one call of the program, without the directory it was called in."""
 
     code: int
     out: str
@@ -220,6 +221,8 @@ def hymarl():
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(directory)
             patch.setattr(sys, "argv", ["main.py", *arguments])
+            # Composes everything once more to see whether the YAML files ask for a sweep: half of a short test's time.
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
             for name in ("HYDRA_FULL_ERROR", "HYMARL_TRACEBACK", "CHANCE_STEPS", *environment):
                 patch.setenv(name, "")
                 patch.delenv(name)
@@ -229,7 +232,9 @@ def hymarl():
                 main()
             except SystemExit as end:
                 code = end.code
-        return Outcome(code, out.getvalue(), err.getvalue())
+            finally:
+                torch.set_num_threads(1)  # whatever the run was told
+        return Outcome(code, *(text.getvalue().replace(f"{directory}/", "") for text in (out, err)))
 
     return call
 

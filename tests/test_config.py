@@ -32,85 +32,89 @@ ROOT = "choose one of: agents, algo, controller, device, env, eval, evaluate, ex
 MISTAKES = [
     # wrong option, misspelt group
     ("mixer=qmxi", f"mixer=qmxi: there is no such option; did you mean 'qmix'? {MIXERS}"),
-    ("algo=qmixx", "algo=qmixx: there is no such option; did you mean 'qmix'? choose one of: iql, qmix, …"),
     ("experiment=nothing", "experiment=nothing: there is no such option; choose one of: lb_base, …"),
-    ("logger=consol", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
-    ("logger=[consol]", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
-    ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? choose one of: lb_background, …"),
     ("mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     ("+mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     # unknown key
-    ("seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
     ("+seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
     ("mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
     ("+mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
-    ("++mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
-    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn: unknown key 'embed_dim'; there is nothing to choose from"),
     ("train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
-    ("+train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
     ("eval.episode=3", "eval: unknown key 'episode'; did you mean 'episodes'? choose one of: checkpoint, …"),
-    ("logger=console logger.console.shows=[]", "logger=console: unknown key 'shows'; did you mean 'show'? …"),
     ("env=pettingzoo env.kwargs.x=3", "env.kwargs is empty: add 'x' to it with +env.kwargs.x=…"),
-    ("env=pettingzoo env.kwargs={x:3}", "env.kwargs is empty: add 'x' to it with +env.kwargs.x=…"),
     # wrong type, missing value, wrong choice
     ("seed=abc", "the command line: seed has the wrong type: Value 'abc' of type 'str' could not be converted to …"),
-    ("mixer.embed_dim=1.5", "mixer=qmix: embed_dim has the wrong type: Value '1.5' of type 'float' could not be …"),
-    ("optimizer.betas=3", "optimizer=adam: betas has the wrong type: … (expected list[float])"),
-    ("learner.double_q=maybe", "learner=q: double_q has the wrong type: Value 'maybe' is not a valid bool …"),
-    ("train.total_steps=null", "train: total_steps has the wrong type: Incompatible value 'None' … (expected int)"),
     ("train.total_steps=???", "train: no value for total_steps; …"),
     ("env=pettingzoo", "env=pettingzoo: no value for entry_point; …"),
     ("mixer.positive=absolute", "mixer=qmix: positive=absolute is not a choice; did you mean 'abs'? choose one of: …"),
-    ("eval.checkpoint=first", "eval: checkpoint=first is not a choice; choose one of: best, last"),
-    ("mixer.embed_dim=${nope}", "Interpolation key 'nope' not found"),
     # out of range
     ("train.total_steps=0", "train: total_steps must be at least 1, got 0"),
-    ("train.keep_checkpoints=0", "train: keep_checkpoints must be at least 1, got 0"),
     ("train.updates_per_episode=inf", "train: updates_per_episode must be a number from 0 on, got inf"),
-    ("train.updates_per_episode=-1", "train: updates_per_episode must be a number from 0 on, got -1.0"),
     ("train.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
+    ("train.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
     ("eval.episodes=0", "eval.episodes must be at least 1, got 0"),
-    ("eval.test_episodes=0", "eval.test_episodes must be at least 1, got 0"),
-    ("eval.seed=-1", "eval.seed must be at least 0, got -1"),
     ("seed=-1", "seed must be at least 0, got -1"),
     ("threads=0", "threads must be at least 1, got 0"),
     ("device=nonsense", "device=nonsense cannot be used: Expected one of cpu, cuda, …"),
-    ("device=meta", "device=meta cannot be used: …"),
     ("learner.gamma=2", "learner=q: gamma and td_lambda must be in [0, 1], got 2.0 and 0.0"),
-    ("learner.grad_clip=-1", "learner=q: grad_clip must be positive, or null for none; got -1.0"),
-    ("learner.huber_delta=0", "learner=q: huber_delta must be positive, or null for squared errors; got 0.0"),
-    ("runner.n_envs=0", "runner=parallel: n_envs must be at least 1, got 0"),
     ("runner.workers=9", "runner=parallel: workers must be between 0 and n_envs=8, got 9"),
-    ("mixer.embed_dim=0", "mixer=qmix: embed_dim must be at least 1, got 0"),
-    ("mixer.hypernet_dim=0", "mixer=qmix: hypernet_dim must be at least 1, got 0"),
-    ("network.rnn_dim=0", "network=rnn: rnn_dim must be at least 1, got 0"),
     ("network.hidden_dims=[8,-3]", "network=rnn: hidden_dims must be at least 1, got [8, -3]"),
-    ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims must be at least 1, got [0]"),
     # not together
     ("agents=8", "env=matrix_game: agents=8, but the payoffs are for 2 agents (they nest 2 times)"),
     ("env.individual_rewards=true", "mixer=qmix learns one joint value from a common reward, but this environment …"),
     ("network=entity", "network=entity fits any number of agents, so it cannot take the agent's id; set controller…"),
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),
-    ("controller.sharing=grouped", "controller=mac: groups goes together with sharing=grouped: give both or neither"),
     ("policy=sed", "policy=sed places flows in a load-balancing environment, which this is not; choose env=loadb…"),
     # not an override, or not of a group
     ("mixer", "cannot read 'mixer': an override reads key=value"),
     ("init_from=a=b", "cannot read 'init_from=a=b': a value with unusual characters needs quotes inside the shell's…"),
-    ("mixer=null", "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are …"),
-    ("env=[two_step]", "env: choose one option by its name"),
     ("~train", "train: this must be a section with keys of its own, got None"),
-    ("eval=3", "eval: this must be a section with keys of its own, got 3"),
-    ("seed=1,2", "Ambiguous value for argument 'seed=1,2' …"),
     # presets
-    ("+preset.mixr.qmix.embed_dim=3", "preset: unknown key 'mixr'; did you mean 'mixer'? choose one of: …"),
     ("+preset.mixer.qmixx.embed_dim=3", f"preset.mixer: unknown key 'qmixx'; did you mean 'qmix'? {MIXERS}"),
     ("+preset.mixer.qmix.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
-    ("+preset.mixer.qmix=3", "preset.mixer.qmix: values are written as preset.<group>.<option>.<key>, got 3"),
     # not a run
     ("resume=nowhere", "nowhere is not a run directory: it has no config.yaml"),
-    ("resume=", ". is not a run directory: it has no config.yaml"),
     ("evaluate=nowhere", "nowhere is not a run directory: it has no config.yaml"),
     ("init_from=nowhere", "nowhere holds no checkpoints; give a run directory or a .pt file of its checkpoints/"),
+]
+# The same kinds of mistakes in other places.
+MORE_MISTAKES = [
+    ("algo=qmixx", "algo=qmixx: there is no such option; did you mean 'qmix'? choose one of: iql, qmix, …"),
+    ("logger=consol", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
+    ("logger=[consol]", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
+    ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? choose one of: lb_background, …"),
+    ("seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
+    ("++mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
+    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn: unknown key 'embed_dim'; there is nothing to choose from"),
+    ("+train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
+    ("logger=console logger.console.shows=[]", "logger=console: unknown key 'shows'; did you mean 'show'? …"),
+    ("env=pettingzoo env.kwargs={x:3}", "env.kwargs is empty: add 'x' to it with +env.kwargs.x=…"),
+    ("mixer.embed_dim=1.5", "mixer=qmix: embed_dim has the wrong type: Value '1.5' of type 'float' could not be …"),
+    ("optimizer.betas=3", "optimizer=adam: betas has the wrong type: … (expected list[float])"),
+    ("learner.double_q=maybe", "learner=q: double_q has the wrong type: Value 'maybe' is not a valid bool …"),
+    ("train.total_steps=null", "train: total_steps has the wrong type: Incompatible value 'None' … (expected int)"),
+    ("eval.checkpoint=first", "eval: checkpoint=first is not a choice; choose one of: best, last"),
+    ("mixer.embed_dim=${nope}", "Interpolation key 'nope' not found"),
+    ("train.keep_checkpoints=0", "train: keep_checkpoints must be at least 1, got 0"),
+    ("train.updates_per_episode=-1", "train: updates_per_episode must be a number from 0 on, got -1.0"),
+    ("eval.test_episodes=0", "eval.test_episodes must be at least 1, got 0"),
+    ("eval.seed=-1", "eval.seed must be at least 0, got -1"),
+    ("device=meta", "device=meta cannot be used: …"),
+    ("learner.grad_clip=-1", "learner=q: grad_clip must be positive, or null for none; got -1.0"),
+    ("learner.huber_delta=0", "learner=q: huber_delta must be positive, or null for squared errors; got 0.0"),
+    ("runner.n_envs=0", "runner=parallel: n_envs must be at least 1, got 0"),
+    ("mixer.embed_dim=0", "mixer=qmix: embed_dim must be at least 1, got 0"),
+    ("mixer.hypernet_dim=0", "mixer=qmix: hypernet_dim must be at least 1, got 0"),
+    ("network.rnn_dim=0", "network=rnn: rnn_dim must be at least 1, got 0"),
+    ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims must be at least 1, got [0]"),
+    ("controller.sharing=grouped", "controller=mac: groups goes together with sharing=grouped: give both or neither"),
+    ("mixer=null", "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are …"),
+    ("env=[two_step]", "env: choose one option by its name"),
+    ("eval=3", "eval: this must be a section with keys of its own, got 3"),
+    ("seed=1,2", "Ambiguous value for argument 'seed=1,2' …"),
+    ("+preset.mixr.qmix.embed_dim=3", "preset: unknown key 'mixr'; did you mean 'mixer'? choose one of: …"),
+    ("+preset.mixer.qmix=3", "preset.mixer.qmix: values are written as preset.<group>.<option>.<key>, got 3"),
+    ("resume=", ". is not a run directory: it has no config.yaml"),
 ]
 
 
@@ -124,7 +128,13 @@ def assert_refused(outcome, sentence, directory):
     assert not any(directory.iterdir())
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[arguments for arguments, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        *(pytest.param(*mistake, id=mistake[0]) for mistake in MISTAKES),
+        *(pytest.param(*mistake, id=mistake[0], marks=pytest.mark.slow) for mistake in MORE_MISTAKES),
+    ],
+)
 def test_a_mistake_is_answered_in_one_sentence_and_leaves_nothing(hymarl, tmp_path, arguments, sentence):
     assert_refused(hymarl(tmp_path, *TINY, *arguments.split(" ")), sentence, tmp_path)
 
@@ -315,6 +325,19 @@ def test_a_saved_choice_is_replaced_by_another(configured):
     assert new.components["runner"].option == "episode"
     with pytest.raises(ConfigError, match=r"env\.rho: the run has env=two_step; say env=two_step or choose another"):
         change(saved, configured("env.rho=0.5"), ("env.rho=0.5",))
+
+
+def test_a_setting_of_one_logger_leaves_the_others_as_they_were(configured):
+    saved = configured("env=two_step", "logger=[console]")
+    said = ("logger.console.progress=none",)
+    new = change(saved, configured(*said), said)
+    assert list(new.loggers) == ["console"]
+    assert new.loggers["console"].settings == {**saved.loggers["console"].settings, "progress": "none"}
+    said = ("logger=[tensorboard]", "logger.tensorboard.flush_s=1.0")
+    new = change(saved, configured(*said), said)
+    assert {name: dict(component.settings) for name, component in new.loggers.items()} == {
+        "tensorboard": {"flush_s": 1.0}
+    }
 
 
 def test_every_option_of_a_group_can_be_read_alone():

@@ -134,7 +134,7 @@ def test_a_run_leaves_what_the_protocol_lists(hymarl, settings, tmp_path):
     assert [path.name for path in (run / "plots").iterdir()] == ["learning_curve.png"]
     assert [p.name for p in (tmp_path / "results" / "sacred").iterdir() if p.name.isdigit()] == ["1"]
     assert status(run) == {"status": "finished", "reason": None}
-    assert f"results: {run.relative_to(tmp_path)}" in outcome.out.replace(str(tmp_path) + "/", "")
+    assert f"results: {run.relative_to(tmp_path)}" in outcome.out
     log = (run / "train.log").read_text()
     assert "algorithm  qmix (learner q, mixer qmix, network rnn)" in log
     assert "mean ± 95 % interval over 4 test episodes" in log
@@ -166,21 +166,38 @@ def test_the_tables_have_their_columns_and_rows(finished):
 
 
 def test_the_header_names_what_a_reader_needs(finished):
-    protocol = json.loads((finished / "protocol.json").read_text())
+    protocol = json.loads(text(finished, "protocol.json"))
     assert set(protocol) == {"header", "versions", "git_revision", "threads"}
-    assert protocol["header"] | {"environment": "", "parameters": 0, "replay_memory": ""} == {
+    header = protocol["header"]
+    wanted = {
         "algorithm": "qmix (learner q, mixer qmix, network rnn)",
-        "environment": "",
         "agents": 2,
         "seed": "1 (evaluation 0)",
-        "parameters": 0,
         "steps": "400 in 3 environments",
         "updates_per_episode": 0.7,
         "targets": "copied every 7 updates",
-        "replay_memory": "",
         "dropped_presets": "none",
     }
-    assert protocol["header"]["environment"].startswith("chance (hymarl ")
+    assert {key: header[key] for key in wanted} == wanted
+    assert header["environment"].startswith("chance (hymarl ")
+    assert header["parameters"] > 100
+    assert header["replay_memory"].endswith(" MB, as much on disk when full")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "train.total_steps=1 eval.episodes=1 eval.test_episodes=1 train.log_interval_steps=1000000 runner=episode",
+        "runner.n_envs=100 train.buffer_episodes=4 train.updates_per_episode=0 seed=99999999999999999999 env.steps=1",
+        "train.log_interval_steps=1 train.eval_interval_steps=1 train.checkpoint_interval_steps=1 "
+        "train.keep_checkpoints=1 controller=independent selector=greedy threads=2 ~algo",
+    ],
+)
+def test_odd_settings_work(hymarl, tmp_path, odd):
+    outcome = hymarl(tmp_path, *TINY, *odd.split(), "hydra.run.dir=run")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert status(tmp_path / "run")["status"] == "finished"
+    assert rows(tmp_path / "run" / "evaluations.csv")[-1]["stream"] == "test"
 
 
 # The same again
@@ -219,16 +236,18 @@ def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, settings, f
     run, outcome = begin(hymarl, settings, tmp_path, "logger=[console]", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
     assert outcome.code == 130
     assert (outcome.err, status(run)) == ("", {"status": "interrupted", "reason": None})
-    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out.replace(str(tmp_path) + "/", "")
+    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out
     assert int(rows(run / "metrics.csv")[-1]["step"]) < 300
     outcome = hymarl(tmp_path, "resume=run", "logger=[]")
     assert (outcome.code, outcome.err, status(run)["status"]) == (0, "", "finished")
     assert_equal_runs(run, finished)
 
 
-def test_ctrl_c_during_the_test_ends_at_once(hymarl, settings, played, tmp_path):
+@pytest.mark.parametrize("when", ["during the test", "twice"])
+def test_ctrl_c_ends_a_run_at_once(hymarl, settings, played, tmp_path, when):
     finished, n_steps = played
-    run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT=str(n_steps - 2))
+    at = {"during the test": str(n_steps - 2), "twice": "100 101"}[when]
+    run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT=at)
     assert (outcome.code, outcome.err, status(run)["status"]) == (130, "", "interrupted")
     assert {row["stream"] for row in rows(run / "evaluations.csv")} == {"validation"}
     assert hymarl(tmp_path, "resume=run").code == 0
@@ -250,31 +269,21 @@ def killed(start, folder, at, *arguments):
     assert process.exitcode == -signal.SIGKILL, (folder / "output.txt").read_text()
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(hymarl, start, settings, finished, tmp_path):
-    killed(start, tmp_path, 2, *settings, "hydra.run.dir=run")
-    run = tmp_path / "run"
-    assert status(run)["status"] == "running"
-    assert not (run / "checkpoints").exists()
-    outcome = hymarl(tmp_path, "resume=run", "logger=[console]")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "no checkpoint yet: starting again" in outcome.out
-    assert_equal_runs(run, finished)
-
-
 def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, settings, played, tmp_path):
     finished, n_steps = played
-    killed(start, tmp_path, n_steps // 3, *settings, "hydra.run.dir=run")
-    steps = [load(tmp_path / "run" / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]]
-    killed(start, tmp_path, n_steps // 3, "resume=run")
-    steps.append(load(tmp_path / "run" / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"])
-    assert 0 < steps[0] < steps[1] < 400
-    outcome = hymarl(tmp_path, "resume=run", "logger=[console]")
+    run = tmp_path / "run"
+    killed(start, tmp_path, 2, *settings, "hydra.run.dir=run")  # before its first checkpoint
+    assert status(run)["status"] == "running"
+    assert not (run / "checkpoints").exists()
+    killed(start, tmp_path, n_steps // 2, "resume=run")
+    step = load(run / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
+    assert 0 < step < 400
+    outcome = hymarl(tmp_path, "resume=run")
     assert (outcome.code, outcome.err) == (0, "")
-    assert f"resumed at step {steps[1]}\n" in outcome.out
-    assert_equal_runs(tmp_path / "run", finished)
-    assert (
-        sorted(path.name[:8] for path in (tmp_path / "run" / ".hydra").iterdir() if path.is_dir()) == ["resumed-"] * 2
-    )
+    said = [line for line in text(run).splitlines() if "resumed" in line or "starting" in line]
+    assert said == ["no checkpoint yet: starting again", f"resumed at step {step}"]
+    assert_equal_runs(run, finished)
+    assert len(list((run / ".hydra").glob("resumed-*"))) == 2
 
 
 @pytest.mark.slow
@@ -304,6 +313,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_was(hymarl, finished, cop
     assert_equal_runs(copy, finished)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
     assert hymarl(copy.parent, "resume=run", "train.total_steps=600").code == 0
     assert hymarl(copy.parent, *settings, "train.total_steps=600", "hydra.run.dir=long").code == 0
@@ -352,7 +362,10 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(name, marks=[pytest.mark.slow] if n % 2 else []) for n, name in enumerate(DAMAGES)],
+)
 def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(hymarl, copy, damage):
     spoil, sentence = DAMAGES[damage]
     spoil(copy)
@@ -375,11 +388,34 @@ def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
     assert contents(finished) == before
 
 
+def test_an_evaluation_is_nothing_that_could_be_resumed(hymarl, copy):
+    assert hymarl(copy.parent, "evaluate=run", "eval.episodes=1", "hydra.run.dir=evaluated").code == 0
+    assert hymarl(copy.parent, *TINY, "policy=random", "hydra.run.dir=scripted").code == 0
+    for directory in ("evaluated", "scripted"):
+        before = contents(copy.parent / directory)
+        outcome = hymarl(copy.parent, f"resume={directory}")
+        assert (outcome.code, outcome.err) == (2, f"{directory} holds an evaluation, which cannot be continued\n")
+        assert contents(copy.parent / directory) == before
+
+
+def test_directories_may_have_any_name_and_the_program_may_change_to_them(hymarl, settings, finished, tmp_path):
+    name = "ein Lauf: größer, =1"
+    chdir = "hydra.job.chdir=true"
+    run = tmp_path / name
+    outcome = hymarl(tmp_path, *settings, f"hydra.run.dir='{name}'", chdir, CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
+    assert (outcome.code, status(run)["status"]) == (130, "interrupted")
+    assert hymarl(tmp_path, f"resume='{name}'", chdir).code == 0
+    assert_equal_runs(run, finished)
+    assert hymarl(tmp_path, f"evaluate='{name}'", chdir).code == 0
+    assert len(list((run / "evaluations").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_directory_that_holds_a_run_is_not_used_for_another(hymarl, settings, finished):
     before = {path: text for path, text in contents(finished).items() if path.parts[0] != ".hydra"}
     outcome = hymarl(finished.parent, *settings, "hydra.run.dir=run")
     assert outcome.code == 2
-    assert re.fullmatch(r"\S+/run holds a run already: continue it with resume=\S+/run, or .*\n", outcome.err)
+    assert outcome.err.startswith("run holds a run already: continue it with resume=run, or choose another ")
     assert {path: text for path, text in contents(finished).items() if path.parts[0] != ".hydra"} == before
 
 
@@ -393,6 +429,18 @@ def test_an_environment_that_raises_ends_the_run_as_failed(hymarl, settings, tmp
     assert outcome.err.rstrip().endswith("RuntimeError: out of luck")
     assert status(run) == {"status": "failed", "reason": "RuntimeError: out of luck"}
     assert "failed after" in outcome.out
+
+
+def test_environments_that_fail_too_often_end_the_run_as_failed(hymarl, extension, tmp_path):
+    game = "env=pettingzoo", "env.entry_point=extension.games:climbing", "runner.n_envs=2", "+env.kwargs.breaks_at=18"
+    outcome = hymarl(tmp_path, *TINY, *game, "train.total_steps=400", "runner.max_failures=6", "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert "fell off the wall" in outcome.err
+    assert status(tmp_path / "run")["status"] == "failed"
+    assert status(tmp_path / "run")["reason"].startswith("TooManyFailures: 8 environment failures; the last: environ")
+    warnings = [line for line in text(tmp_path / "run").splitlines() if line.startswith("warning: environment ")]
+    assert len(warnings) == 8
+    assert all("given the joint action [" in line and "fell off the wall" in line for line in warnings)
 
 
 def test_a_full_disk_ends_the_run_as_failed(hymarl, settings, finished, tmp_path, monkeypatch):
@@ -418,7 +466,23 @@ def test_a_logger_that_fails_is_reported_and_the_run_goes_on(hymarl, settings, f
     run, outcome = begin(hymarl, settings, tmp_path, "logger=[console,sacred]", "logger.sacred.directory=file/below")
     assert (outcome.code, outcome.err) == (0, "")
     assert "logger=sacred could not start and is switched off: " in outcome.out
+    assert "logger=sacred could not start and is switched off: " in text(run)
     assert_equal_runs(run, finished)
+
+
+def test_a_reader_of_the_output_who_leaves_does_not_end_the_run(hymarl, tmp_path, monkeypatch):
+    def leave(*values, **options):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr("builtins.print", leave)
+    outcome = hymarl(tmp_path, *TINY, "logger=[console]", "hydra.run.dir=run")
+    assert (outcome.code, status(tmp_path / "run")["status"]) == (0, "finished")
+    assert "logger=console failed and is switched off: BrokenPipeError" in text(tmp_path / "run")
+
+
+def test_a_machine_without_git_can_run(hymarl, tmp_path):
+    assert hymarl(tmp_path, *TINY, "hydra.run.dir=run", PATH="").code == 0
+    assert json.loads(text(tmp_path / "run", "protocol.json"))["git_revision"] is None
 
 
 # Weights used again
@@ -454,7 +518,7 @@ def test_a_policy_is_evaluated_as_at_the_end_of_its_run(hymarl, copy):
     outcome = hymarl(copy.parent, "evaluate=run")
     assert (outcome.code, outcome.err) == (0, "")
     (again,) = (copy / "evaluations").iterdir()
-    assert f"results: {again}" in outcome.out
+    assert f"results: {again.relative_to(copy.parent)}\n" in outcome.out
     assert (again / "comparison.csv").read_bytes() == (copy / "comparison.csv").read_bytes()
     assert (again / "comparison.txt").read_text() in outcome.out
 
@@ -538,29 +602,40 @@ def test_a_scripted_policy_runs_without_training(hymarl, tmp_path):
     assert [row["policy"] for row in rows(run / "comparison.csv")] == ["lsq"] * 3
 
 
+@pytest.mark.slow
+def test_scripted_policies_are_compared_also_where_workers_play(hymarl, tmp_path):
+    network = "network=entity", "network.hidden_dim=8", "controller.agent_id=false", "eval.test_episodes=2"
+    for n in (0, 1):
+        arguments = *BALANCING, *network, f"runner.workers={n}", f"hydra.run.dir=run{n}"
+        outcome = hymarl(tmp_path, *arguments)
+        assert (outcome.code, outcome.err) == (0, "")
+    for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
+        assert (tmp_path / "run0" / name).read_bytes() == (tmp_path / "run1" / name).read_bytes()
+
+
 # Many at once
 
 
-def test_jobs_of_a_sweep_share_nothing(hymarl, tmp_path):
-    sweep = "-m", "mixer=qmix,vdn", "seed=1,2", "hydra.sweep.dir=sweep"
+@pytest.mark.parametrize("seeds", [[1], pytest.param([1, 2], marks=pytest.mark.slow)])
+def test_jobs_of_a_sweep_share_nothing(hymarl, tmp_path, seeds):
+    sweep = "-m", "mixer=qmix,vdn", f"seed={','.join(map(str, seeds))}", "hydra.sweep.dir=sweep"
     outcome = hymarl(tmp_path, *sweep, *TINY, "logger=[sacred,wandb]")
     assert (outcome.code, outcome.err) == (0, "")
+    wanted = [(mixer, str(seed)) for mixer in ("qmix", "vdn") for seed in seeds]
     jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert [job.name[:2] for job in jobs] == ["0_", "1_", "2_", "3_"]
+    assert [job.name.partition("_")[0] for job in jobs] == [str(n) for n in range(len(wanted))]
     assert all(re.fullmatch(r"[\w.+-]+", job.name) for job in jobs)  # needs no quotes in resume=
-    chosen = [re.search(r"algorithm.*mixer (\w+).*seed +(\d)", text(job), re.DOTALL).groups() for job in jobs]
-    assert chosen == [("qmix", "1"), ("qmix", "2"), ("vdn", "1"), ("vdn", "2")]
-    assert [status(job)["status"] for job in jobs] == ["finished"] * 4
-    assert [len(list((job / "wandb").glob("offline-run-*"))) for job in jobs] == [1] * 4
+    assert [re.search(r"mixer (\w+).*seed +(\d)", text(job), re.DOTALL).groups() for job in jobs] == wanted
+    assert {status(job)["status"] for job in jobs} == {"finished"}
+    assert {len(list((job / "wandb").glob("offline-run-*"))) for job in jobs} == {1}
+    assert not (tmp_path / "wandb").exists()
     sacred = tmp_path / "results" / "sacred"
     ids = [re.search(r"sacred (\d+)", text(job, "logger_ids.txt"))[1] for job in jobs]
-    assert ids == ["1", "2", "3", "4"] == sorted(path.name for path in sacred.iterdir() if path.name.isdigit())
+    assert sorted(ids) == sorted(path.name for path in sacred.iterdir() if path.name.isdigit())
     infos = [json.loads(text(sacred / number, "info.json"))["run_directory"] for number in ids]
     assert [Path(directory).name for directory in infos] == [job.name for job in jobs]
-    assert not (tmp_path / "wandb").exists()
-    alone = hymarl(tmp_path, *TINY, "mixer=vdn", "seed=2", "hydra.run.dir=alone")
-    assert alone.code == 0
-    assert (jobs[3] / "metrics.csv").read_bytes() == (tmp_path / "alone" / "metrics.csv").read_bytes()
+    assert hymarl(tmp_path, *TINY, "mixer=vdn", f"seed={seeds[-1]}", "hydra.run.dir=alone").code == 0
+    assert (jobs[-1] / "metrics.csv").read_bytes() == (tmp_path / "alone" / "metrics.csv").read_bytes()
 
 
 def test_a_job_that_fails_does_not_stop_the_others(hymarl, settings, tmp_path):

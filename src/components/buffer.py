@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from .episode import EpisodeBatch
@@ -71,7 +73,7 @@ class EpisodeBuffer:
         """A copy of the stored episodes from number ``first`` on, oldest first."""
         return self._storage.select(torch.arange(first, self.n_inserted) % self._capacity)
 
-    def restore(self, first: int, parts: list[EpisodeBatch]) -> None:
+    def restore(self, first: int, parts: Iterable[EpisodeBatch]) -> None:
         """Put episodes back at the places they had, the first being number ``first``."""
         self.n_inserted = first
         for part in parts:

@@ -129,7 +129,7 @@ class ReplayFiles:
         Raises:
             CheckpointError: a file is missing or damaged.
         """
-        parts = [EpisodeBatch(**load(self._folder / e["file"], e["checksum"])) for e in self._entries]
+        parts = (EpisodeBatch(**load(self._folder / e["file"], e["checksum"])) for e in self._entries)  # one at a time
         buffer.restore(self._entries[0]["first"] if self._entries else 0, parts)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from ..policies.base import Policy
 from ..reports.tables import mean_ci
 from ..runners.base import EpisodeStatistics, Runner
+from .spec import IntArray
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Evaluation:
     def return_mean(self) -> float:
         """Mean return over episodes."""
         return float(self.statistics.returns.mean())
+
+    def only(self, numbers: IntArray) -> Self:
+        """The episodes with these numbers."""
+        kept = np.isin(self.statistics.numbers, numbers)
+        s = self.statistics
+        chosen = EpisodeStatistics(s.numbers[kept], s.returns[kept], s.lengths[kept], s.metrics[kept])
+        return replace(self, statistics=chosen)
 
     def summary(self) -> dict[str, float]:
         """Mean return and every metric's mean over episodes where it exists, with the return's 95 % half-width."""
@@ -58,8 +67,15 @@ class Evaluation:
 
     @staticmethod
     def columns(metric_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Columns of ``evaluations.csv``."""
-        return ("step", "stream", "episode", "return", "length", *metric_names)
+        """Columns of ``evaluations.csv``.
+
+        Raises:
+            ValueError: a metric of the environment has the name of another column.
+        """
+        own = ("step", "stream", "episode", "return", "length")
+        if set(own) & set(metric_names):
+            raise ValueError(f"an environment's metric cannot be called {', '.join(set(own) & set(metric_names))}")
+        return (*own, *metric_names)
 
 
 def evaluate(policy: Policy, runner: Runner, n_episodes: int, *, step: int, stream: str) -> Evaluation:

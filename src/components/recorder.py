@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from .checkpoint import CheckpointError, ReplayFiles, keep_newest, load, save
 from .evaluation import Evaluation
-from .loggers.base import LoggerSet, Record, Status
+from .loggers.base import LoggerSet, Record, Status, Table
 from .run_directory import RunDirectory
 from .training import Checkpoint, Stopwatch, Trainer
 
@@ -41,7 +41,6 @@ class Recorder:
         self._failures_told = [0, 0]
 
     def __enter__(self) -> Self:
-        self._directory.status("running")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -87,7 +86,8 @@ class Recorder:
         for row in evaluation.rows():
             self._evaluations.append(row)
         self._evaluations.flush()
-        self._loggers.log(Record("evaluation", evaluation.step, evaluation.summary()))
+        table: Table = "test" if evaluation.stream == "test" else "evaluation"  # tested weights may be older than now
+        self._loggers.log(Record(table, self._trainer.progress.steps, evaluation.summary()))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
         """Cut the tables back to what `restore` returned; empty them if there was no checkpoint yet."""

@@ -35,6 +35,9 @@ class Entities:
     action_entity: tuple[int, ...]
     action_kind: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        _use_plain_integers(self)
+
     @property
     def n_kinds(self) -> int:
         """Number of kinds of action."""
@@ -68,6 +71,18 @@ class EnvSpec:
     individual_rewards: bool = False
     references: tuple[str, ...] = ()
     headline_metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _use_plain_integers(self)
+
+
+def _use_plain_integers(sizes: EnvSpec | Entities) -> None:
+    """Replace NumPy's integers, as Gymnasium's spaces give them: stored with weights they could not be read as data."""
+    for name, value in vars(sizes).items():
+        if isinstance(value, np.integer):
+            object.__setattr__(sizes, name, int(value))
+        elif isinstance(value, tuple):
+            object.__setattr__(sizes, name, tuple(int(x) if isinstance(x, np.integer) else x for x in value))
 
 
 class TimeStep(NamedTuple):

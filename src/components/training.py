@@ -14,8 +14,10 @@ from ..learners.base import Learner
 from ..policies.learned import LearnedPolicy
 from ..runners.base import EpisodeStatistics, Runner
 from .buffer import EpisodeBuffer
+from .episode import EpisodeBatch
 from .evaluation import Evaluation, evaluate
 from .loggers.base import Record
+from .spec import EnvSpec
 
 _ROUNDING = 1e-9  # ten times a tenth of an update is one
 
@@ -97,7 +99,8 @@ class Trainer:
         keep_checkpoints: number of weights files kept beside the best.
 
     Raises:
-        ValueError: a count or interval below 1, a ratio that is negative or infinite, or a buffer smaller than a batch.
+        ValueError: a count or interval below 1, a ratio that is negative or infinite, or a buffer smaller than a batch
+            or larger than memory.
     """
 
     def __init__(
@@ -139,7 +142,7 @@ class Trainer:
             )
         self.runner, self.validation, self.policy, self.greedy = runner, validation, policy, greedy
         self.learner, self.device, self.total_steps = learner, device, total_steps
-        self.buffer = EpisodeBuffer(runner.spec, buffer_episodes, seed)
+        self.buffer = _buffer(runner.spec, buffer_episodes, seed)
         self.keep_checkpoints = keep_checkpoints
         self._evaluation_episodes, self._batch_episodes = evaluation_episodes, batch_episodes
         self._updates_per_episode = updates_per_episode
@@ -191,6 +194,7 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self._since = _Since(**state["since"])
         self.runner.steps, self.runner.episodes = self.progress.steps, self.progress.next_episode
+        self._stopwatch = Stopwatch(self.progress.steps)
 
     def close(self) -> None:
         """Close all environments."""
@@ -255,14 +259,24 @@ class Trainer:
         return best
 
 
+def _buffer(spec: EnvSpec, n_episodes: int, seed: int) -> EpisodeBuffer:
+    try:
+        return EpisodeBuffer(spec, n_episodes, seed)
+    except (RuntimeError, MemoryError) as error:  # torch has its own words for a lack of memory
+        gigabytes = EpisodeBatch.bytes_per_episode(spec) * n_episodes / 1e9
+        raise ValueError(
+            f"there is no memory for {n_episodes} episodes of replay, {gigabytes:.0f} GB; lower buffer_episodes"
+        ) from error
+
+
 class Stopwatch:
     """Seconds per phase and steps per second since the last `lap`."""
 
     columns = ("env_steps_per_s", "wall_s", "collect_s", "update_s", "evaluate_s")
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0) -> None:
         self._seconds = dict.fromkeys(self.columns[2:], 0.0)
-        self._began, self._steps = time.perf_counter(), 0
+        self._began, self._steps = time.perf_counter(), steps
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:

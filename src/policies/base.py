@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -44,6 +45,13 @@ class PolicyState:
 
 class Policy(ABC):
     """Chooses joint actions for B episodes at once; scripted and learned policies run through the same evaluation."""
+
+    @staticmethod
+    def load(path: str | Path) -> Policy:
+        """The greedy policy of a run directory or weights file; see `LearnedPolicy.load`."""
+        from .learned import LearnedPolicy
+
+        return LearnedPolicy.load(path)
 
     def attach(self, env: VectorEnv) -> None:
         """Called before every set of episodes with the environment they are played in.

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from ..components.checkpoint import find_weights, load
+from ..components.checkpoint import CheckpointError, find_weights, load
 from ..components.rng import Stream, derive
 from ..components.selectors.base import Selector
 from ..components.selectors.greedy import Greedy
@@ -46,6 +46,8 @@ class LearnedPolicy(Policy):
         from .description import PolicyDescription  # imports networks by name
 
         saved = load(find_weights(Path(path), checkpoint))
+        if "policy" not in saved:
+            raise CheckpointError(f"{path} holds no policy; give best.pt or a weights_*.pt")
         description = PolicyDescription.from_plain(saved["policy"])
         controller = description.controller()
         controller.load_state_dict(saved["controller"])
@@ -69,7 +71,10 @@ class LearnedPolicy(Policy):
             state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
         hidden = self.controller.initial_state(len(obs)) if state.hidden is None else state.hidden
         inputs = torch.from_numpy(obs).to(self._device), torch.from_numpy(state.last_actions).to(self._device)
+        learning = self.controller.training
+        self.controller.eval()  # a network with dropout must not roll dice while it acts
         scores, hidden = self.controller.step(*inputs, hidden)
+        self.controller.train(learning)
         if avail is None:
             avail = np.ones(scores.shape, np.bool_)
         keys = derive(state.keys, Stream.EXPLORATION)

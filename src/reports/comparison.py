@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,10 @@ class Comparison:
     def __init__(
         self, evaluations: Mapping[str, Evaluation], headline_metrics: Sequence[str], baseline: str | None
     ) -> None:
-        self._evaluations, self._headline = dict(evaluations), tuple(headline_metrics)
+        played = [e.statistics.numbers for e in evaluations.values()]
+        common = functools.reduce(np.intersect1d, played)  # an episode whose environment failed twice is missing
+        self._evaluations = {name: e.only(common) for name, e in evaluations.items()}
+        self._headline = tuple(headline_metrics)
         self._baseline = baseline if baseline in self._evaluations else None
 
     def text(self) -> str:

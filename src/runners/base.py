@@ -152,15 +152,17 @@ class Runner:
         lost: list[int] = []
         step = self._guard(partial(self.env.reset, wave.keys, wave.active.copy()), wave, lost)
         state = PolicyState.start(self.spec, wave.keys, self.steps)
-        _store_observation(arrays, step, wave, 0)
+        t = 0
+        _store_observation(arrays, step, wave, t)
         while wave.active.any():
             avail = step.avail | ~wave.active[:, None, None]  # finished rows ride along: any action will do
             actions, state = policy.act(step.obs, avail, state)
             played = replace(wave, active=wave.active.copy())
             step = self._guard(partial(self.env.step, actions, wave.active.copy()), wave, lost)
             played.active &= wave.active
-            _store_transition(arrays, step, actions, played, state.t - 1)
-            _store_observation(arrays, step, played, state.t)
+            _store_transition(arrays, step, actions, played, t)
+            t += 1
+            _store_observation(arrays, step, played, t)
             ended = played.active & (step.terminated | step.truncated)
             metrics[wave.rows[ended]] = step.metrics[ended]
             wave.active &= ~ended

@@ -1,7 +1,7 @@
 """A game of luck in which everything depends on the episode's key and all actions; it breaks, or is ended, on command.
 
-``CHANCE_SIGNAL=SIGKILL CHANCE_AT=50`` in the process's surroundings, not in the run's settings: the process gets that
-signal with the 50th joint step that it plays.
+``CHANCE_SIGNAL=SIGINT CHANCE_AT="50 60"`` in the process's surroundings, not in the run's settings: the process gets
+that signal with the 50th and the 60th joint step that it plays.
 """
 
 import os
@@ -58,7 +58,7 @@ class Chance:
         os.environ["CHANCE_STEPS"] = str(steps)
         if steps == self._breaks_at:
             raise RuntimeError("out of luck")
-        if self._signal and steps == int(os.environ["CHANCE_AT"]):
+        if self._signal and str(steps) in os.environ["CHANCE_AT"].split():
             signal.raise_signal(signal.Signals[self._signal])
 
     def _numbers(self, purpose):

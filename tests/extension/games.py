@@ -8,8 +8,11 @@ from hymarl.envs.matrix_game import MatrixGame
 from hymarl.envs.pettingzoo_export import to_pettingzoo
 
 
-def climbing(dies_at=None, grave=None):
-    """The climbing game; at joint action ``dies_at`` its process is killed, once: the file ``grave`` remembers."""
+def climbing(dies_at=None, grave=None, breaks_at=None):
+    """The climbing game; at joint action ``dies_at`` its process is killed, once: the file ``grave`` remembers.
+
+    At joint action ``breaks_at`` it raises.
+    """
     tables = [[11, -30, 0], [-30, 7, 0], [0, 6, 5]]
     settings = {"payoffs": tables, "next_state": None, "observe_step": True, "individual_rewards": False}
     game = to_pettingzoo(MatrixGame(None, 1, steps=4, **settings))
@@ -20,8 +23,9 @@ def climbing(dies_at=None, grave=None):
         if played[0] == dies_at and not Path(grave).exists():
             Path(grave).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if played[0] == breaks_at:
+            raise RuntimeError("fell off the wall")
         return play(actions)
 
-    if dies_at is not None:
-        game.step = step
+    game.step = step
     return game

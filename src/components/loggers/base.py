@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-Table = Literal["metrics", "evaluation", "timing"]
+Table = Literal["metrics", "evaluation", "test", "timing"]
 Status = Literal["finished", "failed", "interrupted"]
 
 _IDS_FILE = "logger_ids.txt"
@@ -46,8 +46,9 @@ class Record:
     """Scalars of one moment.
 
     Attributes:
-        table: ``metrics`` are training's and deterministic; ``evaluation`` summarizes one evaluation (``return_mean``,
-            ``return_ci95``, ...); ``timing`` is what was measured by a clock (``env_steps_per_s``, ...).
+        table: ``metrics`` are training's and deterministic; ``evaluation`` summarizes one validation (``return_mean``,
+            ``return_ci95``, ...) and ``test`` the final test; ``timing`` is what was measured by a clock
+            (``env_steps_per_s``, ...).
         step: environment steps so far, over all environments.
         values: plain numbers by name.
     """

@@ -70,7 +70,7 @@ class SacredLogger(Logger):
             series["steps"].append(int(record.step))
             series["values"].append(float(value))
             series["timestamps"].append(now)
-        if record.table == "evaluation" and "return_mean" in record.values:
+        if record.table in ("evaluation", "test") and "return_mean" in record.values:
             self._result = float(record.values["return_mean"])
         if time.monotonic() >= self._due:
             self._heartbeat()

@@ -30,7 +30,7 @@ class EntityNetwork(Network):
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the heads with 0.01.
 
     Raises:
-        ValueError: the environment's observation lists no entities.
+        ValueError: the environment's observation lists no entities, or a layer would be empty.
     """
 
     takes_entities: ClassVar[bool] = True
@@ -43,6 +43,8 @@ class EntityNetwork(Network):
             raise ValueError("this environment's observation lists no entities; choose network=rnn or network=mlp")
         if n_layers < 1:
             raise ValueError(f"n_layers must be at least 1, got {n_layers}")
+        if hidden_dim < 1 or rnn_dim < 0:
+            raise ValueError(f"hidden_dim must be at least 1 and rnn_dim 0 or more, got {hidden_dim} and {rnn_dim}")
         self.own = nn.Linear(input_dim, hidden_dim)
         self.mean = nn.Linear(input_dim, hidden_dim, bias=False)  # own + mean: one layer on both, without repeating
         rest = [layer for _ in range(n_layers - 1) for layer in (nn.Linear(hidden_dim, hidden_dim), nn.ReLU())]

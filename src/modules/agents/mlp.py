@@ -19,6 +19,9 @@ class MLPNetwork(Network):
         hidden_dims: widths of the hidden layers.
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01 (as in PyMARL2).
         layer_norm: layer normalization before the head.
+
+    Raises:
+        ValueError: a width below 1.
     """
 
     def __init__(

@@ -21,6 +21,9 @@ class RNNNetwork(Network):
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01; the GRU keeps its own
             (as in PyMARL2).
         layer_norm: layer normalization between the GRU and the head.
+
+    Raises:
+        ValueError: a width below 1.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class RNNNetwork(Network):
         layer_norm: bool,
     ) -> None:
         super().__init__()
+        if rnn_dim < 1:
+            raise ValueError(f"rnn_dim must be at least 1, got {rnn_dim}")
         self.state_shape = (rnn_dim,)
         self.body, width = mlp(input_dim, hidden_dims)
         self.rnn = nn.GRU(width, rnn_dim)
