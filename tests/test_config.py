@@ -106,6 +106,7 @@ MORE_MISTAKES = [
     ("mixer.embed_dim=0", "mixer=qmix: embed_dim must be at least 1, got 0"),
     ("mixer.hypernet_dim=0", "mixer=qmix: hypernet_dim must be at least 1, got 0"),
     ("network.rnn_dim=0", "network=rnn: rnn_dim must be at least 1, got 0"),
+    ("env=loadbalance network.hidden_dim=0", "network=entity: hidden_dim must be at least 1 and rnn_dim 0 or more, …"),
     ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims must be at least 1, got [0]"),
     ("controller.sharing=grouped", "controller=mac: groups goes together with sharing=grouped: give both or neither"),
     ("mixer=null", "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are …"),

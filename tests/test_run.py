@@ -190,7 +190,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "train.total_steps=1 eval.episodes=1 eval.test_episodes=1 train.log_interval_steps=1000000 runner=episode",
         "runner.n_envs=100 train.buffer_episodes=4 train.updates_per_episode=0 seed=99999999999999999999 env.steps=1",
         "train.log_interval_steps=1 train.eval_interval_steps=1 train.checkpoint_interval_steps=1 "
-        "train.keep_checkpoints=1 controller=independent selector=greedy threads=2 ~algo",
+        "train.keep_checkpoints=1 controller=independent selector=greedy ~algo",
     ],
 )
 def test_odd_settings_work(hymarl, tmp_path, odd):
@@ -500,6 +500,15 @@ def test_init_from_takes_over_weights_only(hymarl, settings, finished, tmp_path)
 
     assert validated(tmp_path / "run", 0) == validated(finished, load(last)["step"]) != validated(finished, 0)
     assert rows(tmp_path / "run" / "metrics.csv")[0]["updates"] == rows(finished / "metrics.csv")[0]["updates"]
+
+
+def test_a_run_from_old_weights_without_a_checkpoint_begins_with_them_again(hymarl, settings, finished, tmp_path):
+    old = *settings, f"init_from={finished}", "train.total_steps=60"
+    run, outcome = begin(hymarl, old, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT="1 2")
+    assert (outcome.code, (run / "checkpoints").exists()) == (130, False)
+    assert hymarl(tmp_path, *old, "hydra.run.dir=whole").code == 0
+    assert hymarl(tmp_path, "resume=run").code == 0
+    assert_equal_runs(run, tmp_path / "whole")
 
 
 def test_init_from_leaves_out_a_mixer_that_does_not_fit(hymarl, settings, finished, tmp_path):
