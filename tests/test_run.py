@@ -243,7 +243,7 @@ def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, settings, f
     assert_equal_runs(run, finished)
 
 
-@pytest.mark.parametrize("when", ["during the test", "twice"])
+@pytest.mark.parametrize("when", ["during the test", pytest.param("twice", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_a_run_at_once(hymarl, settings, played, tmp_path, when):
     finished, n_steps = played
     at = {"during the test": str(n_steps - 2), "twice": "100 101"}[when]
@@ -398,6 +398,7 @@ def test_an_evaluation_is_nothing_that_could_be_resumed(hymarl, copy):
         assert contents(copy.parent / directory) == before
 
 
+@pytest.mark.slow
 def test_directories_may_have_any_name_and_the_program_may_change_to_them(hymarl, settings, finished, tmp_path):
     name = "ein Lauf: größer, =1"
     chdir = "hydra.job.chdir=true"
