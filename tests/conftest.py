@@ -1,6 +1,7 @@
 """Settings that every test needs, and what the tests of several folders are made of."""
 
 import io
+import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from hymarl.policies.description import PolicyDescription
 
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 
 settings.register_profile("hymarl", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("hymarl")
