@@ -122,3 +122,10 @@ class TimeStep(NamedTuple):
             truncated=np.zeros(b, np.bool_),
             metrics=np.zeros((b, len(spec.metric_names)), np.float64),
         )
+
+    def only(self, where: BoolArray) -> Self:
+        """This time step with zeros in the rows that ``where`` ``[B]`` does not name; changes its arrays."""
+        if not where.all():
+            for array in self:
+                array[~where] = 0
+        return self
