@@ -141,6 +141,8 @@ class RootSettings:
     resume: str | None
     evaluate: str | None
     init_from: str | None
+    check: bool
+    render: Literal["gif", "terminal"] | None
 
 
 def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:

@@ -28,6 +28,7 @@ from .components.run_directory import RunDirectory
 from .components.spec import EnvSpec
 from .components.training import Trainer
 from .config import RunConfig, to_yaml
+from .inspection import Medium, render
 from .policies.base import Policy
 from .policies.description import PolicyDescription
 from .policies.learned import LearnedPolicy
@@ -80,8 +81,14 @@ def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
             raise KeyboardInterrupt
 
 
-def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
+def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | None = None) -> None:
     """Evaluate the policy of an earlier run, possibly on another environment, beside the scripted ones.
+
+    Args:
+        config: what to play.
+        source: directory of the run.
+        path: where to write.
+        medium: where to show the first episode; ``None``: nowhere.
 
     Raises:
         ConfigError: there is no policy, or it does not fit the environment.
@@ -93,13 +100,13 @@ def evaluate_run(config: RunConfig, source: Path, path: Path) -> None:
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec, config.device)
 
-    _evaluate_only(config, path, _LEARNED, make, step=saved["step"])
+    _evaluate_only(config, path, _LEARNED, make, saved["step"], medium)
 
 
-def evaluate_scripted(config: RunConfig, path: Path) -> None:
-    """Evaluate a scripted policy (``policy=sed``) beside those that the environment names."""
+def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
+    """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
     name = config.components["policy"].option
-    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), step=0)
+    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), 0, medium)
 
 
 def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
@@ -134,7 +141,10 @@ def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: i
     return Comparison(evaluations, spec.headline_metrics, spec.references[-1] if spec.references else None)
 
 
-def _evaluate_only(config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], *, step: int) -> None:
+def _evaluate_only(
+    config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], step: int, medium: Medium | None
+) -> None:
+    write_film = render(config, name, make, medium) if medium else None
     runner = build_runner(config, Stream.TEST)
     try:
         comparison = compare(config, runner, {name: make(runner.spec)}, step)
@@ -145,6 +155,8 @@ def _evaluate_only(config: RunConfig, path: Path, name: str, make: Callable[[Env
     directory = RunDirectory(path)
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     comparison.write(directory.path)
+    if write_film:
+        print(write_film(directory.path))
     print(comparison.text(), f"results: {path}", sep="\n")
 
 

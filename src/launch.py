@@ -8,12 +8,12 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from . import experiment
+from . import experiment, inspection
 from .config import RunConfig, change, load_saved, overridden_keys, read
 from .registry import ConfigError
 
 _WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
-_WHEN_EVALUATING = frozenset({"evaluate", "env", "agents", "runner", "eval", "device", "threads", "logger"})
+_WHEN_EVALUATING = frozenset({"evaluate", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"})
 
 
 def launch(cfg: DictConfig, job: HydraConf) -> None:
@@ -25,6 +25,9 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = list(job.overrides.task)
     config = read(cfg, job.runtime.choices, overrides)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    if cfg.check:
+        inspection.check(config)
+        return
     if cfg.resume is not None:
         source = here / str(cfg.resume)
         experiment.train(_resumed(source, config, overrides), source, resume=True)
@@ -33,10 +36,12 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
     if cfg.evaluate is not None:
         source = here / str(cfg.evaluate)
-        experiment.evaluate_run(_evaluated(source, config, overrides), source, path)
+        experiment.evaluate_run(_evaluated(source, config, overrides), source, path, cfg.render)
     elif config.components["policy"].name != "learned":
-        experiment.evaluate_scripted(_test_episodes(config, overrides), path)
+        experiment.evaluate_scripted(_test_episodes(config, overrides), path, cfg.render)
     else:
+        if cfg.render is not None:
+            raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
         if config.init_from is not None:
             config = replace(config, init_from=str(here / config.init_from))
         experiment.train(config, path)

@@ -20,7 +20,7 @@ def register_resolvers() -> None:
         ("directory", _directory),
         ("sweep_directory", lambda: f"results/sweeps/{_stamp()}"),
         ("sweep_subdirectory", _sweep_subdirectory),
-        ("hydra_folder", lambda resume: ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"),
+        ("hydra_folder", _hydra_folder),
     ):
         OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
 
@@ -45,8 +45,10 @@ def discard_if_unused(directory: str, subdirectory: str | None, *, mistake: bool
         folder.rmdir()
 
 
-def _directory(resume: Any, evaluate: Any, env: str, algo: str, policy: str) -> str:
+def _directory(check: Any, resume: Any, evaluate: Any, env: str, algo: str, policy: str) -> str:
     """Of a single job; refuses a wrong ``resume`` or ``evaluate`` before Hydra makes anything there."""
+    if check is True:
+        return "."
     for given in (resume, evaluate):
         if given is not None:
             require_run(Path(str(given)))
@@ -55,6 +57,13 @@ def _directory(resume: Any, evaluate: Any, env: str, algo: str, policy: str) -> 
     if evaluate is not None:
         return f"{evaluate}/evaluations/{_stamp()}"
     return f"results/{env}/{algo if policy == 'learned' else policy}/{_stamp()}"
+
+
+def _hydra_folder(resume: Any, check: Any) -> str | None:
+    """Where in it Hydra puts what it composed; nowhere when nothing is to be kept."""
+    if check is True:
+        return None
+    return ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"
 
 
 def _sweep_subdirectory(number: int | str, overrides: str) -> str:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "learners": {"controllers", "modules", "components", "registry"},
     "policies": {"controllers", "modules", "envs", "components", "registry"},
     "runners": {"policies", "envs", "components", "registry"},
-    "reports": {"components", "registry"},
+    "reports": {"envs", "components", "registry"},
 }
 # What puts the parts together sees more of them.
 CONDUCTORS = {
@@ -30,8 +30,9 @@ CONDUCTORS = {
     "src/components/evaluation.py": {"registry", "runners", "policies", "envs", "reports"},
     "src/config.py": {*MAY_IMPORT},
     "src/assembly.py": {*MAY_IMPORT, "config"},
-    "src/experiment.py": {*MAY_IMPORT, "config", "assembly"},
-    "src/launch.py": {*MAY_IMPORT, "config", "assembly", "experiment"},
+    "src/inspection.py": {*MAY_IMPORT, "config", "assembly"},
+    "src/experiment.py": {*MAY_IMPORT, "config", "assembly", "inspection"},
+    "src/launch.py": {*MAY_IMPORT, "config", "assembly", "experiment", "inspection"},
     "src/output.py": {"config"},
     "src/main.py": {"config", "launch", "output"},
 }

@@ -26,13 +26,13 @@ TRAIN = (
     "keep_checkpoints, log_interval_steps, total_steps, updates_per_episode"
 )
 QMIX = "did you mean 'embed_dim'? choose one of: embed_dim, hypernet_dim, hypernet_layers, positive"
-ROOT = "choose one of: agents, algo, controller, device, env, eval, evaluate, experiment, "
+ROOT = "choose one of: agents, algo, check, controller, device, env, eval, evaluate, experiment, "
 
 # What is typed after `python main.py`, and the answer; an answer that ends in … is longer.
 MISTAKES = [
     # wrong option, misspelt group
     ("mixer=qmxi", f"mixer=qmxi: there is no such option; did you mean 'qmix'? {MIXERS}"),
-    ("experiment=nothing", "experiment=nothing: there is no such option; choose one of: lb_base, …"),
+    ("experiment=nothing", "experiment=nothing: there is no such option; choose one of: goal_swap, lb_base, …"),
     ("mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     ("+mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     # unknown key

@@ -167,7 +167,8 @@ def _play(env: VectorEnv, keys: UInt64Array, findings: _Findings, *, pauses: boo
         else:
             where = running & in_turn
             t = np.array([len(row) - 1 for row in rows])
-            now = _call(env, "step", _random_actions(keys, t, avail), where, findings)
+            actions = np.where(where[:, None], _random_actions(keys, t, avail), spec.n_actions)  # others': no action
+            now = _call(env, "step", actions, where, findings)
         turn += 1
         if now is None:
             return None
@@ -201,7 +202,8 @@ def _call(env: VectorEnv, method: str, values: NDArray[Any], where: BoolArray, f
     try:
         now = env.reset(given_values, given_where) if method == "reset" else env.step(given_values, given_where)
     except Exception as error:
-        findings[method + " raised"] = f"{method} raised for valid arguments: {describe(error)}"
+        hint = "" if method == "reset" or where.all() else " (actions of rows that are not active may be anything)"
+        findings[method + " raised"] = f"{method} raised for valid arguments{hint}: {describe(error)}"
         return None
     same = np.array_equal(given_values, values) and np.array_equal(given_where, where)
     findings.require(same, method + " arguments", f"{method} changes its arguments: copy what you keep or modify")

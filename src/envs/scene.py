@@ -65,15 +65,17 @@ class LevelScene:
     caption: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PictureScene:
     """A picture that an environment draws itself.
 
     Attributes:
         pixels: ``[height, width, 3]`` uint8, red, green and blue.
+        caption: one line about the moment.
     """
 
     pixels: NDArray[np.uint8]
+    caption: str = ""
 
 
 Scene = GridScene | LevelScene | PictureScene

@@ -42,7 +42,7 @@ class VectorEnv(Protocol):
         """Execute one joint action in each active row; never resets by itself.
 
         Args:
-            actions: ``[B, A]`` int64, available ones in active rows.
+            actions: ``[B, A]`` int64, available ones in active rows, anything in the others.
             active: ``[B]`` bool; inactive rows are not advanced and return zeros.
 
         Raises:

@@ -276,6 +276,16 @@ def changes_spec(walk):
     return changed(walk, "step", change)
 
 
+@rule("step raised for valid arguments (actions of rows that are not active may be anything): IndexError")
+def reads_actions_of_inactive_rows(walk):
+    class Broken(walk):
+        def step(self, actions, active):
+            np.arange(self.spec.n_actions)[actions]
+            return super().step(actions, active)
+
+    return Broken
+
+
 @rule("step raised for valid arguments: ZeroDivisionError: division by zero (")
 def raises(walk):
     return changed(walk, "step", lambda _self, _now, _where: 1 / 0)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from hymarl.envs.matrix_game import MatrixGame
@@ -133,3 +134,22 @@ def test_individual_rewards_are_copies_of_the_payoff():
 def test_tables_that_do_not_fit_are_explained(changes, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         game(**changes)
+
+
+def shipped(option):
+    with initialize_config_module("hymarl.conf", version_base="1.3"):
+        values = OmegaConf.to_container(compose("config", overrides=[f"env={option}"]).env)
+    return build("env", values.pop("name"), values, None, 9)
+
+
+@pytest.mark.parametrize(
+    ("option", "best"),
+    [("climbing", 11), ("penalty", 10), ("qtran_game", 8), ("qplex_game", 8), ("qplex_ridge", 10.4)],
+)
+def test_games_that_ship_have_two_agents_with_three_actions_and_one_step(option, best):
+    env, every = shipped(option), np.ones(9, np.bool_)
+    env.reset(np.zeros(9, np.uint64), every)
+    step = env.step(np.array(list(np.ndindex(3, 3))), every)
+    assert step.reward.max() == pytest.approx(best)
+    assert step.terminated.all()
+    np.testing.assert_array_equal(step.metrics[:, 0], np.isclose(step.reward, best))

@@ -133,6 +133,34 @@ def test_what_a_monotonic_mixer_makes_of_a_game_that_is_not(every_way, learn, mi
     assert payoffs[best] == 0  # never the 8
 
 
+def penalty(k):
+    return [[k, 0, 10], [0, 2, 0], [10, 0, k]]
+
+
+GAMES = {
+    "climbing": [[11, -30, 0], [-30, 7, 0], [0, 6, 5]],
+    "penalty": penalty(-100),
+    "qplex_game": [[8, -12, -12], [-12, 6, 0], [-12, 0, 6]],
+    "qplex_ridge": [[10.4, 0, 10], [0, 10, 10], [10, 10, 10]],
+    **{f"penalty {k}": penalty(k) for k in (0, -25)},
+}
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("mixer", ["vdn", "none"])
+def test_one_step_games_against_closed_forms(every_way, learn, mixer, game):
+    """VDN tends to the additive least-squares fit, independent learners to the mean over the other's actions."""
+    payoffs = np.array(GAMES[game])
+    batch, spec = every_way("matrix_game", payoffs=GAMES[game], next_state=None, steps=1)
+    values = learn(batch, spec, mixer, 600, 0.02)
+    found = np.empty((3, 3, values.shape[-1]))
+    for b, ((i, j),) in enumerate(batch.actions.tolist()):
+        found[i, j] = values[b, 0]
+    row, column = np.broadcast_arrays(payoffs.mean(axis=1)[:, None], payoffs.mean(axis=0)[None])
+    wanted = additive_fit(payoffs)[..., None] if mixer == "vdn" else np.stack([row, column], axis=-1)
+    assert found == pytest.approx(wanted, abs=0.01 * np.ptp(payoffs))
+
+
 # The whole loop: random play through runner, buffer, learner and evaluation
 
 

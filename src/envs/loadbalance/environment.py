@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
+from ..scene import LevelScene
 from .assembly import n_actions, parameters, sizes
 from .metrics import episode_metrics, metric_names
 from .parameters import RULES
@@ -107,6 +108,14 @@ class LoadBalance(Settings):
             if not (given >= 0.0).all():
                 raise ValueError("weights must not be negative")
             self._weights = np.ascontiguousarray(given)
+
+    def scene(self, row: int) -> LevelScene:
+        """How many flows are on each server."""
+        world, warmup = self.engine.world, self.engine.parameters.scenario.warmup
+        servers = world.servers[row][: len(self.cpus)]
+        names = tuple(f"server {k}, {c:g} CPUs" for k, c in enumerate(self.cpus))
+        time = (float(world.episode[row]["instant"]) - warmup) * self.dt
+        return LevelScene(names, tuple(map(float, servers["load"])), "flows on a server", time)
 
     def close(self) -> None:
         """See `VectorEnv.close`."""

@@ -1,0 +1,102 @@
+"""Agents that must stand on one cell at the same moment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..components.rng import UInt64Array, draw
+from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..registry import register
+from .cells import Grid, own_first
+from .scene import GridScene, Thing, team_color
+
+_MEETING_REWARD = 10.0
+_STEP_COST = 0.01
+
+
+@register("env")
+class Meeting:
+    """A square grid with a goal that pays 10 as soon as all agents stand on it at once, which ends the episode.
+
+    Actions are up, down, left, right, stay; a move into the wall leads nowhere, agents may share a cell. Every step
+    costs 0.01, the last one too. The goal and the agents' starts are drawn anew for each episode, no agent starts on
+    the goal.
+
+    Observation: own row and column, with ``observe_others`` those of the others in order, the goal's; state: row and
+    column of all agents, then of the goal. Rows and columns are divided by ``size - 1``. The metric ``success`` is 1 at
+    the end of an episode in which the agents met.
+
+    Args:
+        agents: the number of agents asked for; ``None`` is 2.
+        n_envs: B.
+        size: rows and columns of the grid.
+        episode_limit: steps after which an episode is truncated.
+        observe_others: whether agents see each other.
+
+    Raises:
+        ValueError: a number, size or limit that is too small.
+    """
+
+    def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int, observe_others: bool) -> None:
+        a = 2 if agents is None else agents
+        self._grid = Grid.of(size, size)
+        for name, value in (("agents", a), ("episode_limit", episode_limit)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self._seen = own_first(a)[:, : a if observe_others else 1]
+        self.n_envs = n_envs
+        self.spec = EnvSpec(
+            n_agents=a,
+            n_actions=5,
+            obs_dim=2 * self._seen.shape[1] + 2,
+            state_dim=2 * a + 2,
+            episode_limit=episode_limit,
+            metric_names=("success",),
+            headline_metrics=("success",),
+        )
+        self._cell = np.zeros((n_envs, a + 1), np.int64)  # the last is the goal
+        self._t = np.zeros(n_envs, np.int64)
+
+    def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
+        """Start new episodes with a goal and starts that derive from the seeds."""
+        a, n_cells = self.spec.n_agents, len(self._grid.place)
+        bits = draw(seeds[where][:, None], np.arange(a + 1)) >> np.uint64(1)
+        goal = (bits[:, a:] % np.uint64(n_cells)).astype(np.int64)
+        start = (bits[:, :a] % np.uint64(n_cells - 1)).astype(np.int64)
+        self._cell[where] = np.hstack([start + (start >= goal), goal])
+        self._t[where] = 0
+        return self._observe().only(where)
+
+    def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
+        """Move in the active rows."""
+        actions = np.where(active[:, None], actions, 0)
+        agents, goal = self._cell[:, :-1], self._cell[:, -1:]
+        np.copyto(agents, self._grid.target[agents, actions], where=active[:, None])
+        self._t += active
+        met = (agents == goal).all(axis=1)
+        out = self._observe()
+        out.reward[:] = _MEETING_REWARD * met - _STEP_COST
+        out.terminated[:] = met
+        out.truncated[:] = ~met & (self._t >= self.spec.episode_limit)
+        out.metrics[:, 0] = met
+        return out.only(active)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def scene(self, row: int) -> GridScene:
+        """Agents as discs, the goal as a ring."""
+        *agents, goal = (divmod(int(cell), self._grid.width) for cell in self._cell[row])
+        discs = [Thing(*place, str(i), team_color(i)) for i, place in enumerate(agents)]
+        things = (Thing(*goal, "G", "black", "ring"), *discs)
+        return GridScene(self._grid.height, self._grid.width, things, f"step {self._t[row]}")
+
+    def _observe(self) -> TimeStep:
+        out = TimeStep.zeros(self.spec, self.n_envs)
+        b, a, seen = self.n_envs, self.spec.n_agents, 2 * self._seen.shape[1]
+        place = self._grid.place[self._cell]  # B A+1 2
+        out.obs[:, :, :seen] = place[:, self._seen].reshape(b, a, seen)
+        out.obs[:, :, seen:] = place[:, -1:]
+        out.state[:] = place.reshape(b, -1)
+        out.avail[:] = True
+        return out

@@ -1,0 +1,46 @@
+"""One episode as it looks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..components.rng import UInt64Array
+from ..envs.scene import Scene, Visible
+from ..envs.vector_env import VectorEnv
+from ..policies.base import Policy, PolicyState
+
+
+class Film(NamedTuple):
+    """What was seen at every time of an episode, from the first observation on.
+
+    Attributes:
+        scenes: one more than the episode has steps.
+        rewards: of the team, zero for the first scene.
+    """
+
+    scenes: tuple[Scene, ...]
+    rewards: tuple[float, ...]
+
+
+def film(env: VectorEnv, policy: Policy, key: UInt64Array) -> Film:
+    """Play the episode of one key ``[1]`` in an environment with one row and look at it.
+
+    Raises:
+        ValueError: the environment cannot be looked at, or not with these settings.
+        EpisodeFailure: the environment failed.
+    """
+    if not isinstance(env, Visible):
+        raise ValueError("this environment has no picture of itself (a method scene)")
+    policy.attach(env)
+    running = np.ones(1, np.bool_)
+    step, state = env.reset(key, running), PolicyState.start(env.spec, key)
+    scenes, rewards = [env.scene(0)], [0.0]
+    while running.any():
+        actions, state = policy.act(step.obs, step.avail, state)
+        step = env.step(actions, running)
+        running = ~(step.terminated | step.truncated)
+        scenes.append(env.scene(0))
+        rewards.append(float(step.reward.mean()))
+    return Film(tuple(scenes), tuple(rewards))
