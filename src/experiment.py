@@ -262,7 +262,7 @@ def _protocol(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "agents": spec.n_agents,
         "seed": f"{config.seed} (evaluation {config.eval.seed})",
         "parameters": sum(p.numel() for p in settings.networks.parameters()),
-        "steps": f"{trainer.total_steps} in {trainer.runner.env.n_envs} environments",
+        "steps": f"{trainer.total_steps} in {trainer.runner.env.n_envs} environments, {trainer.runner.where}",
         "updates_per_episode": config.train["updates_per_episode"],
         "targets": settings.target.describe(),
         "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",

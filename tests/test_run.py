@@ -173,7 +173,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "algorithm": "qmix (learner q, mixer qmix, network rnn)",
         "agents": 2,
         "seed": "1 (evaluation 0)",
-        "steps": "400 in 3 environments",
+        "steps": "400 in 3 environments, in this process",
         "updates_per_episode": 0.7,
         "targets": "copied every 7 updates",
         "dropped_presets": "none",

@@ -7,7 +7,7 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .cells import STAY, Grid, own_first
+from .grid import STAY, Grid, own_first
 from .scene import GridScene, Thing, team_color
 
 _WALL_COST = 0.5

@@ -7,7 +7,7 @@ import numpy as np
 from ..components.rng import UInt64Array, draw
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .cells import Grid, own_first
+from .grid import Grid, own_first
 from .scene import GridScene, Thing, team_color
 
 _MEETING_REWARD = 10.0

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from ..components.episode import EpisodeBatch
 from ..components.rng import Stream, UInt64Array, keys
 from ..components.spec import EnvSpec, IntArray, TimeStep
-from ..envs.vector_env import EpisodeFailure, RowFailure, VectorEnv
+from ..envs.vector_env import EpisodeFailure, RowFailure
 from ..policies.base import Policy, PolicyState
-
-MakeEnv = Callable[[int], VectorEnv]
+from .placement import Placement
 
 
 class EpisodeStatistics(NamedTuple):
@@ -62,26 +61,25 @@ class Runner:
     results equal; if it fails again it is skipped. Every failure is noted in `failures`.
 
     Args:
-        make_env: makes a `VectorEnv` with the given number of rows.
-        n_envs: B.
+        placement: the environments, and where they are stepped.
         seed: of the stream.
         stream: training, validation or test.
         max_failures: failures that are tolerated.
 
     Attributes:
+        env: the environments.
+        where: where they are stepped and why there, for people.
         steps: environment steps executed in episodes handed over by `collect`.
         episodes: number of the next episode `collect` plays.
         failures: what went wrong so far.
     """
 
-    def __init__(self, make_env: MakeEnv, n_envs: int, seed: int, stream: Stream, max_failures: int) -> None:
-        if n_envs < 1:
-            raise ValueError(f"n_envs must be at least 1, got {n_envs}")
-        self.env = make_env(n_envs)
+    def __init__(self, placement: Placement, seed: int, stream: Stream, max_failures: int) -> None:
+        self.env, self.where = placement
         self.steps, self.episodes = 0, 0
         self.failures: list[str] = []
         self._seed, self._stream, self._max_failures = seed, stream, max_failures
-        self._storage = EpisodeBatch.empty(self.spec, n_envs)
+        self._storage = EpisodeBatch.empty(self.spec, self.env.n_envs)
 
     @property
     def spec(self) -> EnvSpec:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..components.rng import Stream
 from ..registry import register
-from .base import MakeEnv, Runner
+from .base import Runner
+from .placement import MakeEnv, place
 
 
 @register("runner")
@@ -19,4 +20,4 @@ class EpisodeRunner(Runner):
     """
 
     def __init__(self, make_env: MakeEnv, seed: int, stream: Stream, *, max_failures: int) -> None:
-        super().__init__(make_env, 1, seed, stream, max_failures)
+        super().__init__(place(make_env, 1, 0, 0.0), seed, stream, max_failures)

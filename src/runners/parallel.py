@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from ..components.rng import Stream
-from ..envs.workers import WorkerEnvs
 from ..registry import register
-from .base import MakeEnv, Runner
+from .base import Runner
+from .placement import MakeEnv, place
 
 
 @register("runner")
 class ParallelRunner(Runner):
     """Plays B episodes side by side with one forward pass per joint step.
 
-    Native batched environments are stepped in one call in this process (``workers=0``); environments written in Python
-    can be spread over processes that share memory with this one.
+    Native batched environments are stepped in one call in this process; environments that are stepped one by one are
+    spread over processes that share memory with this one where that is faster. Results do not depend on it.
 
     Args:
         make_env: makes a `VectorEnv` with the given number of rows; picklable where there are workers.
         seed: of the stream.
         stream: training, validation or test.
         n_envs: B, episodes side by side.
-        workers: processes that step the environments; 0 for none.
+        workers: processes that step the environments; 0 for none; ``None``: as many as pay, see `place`.
         timeout_s: seconds after which a worker that does not answer counts as hung.
         max_failures: failures of environments that are tolerated before the run ends as failed.
 
@@ -35,11 +35,12 @@ class ParallelRunner(Runner):
         stream: Stream,
         *,
         n_envs: int,
-        workers: int,
+        workers: int | None,
         timeout_s: float,
         max_failures: int,
     ) -> None:
-        if not 0 <= workers <= n_envs:
+        if n_envs < 1:
+            raise ValueError(f"n_envs must be at least 1, got {n_envs}")
+        if workers is not None and not 0 <= workers <= n_envs:
             raise ValueError(f"workers must be between 0 and n_envs={n_envs}, got {workers}")
-        make = make_env if workers == 0 else lambda n: WorkerEnvs(make_env, n, workers, timeout_s=timeout_s)
-        super().__init__(make, n_envs, seed, stream, max_failures)
+        super().__init__(place(make_env, n_envs, workers, timeout_s), seed, stream, max_failures)

@@ -13,7 +13,7 @@ from hymarl.components import rng
 from hymarl.components.rng import Stream
 from hymarl.policies.base import Policy
 from hymarl.policies.learned import LearnedPolicy
-from hymarl.runners.base import Runner, TooManyFailures
+from hymarl.runners.base import TooManyFailures
 
 SEED, STREAM = 3, Stream.TRAINING
 
@@ -287,9 +287,9 @@ def test_other_exceptions_are_not_taken_for_failures_of_an_episode(make_runner):
 # Settings
 
 
-def test_no_environment_is_refused(random_env):
-    with pytest.raises(ValueError, match="n_envs must be at least 1, got 0"):
-        Runner(random_env, 0, SEED, STREAM, 0)
+def test_no_environment_is_refused(component, random_env):
+    with pytest.raises(registry.ConfigError, match="n_envs must be at least 1, got 0"):
+        component("runner", "parallel", random_env, SEED, STREAM, n_envs=0)
 
 
 @pytest.mark.parametrize("workers", [-1, 3])

@@ -1,0 +1,91 @@
+"""Where environments are stepped: in this process, or in worker processes where that is faster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..components.rng import Stream, derive, draw, keys, uniform
+from ..components.selectors.epsilon_greedy import nth_available
+from ..envs.single import SingleEnvs
+from ..envs.vector_env import EpisodeFailure, VectorEnv
+from ..envs.workers import WorkerEnvs
+
+MakeEnv = Callable[[int], VectorEnv]
+"""Makes environments with the given number of rows."""
+
+CALL_S, WORKER_S = 60e-6, 65e-6
+"""What a step costs beside the environments' work: once, and for each worker that is woken, awaited and copied from."""
+
+_WORTH = 1.25  # workers need memory and time to start: smaller gains are left
+_MEASURE_S, _LEAST_STEPS, _MOST_STEPS = 0.1, 5, 200
+
+
+class Placement(NamedTuple):
+    """Environments and where they are.
+
+    Attributes:
+        env: all of them.
+        text: where, and why there, for people.
+    """
+
+    env: VectorEnv
+    text: str
+
+
+def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float) -> Placement:
+    """Make B environments in as many worker processes as told, or as pay.
+
+    Args:
+        make_env: makes a `VectorEnv` with the given number of rows; picklable where there are workers.
+        n_envs: B.
+        workers: number of processes; 0: none; ``None``: as many as there are cores, if the environments are stepped one
+            by one (`SingleEnvs`) and slow enough by measurement, else none.
+        timeout_s: see `WorkerEnvs`.
+    """
+    if workers:
+        return Placement(WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s), f"in {workers} worker processes")
+    env, here = make_env(n_envs), "in this process"
+    if workers == 0 or not isinstance(env, SingleEnvs):
+        return Placement(env, here)
+    workers = min(n_envs, available_cores())
+    step_s = _step_time(env)
+    alone, shared = n_envs * step_s, -(-n_envs // workers) * step_s + CALL_S + workers * WORKER_S
+    reason = f"a step takes {step_s * 1e6:.0f} µs"
+    if alone < _WORTH * shared:
+        return Placement(env, f"{here} ({reason}: worker processes would not pay)")
+    env.close()
+    env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
+    return Placement(env, f"in {workers} worker processes ({reason})")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _step_time(env: VectorEnv) -> float:
+    """Seconds that a step of one environment takes, the median over a short random play of the first row.
+
+    What fails is 0 s slow: the failure shows again, and is dealt with, when episodes are played.
+    """
+    where, times = np.arange(env.n_envs) == 0, list[float]()
+    seeds, started = keys(0, Stream.TRAINING, np.arange(env.n_envs)), time.perf_counter()
+    try:
+        step = env.reset(seeds, where)
+        while len(times) < _LEAST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() - started < _MEASURE_S):
+            if (step.terminated | step.truncated)[0]:
+                seeds = derive(seeds, 0)
+                step = env.reset(seeds, where)
+            avail = step.avail | ~where[:, None, None]
+            chance = uniform(draw(seeds[:, None], len(times) * env.spec.n_agents + np.arange(env.spec.n_agents)))
+            actions, before = nth_available(avail, chance), time.perf_counter()
+            step = env.step(actions, where)
+            times.append(time.perf_counter() - before)
+    except EpisodeFailure:
+        return 0.0
+    return float(np.median(times))

@@ -1,0 +1,145 @@
+"""Environments go to worker processes where that is faster, and results do not depend on it."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hymarl.components.rng import Stream
+from hymarl.components.spec import EnvSpec, TimeStep
+from hymarl.envs.single import SingleEnvs
+from hymarl.envs.workers import WorkerEnvs
+from hymarl.policies.random import RandomPolicy
+from hymarl.runners import placement
+from hymarl.runners.placement import place
+
+
+class Slow:
+    """A single environment whose step takes so long; it can fail."""
+
+    def __init__(self, step_s, fails=False):
+        self.spec = EnvSpec(2, 3, 1, 1, episode_limit=4)
+        self.step_s, self.fails, self.t = step_s, fails, 0
+
+    def reset(self, seed):
+        self.t = 0
+        return self.now()
+
+    def step(self, actions):
+        assert actions[0] != 2  # not available
+        if self.fails:
+            raise RuntimeError("broken")
+        self.t += 1
+        if self.step_s:
+            time.sleep(self.step_s)
+        return self.now()
+
+    def close(self):
+        self.spec = None
+
+    def now(self):
+        step = TimeStep.zeros(self.spec, 1)
+        step.avail[:] = True
+        step.avail[0, 0, 2] = False
+        step.truncated[:] = self.t == self.spec.episode_limit
+        return TimeStep(*(array[0] for array in step))
+
+
+def make(step_s, n_envs, fails=False):
+    return SingleEnvs(partial(Slow, step_s, fails), n_envs)
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    return lambda n: monkeypatch.setattr(placement, "available_cores", lambda: n)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch, request):
+    monkeypatch.syspath_prepend(request.path.parent)
+
+
+@pytest.fixture
+def placed():
+    """Where environments of this step time go, closed at the end."""
+    envs = []
+
+    def run(step_s, n_envs, workers=None, **changes):
+        import test_placement  # so that worker processes find it
+
+        placed = place(partial(test_placement.make, step_s, **changes), n_envs, workers, timeout_s=30.0)
+        envs.append(placed.env)
+        return placed
+
+    yield run
+    for env in envs:
+        env.close()
+
+
+def test_slow_environments_go_to_as_many_workers_as_there_are_cores(placed, cores):
+    cores(2)
+    env, text = placed(0.004, 4)
+    assert isinstance(env, WorkerEnvs)
+    assert len(env.worker_pids) == 2
+    assert text.startswith("in 2 worker processes (a step takes 4")
+    assert text.endswith(" µs)")
+
+
+def test_fast_ones_stay_and_it_is_said(placed, cores):
+    cores(4)
+    env, text = placed(0.0, 8)
+    assert isinstance(env, SingleEnvs)
+    assert text.startswith("in this process (a step takes ")
+    assert text.endswith(" µs: worker processes would not pay)")
+
+
+@pytest.mark.parametrize(("n_envs", "n_cores"), [(4, 1), (1, 8)])
+def test_a_single_worker_never_pays(placed, cores, n_envs, n_cores):
+    cores(n_cores)
+    assert isinstance(placed(0.004, n_envs).env, SingleEnvs)
+
+
+def test_what_was_asked_for_is_done(placed):
+    env, text = placed(0.0, 3, workers=3)
+    assert isinstance(env, WorkerEnvs)
+    assert len(env.worker_pids) == 3
+    assert text == "in 3 worker processes"
+    env, text = placed(0.01, 3, workers=0)
+    assert isinstance(env, SingleEnvs)
+    assert text == "in this process"
+
+
+def test_batched_environments_stay(component):
+    env, text = place(lambda n: component("env", "goal_swap", None, n), 8, None, 1.0)
+    assert text == "in this process"
+    env.close()
+
+
+def test_an_environment_that_fails_is_left_to_the_runner(placed, cores):
+    cores(2)
+    assert isinstance(placed(0.01, 4, fails=True).env, SingleEnvs)
+
+
+def test_the_measurement_changes_no_result(component, importable, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "envs")
+    settings = {"entry_point": "parallel_games:Uneven"}
+
+    def played(workers):
+        runner = component(
+            "runner",
+            "parallel",
+            lambda n: component("env", "pettingzoo", None, n, **settings),
+            3,
+            Stream.TRAINING,
+            n_envs=3,
+            workers=workers,
+        )
+        batch, statistics = runner.collect(RandomPolicy(runner.spec), 5)
+        runner.close()
+        return [x.numpy().copy() for x in batch.tensors().values()], statistics
+
+    (one, first), (other, second) = played(0), played(None)
+    for x, y in zip([*one, *first], [*other, *second], strict=True):
+        np.testing.assert_array_equal(x, y)
