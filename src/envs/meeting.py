@@ -18,9 +18,8 @@ _STEP_COST = 0.01
 class Meeting:
     """A square grid with a goal that pays 10 as soon as all agents stand on it at once, which ends the episode.
 
-    Actions are up, down, left, right, stay; a move into the wall leads nowhere, agents may share a cell. Every step
-    costs 0.01, the last one too. The goal and the agents' starts are drawn anew for each episode, no agent starts on
-    the goal.
+    Actions are up, down, left, right, stay; a move into the wall leads nowhere, agents may share a cell. Every step but
+    the last costs 0.01. The goal and the agents' starts, all different cells, are drawn anew for each episode.
 
     Observation: own row and column, with ``observe_others`` those of the others in order, the goal's; state: row and
     column of all agents, then of the goal. Rows and columns are divided by ``size - 1``. The metric ``success`` is 1 at
@@ -34,15 +33,16 @@ class Meeting:
         observe_others: whether agents see each other.
 
     Raises:
-        ValueError: a number, size or limit that is too small.
+        ValueError: more agents than cells, or a size or limit that is too small.
     """
 
     def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int, observe_others: bool) -> None:
         a = 2 if agents is None else agents
         self._grid = Grid.of(size, size)
-        for name, value in (("agents", a), ("episode_limit", episode_limit)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 1 <= a < size**2:
+            raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
+        if episode_limit < 1:
+            raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
         self._seen = own_first(a)[:, : a if observe_others else 1]
         self.n_envs = n_envs
         self.spec = EnvSpec(
@@ -59,11 +59,8 @@ class Meeting:
 
     def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
         """Start new episodes with a goal and starts that derive from the seeds."""
-        a, n_cells = self.spec.n_agents, len(self._grid.place)
-        bits = draw(seeds[where][:, None], np.arange(a + 1)) >> np.uint64(1)
-        goal = (bits[:, a:] % np.uint64(n_cells)).astype(np.int64)
-        start = (bits[:, :a] % np.uint64(n_cells - 1)).astype(np.int64)
-        self._cell[where] = np.hstack([start + (start >= goal), goal])
+        order = draw(seeds[where][:, None], np.arange(len(self._grid.place))).argsort(axis=1)
+        self._cell[where] = order[:, : self.spec.n_agents + 1]
         self._t[where] = 0
         return self._observe().only(where)
 
@@ -75,7 +72,7 @@ class Meeting:
         self._t += active
         met = (agents == goal).all(axis=1)
         out = self._observe()
-        out.reward[:] = _MEETING_REWARD * met - _STEP_COST
+        out.reward[:] = np.where(met, _MEETING_REWARD, -_STEP_COST)
         out.terminated[:] = met
         out.truncated[:] = ~met & (self._t >= self.spec.episode_limit)
         out.metrics[:, 0] = met
