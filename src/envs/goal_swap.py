@@ -7,8 +7,8 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .grid import STAY, Grid, own_first
-from .scene import GridScene, Thing, team_color
+from .board import Board, own_first
+from .scene import GridScene, team_color
 
 _WALL_COST = 0.5
 _BOUNCE_COST = 0.5
@@ -19,9 +19,9 @@ _HOME_REWARD = 10.0
 
 @register("env")
 class GoalSwap:
-    """A square grid on whose border the agents start, evenly spread, each with a goal one side further on.
+    """A square grid on whose edge the agents start, evenly spread, each with a goal one side further on.
 
-    The border is followed downwards from the upper left corner, so two agents start in (0, 0) and in the opposite
+    The edge is followed downwards from the upper left corner, so two agents start in (0, 0) and in the opposite
     corner, with the lower left and the upper right corner as goals; four agents each have the next one's start as goal.
 
     Actions are up, down, left, right. A move into the wall leads nowhere and costs 0.5. Agents that would share a cell
@@ -41,19 +41,19 @@ class GoalSwap:
         episode_limit: steps after which an episode is truncated.
 
     Raises:
-        ValueError: more agents than cells on the border, or a size or limit that is too small.
+        ValueError: more agents than cells on the edge, or a size or limit that is too small.
     """
 
     def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int) -> None:
         a = 2 if agents is None else agents
-        self._grid = Grid.of(size, size)
-        border = _border(size)
-        if not 1 <= a <= len(border):
-            raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(border)} on its border")
+        self._board = Board(size)
+        edge = _edge(self._board)
+        if not 1 <= a <= len(edge):
+            raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(edge)} on its edge")
         if episode_limit < 1:
             raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
-        start = np.arange(a) * len(border) // a
-        self._start, self._goal = border[start], border[(start + size - 1) % len(border)]
+        start = np.arange(a) * len(edge) // a
+        self._start, self._goal = edge[start], edge[(start + size - 1) % len(edge)]
         self._order = own_first(a)
         self.n_envs = n_envs
         self.spec = EnvSpec(
@@ -76,12 +76,13 @@ class GoalSwap:
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
         """Move in the active rows."""
         actions = np.where(active[:, None], actions, 0)
-        moves = np.where(self._cell == self._goal, STAY, actions)
-        cell, bounced = _bounce(self._cell, self._grid.target[self._cell, moves])
-        cost = _WALL_COST * self._grid.wall[self._cell, moves].sum(axis=1) + _BOUNCE_COST * bounced
+        wanted = self._cell + np.where(self._cell == self._goal, 0, self._board.around[actions])
+        wall = self._board.is_border[wanted]
+        cell, bounced = _bounce(self._cell, np.where(wall, self._cell, wanted))
+        cost = _WALL_COST * wall.sum(axis=1) + _BOUNCE_COST * bounced
         np.copyto(self._cell, cell, where=active[:, None])
         self._t += active
-        distance = self._grid.distance(self._cell, self._goal).sum(axis=1)
+        distance = self._board.distance(self._cell, self._goal).sum(axis=1)
         home = distance == 0
         out = self._observe()
         out.reward[:] = np.where(home, _HOME_REWARD, -_STEP_COST - _DISTANCE_COST * distance - cost)
@@ -95,15 +96,15 @@ class GoalSwap:
 
     def scene(self, row: int) -> GridScene:
         """Agents as discs, goals as rings of the same color."""
-        n, size = range(self.spec.n_agents), self._grid.width
-        goals = [Thing(*divmod(int(self._goal[i]), size), str(i), team_color(i), "ring") for i in n]
-        agents = [Thing(*divmod(int(self._cell[row, i]), size), str(i), team_color(i)) for i in n]
-        return GridScene(size, size, (*goals, *agents), f"step {self._t[row]}")
+        board = self._board
+        goals = [board.thing(cell, str(i), team_color(i), "ring") for i, cell in enumerate(self._goal)]
+        agents = [board.thing(cell, str(i), team_color(i)) for i, cell in enumerate(self._cell[row])]
+        return GridScene(board.size, board.size, (*goals, *agents), f"step {self._t[row]}")
 
     def _observe(self) -> TimeStep:
         out = TimeStep.zeros(self.spec, self.n_envs)
         b, a = self._cell.shape
-        place, goal = self._grid.place[self._cell], self._grid.place[self._goal]
+        place, goal = self._board.place[self._cell], self._board.place[self._goal]
         out.obs[:, :, : 2 * a] = place[:, self._order].reshape(b, a, 2 * a)
         out.obs[:, :, 2 * a :] = goal
         out.state[:, : 2 * a] = place.reshape(b, 2 * a)
@@ -112,12 +113,12 @@ class GoalSwap:
         return out
 
 
-def _border(size: int) -> IntArray:
-    """The cells of the border, from the upper left corner downwards and around."""
-    last, line = size - 1, np.arange(size - 1)
-    rows = [line, np.full(last, last), last - line, np.zeros(last, np.int64)]
-    columns = [np.zeros(last, np.int64), line, np.full(last, last), last - line]
-    return np.concatenate(rows) * size + np.concatenate(columns)
+def _edge(board: Board) -> IntArray:
+    """The cells along the edge, from the upper left corner downwards and around."""
+    last, line = board.size - 1, np.arange(board.size - 1)
+    first, end = np.zeros(last, np.int64), np.full(last, last)
+    rows, columns = [line, end, last - line, first], [first, line, end, last - line]
+    return board.cell(np.concatenate(rows), np.concatenate(columns))
 
 
 def _bounce(old: IntArray, new: IntArray) -> tuple[IntArray, IntArray]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..components.rng import UInt64Array, draw
+from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .grid import Grid, own_first
-from .scene import GridScene, Thing, team_color
+from .board import Board, own_first
+from .scene import GridScene, team_color
 
 _MEETING_REWARD = 10.0
 _STEP_COST = 0.01
@@ -38,7 +38,8 @@ class Meeting:
 
     def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int, observe_others: bool) -> None:
         a = 2 if agents is None else agents
-        self._grid = Grid.of(size, size)
+        self._board = Board(size)
+        self._offset = np.append(self._board.around, 0)  # U
         if not 1 <= a < size**2:
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
         if episode_limit < 1:
@@ -54,13 +55,12 @@ class Meeting:
             metric_names=("success",),
             headline_metrics=("success",),
         )
-        self._cell = np.zeros((n_envs, a + 1), np.int64)  # the last is the goal
+        self._cell = np.full((n_envs, a + 1), self._board.inside[0])  # the last is the goal
         self._t = np.zeros(n_envs, np.int64)
 
     def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
         """Start new episodes with a goal and starts that derive from the seeds."""
-        order = draw(seeds[where][:, None], np.arange(len(self._grid.place))).argsort(axis=1)
-        self._cell[where] = order[:, : self.spec.n_agents + 1]
+        self._cell[where] = self._board.random_cells(seeds[where], self.spec.n_agents + 1)
         self._t[where] = 0
         return self._observe().only(where)
 
@@ -68,7 +68,8 @@ class Meeting:
         """Move in the active rows."""
         actions = np.where(active[:, None], actions, 0)
         agents, goal = self._cell[:, :-1], self._cell[:, -1:]
-        np.copyto(agents, self._grid.target[agents, actions], where=active[:, None])
+        wanted = agents + self._offset[actions]
+        np.copyto(agents, wanted, where=active[:, None] & ~self._board.is_border[wanted])
         self._t += active
         met = (agents == goal).all(axis=1)
         out = self._observe()
@@ -83,15 +84,15 @@ class Meeting:
 
     def scene(self, row: int) -> GridScene:
         """Agents as discs, the goal as a ring."""
-        *agents, goal = (divmod(int(cell), self._grid.width) for cell in self._cell[row])
-        discs = [Thing(*place, str(i), team_color(i)) for i, place in enumerate(agents)]
-        things = (Thing(*goal, "G", "black", "ring"), *discs)
-        return GridScene(self._grid.height, self._grid.width, things, f"step {self._t[row]}")
+        board, (*agents, goal) = self._board, self._cell[row]
+        discs = [board.thing(cell, str(i), team_color(i)) for i, cell in enumerate(agents)]
+        things = (board.thing(goal, "G", "black", "ring"), *discs)
+        return GridScene(board.size, board.size, things, f"step {self._t[row]}")
 
     def _observe(self) -> TimeStep:
         out = TimeStep.zeros(self.spec, self.n_envs)
         b, a, seen = self.n_envs, self.spec.n_agents, 2 * self._seen.shape[1]
-        place = self._grid.place[self._cell]  # B A+1 2
+        place = self._board.place[self._cell]  # B A+1 2
         out.obs[:, :, :seen] = place[:, self._seen].reshape(b, a, seen)
         out.obs[:, :, seen:] = place[:, -1:]
         out.state[:] = place.reshape(b, -1)

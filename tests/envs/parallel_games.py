@@ -17,9 +17,9 @@ class Uneven(ParallelEnv):
 
     metadata = {"name": "uneven"}  # noqa: RUF012
 
-    def __init__(self, n=2, cycles=4, has_state=True, raise_at=None, b_until=None, shrink_at=None):
+    def __init__(self, n=2, cycles=4, has_state=True, raise_at=None, b_until=None, shrink_at=None, render_mode=None):
         self.possible_agents = ["a", "b"][:n]
-        self.max_cycles = cycles
+        self.max_cycles, self.render_mode = cycles, render_mode
         self.has_state, self.raise_at, self.b_until, self.shrink_at = has_state, raise_at, b_until, shrink_at
         box = spaces.Box(-np.inf, np.inf, (3,))
         masked = spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(3)})
@@ -65,7 +65,23 @@ class Uneven(ParallelEnv):
         return {agent: seen[agent] for agent in agents}
 
     def infos(self, agents):
-        return {agent: {"action_mask": np.array([1, self.t > 0])} if agent == "a" else {} for agent in agents}
+        own = {"a": {"action_mask": np.array([1, self.t > 0]), "score": self.t}, "b": {"score": 3 * self.t, "only": 1}}
+        return {agent: own[agent] for agent in agents}
+
+    def render(self):
+        return np.full((2, 3, 4), self.t, np.uint8)
+
+
+def last_available(situation):
+    """A scripted agent; says what it saw."""
+    assert (situation.name, situation.names) == ("b", ("a", "b"))
+    assert situation.observation[0] == 2
+    return int(np.flatnonzero(situation.available)[-1])
+
+
+def chance(situation):
+    """A scripted agent that plays 0 or 1."""
+    return int(situation.generator.integers(2)) if situation.available[1] else 0
 
 
 def climbing(steps=3):

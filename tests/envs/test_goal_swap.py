@@ -116,8 +116,8 @@ def test_agents_never_share_a_cell_and_end_where_they_belong(agents, size, seed)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"agents": 17}, "agents=17, but a grid of size 5 has room for 1 to 16 on its border"),
-        ({"size": 1}, "a grid needs at least 2 rows and columns, got 1 x 1"),
+        ({"agents": 17}, "agents=17, but a grid of size 5 has room for 1 to 16 on its edge"),
+        ({"size": 1}, "size must be at least 2, got 1"),
         ({"limit": 0}, "episode_limit must be at least 1, got 0"),
     ],
 )

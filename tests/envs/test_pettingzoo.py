@@ -30,7 +30,8 @@ def importable(monkeypatch):
 
 
 def uneven(n_envs=1, agents=None, entry_point="parallel_games:Uneven", **changes):
-    values = {"kwargs": {}, "agents_kwarg": None, "episode_limit": None, "reward": "sum"} | changes
+    values = {"install": None, "kwargs": {}, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
+    values |= {"metrics": [], "others": {}} | changes
     return PettingZoo(agents, n_envs, entry_point=entry_point, **values)
 
 
@@ -196,16 +197,67 @@ def test_agents_kwarg_passes_the_number():
     [
         ({"agents": 8}, "agents=8, but parallel_games:Uneven has 2 agents; name the argument that sets it"),
         ({"agents": 8, "agents_kwarg": "n"}, "agents=8, but parallel_games:Uneven has 2 agents"),
-        ({"entry_point": "parallel_games"}, "must read module:function, got 'parallel_games'"),
+        ({"entry_point": "parallel_games"}, "must read module:name, got 'parallel_games'"),
         ({"entry_point": "no_such_games:env"}, "No module named 'no_such_games'; is its package installed"),
         ({"entry_point": "parallel_games:nothing"}, "the module parallel_games has no 'nothing'"),
         ({"entry_point": "parallel_games:drawn"}, "agent 'a' has the action space Box"),
+        (
+            {"entry_point": "no_such_games:env", "install": "pip install games"},
+            "it needs more packages: pip install games",
+        ),
         ({"entry_point": "parallel_games:endless"}, "set episode_limit"),
+        ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
+        ({"others": {"c": "parallel_games:chance"}}, "others: no agent's name begins with 'c'; the agents are a, b"),
+        ({"others": {"": "parallel_games:chance"}}, "leave no agent for the team; the agents are a, b"),
+        ({"others": {"b": "parallel_games:nothing"}}, "the module parallel_games has no 'nothing'"),
     ],
 )
 def test_settings_that_do_not_fit_are_explained(changes, message):
     with pytest.raises(ValueError, match=message):
         uneven(**changes)
+
+
+def test_metrics_are_means_over_the_agents_that_have_them():
+    env = uneven(metrics=["score", "only", "none"])
+    assert env.spec.metric_names == env.spec.headline_metrics == ("score", "only", "none")
+    start(env)
+    assert go(env, A_3, B_0).metrics.tolist() == [[2, 1, 0]]
+    assert go(env, A_3, B_0).metrics.tolist() == [[4, 1, 0]]
+
+
+def test_scripted_agents_are_not_of_the_team():
+    env = uneven(others={"b": "parallel_games:last_available"})
+    spec = env.spec
+    assert (spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim) == (1, 2, 2, 2)
+    start(env)
+    now = go(env, A_3)  # the other plays 2 and is gone
+    assert (now.reward.tolist(), now.terminated[0], now.truncated[0]) == ([3], False, False)
+    now = go(env, A_4)
+    assert (now.reward.tolist(), now.terminated[0]) == ([4], True)
+
+
+def test_episode_is_over_with_the_team():
+    env = uneven(
+        others={"a": "parallel_games:chance"}, entry_point="parallel_games:Uneven", kwargs={"has_state": False}
+    )
+    assert env.spec.state_dim == 3
+    start(env)
+    now = go(env, B_2)
+    assert (now.reward.tolist(), now.terminated[0], now.truncated[0]) == ([2], True, False)
+
+
+def test_scripted_agents_draw_from_the_episode():
+    env = uneven(4, others={"b": "parallel_games:chance"})
+    check_environment(env)
+
+
+def test_pictures():
+    env = uneven(2, kwargs={"render_mode": "rgb_array"})
+    start(env)
+    go(env, A_3, B_0)
+    assert env.scene(0).pixels.tolist() == np.ones((2, 3, 3)).tolist()
+    with pytest.raises(ValueError, match=r"set env.kwargs=\{render_mode: rgb_array\}"):
+        uneven().scene(0)
 
 
 def test_exported_environment_passes_the_tests_of_pettingzoo():

@@ -22,7 +22,15 @@ from hymarl.envs.workers import WorkerEnvs
 from hymarl.registry import ConfigError, build
 
 HERE = Path(__file__).parent
-PETTINGZOO = {"kwargs": {"raise_at": 2}, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
+PETTINGZOO = {
+    "install": None,
+    "kwargs": {"raise_at": 2},
+    "agents_kwarg": None,
+    "episode_limit": None,
+    "reward": "sum",
+    "metrics": [],
+    "others": {},
+}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
