@@ -37,7 +37,7 @@ class TargetUpdate:
             raise ValueError(f"target_tau must be in (0, 1], got {tau}")
         self._online = online
         self._mode, self._interval, self._tau = mode, interval_updates, tau
-        self.networks: nn.ModuleDict = copy.deepcopy(online).requires_grad_(False)
+        self.networks: nn.ModuleDict = copy.deepcopy(online).requires_grad_(False).eval()
 
     def describe(self) -> str:
         """How and how often, for people."""
@@ -129,6 +129,7 @@ class Learner(ABC):
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimizer step; scalars as tensors, so that nothing waits for a device until they are logged."""
+        self.networks.train()
         loss, metrics = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -71,10 +71,9 @@ class LearnedPolicy(Policy):
             state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
         hidden = self.controller.initial_state(len(obs)) if state.hidden is None else state.hidden
         inputs = torch.from_numpy(obs).to(self._device), torch.from_numpy(state.last_actions).to(self._device)
-        learning = self.controller.training
-        self.controller.eval()  # a network with dropout must not roll dice while it acts
+        if self.controller.training:  # since the last update; a network with dropout must not roll dice while it acts
+            self.controller.eval()
         scores, hidden = self.controller.step(*inputs, hidden)
-        self.controller.train(learning)
         if avail is None:
             avail = np.ones(scores.shape, np.bool_)
         keys = derive(state.keys, Stream.EXPLORATION)
