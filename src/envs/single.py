@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from . import global_generators
+from .global_generators import GlobalGenerators, library_seed
 from .vector_env import EpisodeFailure, RowFailure
 
 
@@ -42,6 +45,7 @@ class SingleEnvs:
     """A `VectorEnv` of B single environments.
 
     An environment that raises loses its episode, is thrown away and made anew at its next reset; the others go on.
+    Each has its own version of the global random generators, see `hymarl.envs.global_generators`.
 
     Args:
         make: makes one environment.
@@ -50,9 +54,11 @@ class SingleEnvs:
 
     def __init__(self, make: Callable[[], SingleEnv], n_envs: int) -> None:
         self._make = make
-        first = make()
-        self._envs: list[SingleEnv | None] = [first, *(make() for _ in range(n_envs - 1))]
-        self.spec = first.spec
+        self._generators = [GlobalGenerators() for _ in range(n_envs)]
+        with global_generators.kept():
+            envs = [self._new(row) for row in range(n_envs)]
+        self._envs: list[SingleEnv | None] = [*envs]
+        self.spec = envs[0].spec
         self.n_envs = n_envs
         self._seeds = np.zeros(n_envs, np.uint64)
 
@@ -61,8 +67,10 @@ class SingleEnvs:
         self._seeds[where] = seeds[where]
 
         def reset(row: int) -> TimeStep:
-            env = self._envs[row] = self._envs[row] or self._make()
-            return env.reset(int(seeds[row]))
+            env = self._envs[row] = self._envs[row] or self._new(row)
+            seed = int(seeds[row])
+            with self._generators[row].installed(library_seed(seed)):
+                return env.reset(seed)
 
         return self._each(where, reset, None)
 
@@ -70,10 +78,9 @@ class SingleEnvs:
         """Execute one joint action in each active row."""
 
         def step(row: int) -> TimeStep:
-            env = self._envs[row]
-            if env is None:
-                raise RuntimeError("the row must be reset after its failure")
-            return env.step(actions[row])
+            env = self._played(row)
+            with self._generators[row].installed():
+                return env.step(actions[row])
 
         return self._each(active, step, actions)
 
@@ -85,17 +92,29 @@ class SingleEnvs:
     def _each(self, where: BoolArray, play: Callable[[int], TimeStep], actions: IntArray | None) -> TimeStep:
         out = TimeStep.zeros(self.spec, self.n_envs)
         failures = []
-        for row in np.flatnonzero(where).tolist():
-            try:
-                _store(play(row), out, row)
-            except Exception as error:
-                given = None if actions is None else tuple(actions[row].tolist())
-                failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
-                self._drop(row)
-                _clear(out, row)
+        with global_generators.kept():
+            for row in np.flatnonzero(where).tolist():
+                try:
+                    _store(play(row), out, row)
+                except Exception as error:
+                    given = None if actions is None else tuple(actions[row].tolist())
+                    failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
+                    self._drop(row)
+                    _clear(out, row)
         if failures:
             raise EpisodeFailure(failures, out)
         return out
+
+    def _new(self, row: int) -> SingleEnv:
+        self._generators[row] = GlobalGenerators()
+        with self._generators[row].installed():
+            return self._make()
+
+    def _played(self, row: int) -> SingleEnv:
+        env = self._envs[row]
+        if env is None:
+            raise RuntimeError("the row must be reset after its failure")
+        return env
 
     def _drop(self, row: int) -> None:
         env, self._envs[row] = self._envs[row], None
@@ -112,7 +131,8 @@ def describe(error: BaseException) -> str:
 
 
 def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
-    for name, value, array in zip(TimeStep._fields, time_step, out, strict=True):
+    arrays: Iterable[NDArray[Any]] = out
+    for name, value, array in zip(TimeStep._fields, time_step, arrays, strict=True):
         if np.shape(value) != array.shape[1:]:
             raise ValueError(f"{name} has the shape {np.shape(value)}, expected {array.shape[1:]}")
         array[row] = value

@@ -19,8 +19,9 @@ NEEDED = {
     "pettingzoo": {"entry_point": "parallel_games:Uneven"},
     "gymnasium": {"task": "Parts-v0", "package": "tuple_games"},
     "pymarl": {"entry_point": "pymarl_games:Duel"},
+    "rware": {"kwargs": {"max_steps": 60}},
 }
-"""What an option leaves to the user."""
+"""What an option leaves to the user, or would make the test take long."""
 
 
 @pytest.fixture(autouse=True)

@@ -206,6 +206,7 @@ def test_agents_kwarg_passes_the_number():
             "it needs more packages: pip install games",
         ),
         ({"entry_point": "parallel_games:endless"}, "set episode_limit"),
+        ({"kwargs": {"color": 1}}, "parallel_games:Uneven does not accept these kwargs: .*keyword argument 'color'"),
         ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
         ({"others": {"c": "parallel_games:chance"}}, "others: no agent's name begins with 'c'; the agents are a, b"),
         ({"others": {"": "parallel_games:chance"}}, "leave no agent for the team; the agents are a, b"),

@@ -142,6 +142,7 @@ def test_smacv2_takes_a_number_of_units(starcraft):
         ({"agents": 3}, "agents=3, but pymarl_games:Duel has 2 agents; name the argument that sets it in agents_kwarg"),
         ({"kind": "Unfinished"}, "lacks get_obs, get_state, get_avail_actions, get_env_info"),
         ({"kwargs": {"limit": None}}, "does not say how long an episode can be; set episode_limit"),
+        ({"kwargs": {"color": 1}}, "pymarl_games:Duel does not accept these kwargs: .*keyword argument 'color'"),
         ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
     ],
 )

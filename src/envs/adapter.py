@@ -1,0 +1,212 @@
+"""What the adapters for other libraries' environments share: imports, agents, limits, rewards, metrics, pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+
+from ..components.spec import FloatArray
+from . import global_generators
+from .scene import PictureScene, Scene
+from .single import SingleEnv, SingleEnvs
+
+Reward = Literal["sum", "mean", "individual"]
+AtLimit = Literal["truncated", "terminated"]
+
+LIMIT_ATTRIBUTES = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
+"""Where environments keep the largest number of steps of an episode."""
+
+
+class PlayedGame(SingleEnv, Protocol):
+    """A `SingleEnv` that can be looked at."""
+
+    def scene(self) -> Scene:
+        """What it looks like now."""
+        ...
+
+
+class AdaptedEnvs(SingleEnvs):
+    """Environments of another library; these are the settings that adapters have in common.
+
+    Args:
+        make: makes one environment.
+        n_envs: B.
+        agents: the number of agents asked for; ``None`` is the environment's own.
+        what: the environment's name in messages.
+        hint: how to get another number of agents.
+        install: what to type to get the package, for the message when it is missing; ``None``: not known.
+        kwargs: keyword arguments of what makes the environment.
+        agents_kwarg: the one of them that takes the number of agents; ``a.b`` is the entry ``b`` of the dictionary
+            ``a``; ``None``: the number is fixed.
+        episode_limit: steps after which an episode is truncated; ``None``: the environment's own, where it says it.
+        reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent. A reward
+            that the environment gives to all in common stays as it is.
+        metrics: numbers in the infos of an episode's last step that become its metrics; zero where there is none.
+
+    Raises:
+        ValueError: the package is missing, or the settings do not fit the environment.
+    """
+
+    def __init__(
+        self, make: Callable[[], PlayedGame], n_envs: int, *, agents: int | None, what: str, hint: str
+    ) -> None:
+        super().__init__(make, n_envs)
+        if agents not in (None, self.spec.n_agents):
+            self.close()
+            raise ValueError(f"agents={agents}, but {what} has {self.spec.n_agents} agents{hint}")
+
+    def scene(self, row: int) -> Scene:
+        """See `Visible.scene`.
+
+        Raises:
+            ValueError: the environment draws no pictures.
+        """
+        game = cast(PlayedGame, self._played(row))
+        with global_generators.kept(), self._generators[row].installed():
+            return game.scene()
+
+
+def imported(module: str, install: str | None) -> ModuleType:
+    """A module of another library; what it prints as a greeting is dropped.
+
+    Raises:
+        ValueError: it is not installed; the message names ``install``.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return importlib.import_module(module)
+    except ImportError as error:
+        hint = f"it needs more packages: {install}" if install else "is its package installed?"
+        raise ValueError(f"{module!r} cannot be imported: {error}; {hint}") from error
+
+
+def loaded(entry_point: str, install: str | None) -> Callable[..., Any]:
+    """The function or class ``module:name``.
+
+    Raises:
+        ValueError: it does not exist.
+    """
+    module, _, name = entry_point.partition(":")
+    if not (module and name):
+        raise ValueError(f"entry_point must read module:name, got {entry_point!r}")
+    holder = imported(module, install)
+    if not hasattr(holder, name):
+        raise ValueError(f"entry_point {entry_point!r}: the module {module} has no {name!r}")
+    return getattr(holder, name)
+
+
+def with_agents(kwargs: Mapping[str, Any], agents_kwarg: str | None, agents: int | None) -> dict[str, Any]:
+    """A copy of the keyword arguments with the number of agents asked for, all of it new."""
+    filled = copy.deepcopy(dict(kwargs))  # environments change the dictionaries that they are given
+    if agents is not None and agents_kwarg is not None:
+        *path, last = agents_kwarg.split(".")
+        holder = filled
+        for name in path:
+            holder = holder.setdefault(name, {})
+        holder[last] = agents
+    return filled
+
+
+def made(make: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
+    """What ``make`` returns for these keyword arguments.
+
+    Raises:
+        ValueError: it does not take them.
+    """
+    try:
+        return make(**kwargs)
+    except TypeError as error:
+        raise ValueError(f"{what} does not accept these kwargs: {error}") from error
+
+
+def agents_hint(agents_kwarg: str | None) -> str:
+    """How to get another number of agents than the environment has, at the end of a sentence."""
+    return "" if agents_kwarg else "; name the argument that sets it in agents_kwarg, if there is one"
+
+
+def own_limit(*holders: Any) -> int | None:
+    """The largest number of steps of an episode, as far as the environment tells."""
+    for holder in holders:
+        for name in LIMIT_ATTRIBUTES:
+            limit = getattr(holder, name, None)
+            if isinstance(limit, int | np.integer) and not isinstance(limit, bool) and limit > 0:
+                return int(limit)
+    return None
+
+
+def limit(asked: int | None, own: int | None) -> int:
+    """The number of steps after which an episode is truncated.
+
+    Args:
+        asked: the setting.
+        own: after how many steps the environment ends an episode by itself, if that is known.
+
+    Raises:
+        ValueError: neither is known, or the environment ends earlier than asked.
+    """
+    if asked is None and own is None:
+        raise ValueError("the environment does not say how long an episode can be; set episode_limit")
+    if asked is not None and own is not None and asked > own:
+        raise ValueError(
+            f"episode_limit={asked}, but the environment ends its episodes after {own} steps; raise that with the "
+            "argument for it in kwargs"
+        )
+    return asked if asked is not None else int(own or 0)
+
+
+def team_reward(rewards: Any, n_agents: int, reward: Reward) -> FloatArray:
+    """The reward ``[]`` of the team, or ``[A]``.
+
+    Args:
+        rewards: a number that all agents get in common, or one per agent.
+        n_agents: A.
+        reward: see `AdaptedEnvs`.
+    """
+    each = np.asarray(rewards, np.float64)
+    if reward == "individual":
+        return np.broadcast_to(each, n_agents).astype(np.float32)
+    if each.ndim:
+        each = each.mean() if reward == "mean" else each.sum()
+    return np.asarray(each, np.float32)
+
+
+def read_metrics(names: Sequence[str], infos: Iterable[Mapping[Any, Any]]) -> np.ndarray:
+    """The values ``[M]`` of the named entries: the mean over the infos that have one, 0 if none has.
+
+    Raises:
+        ValueError: an entry is not a number.
+    """
+    infos = list(infos) if names else []
+    values = np.zeros(len(names))
+    for column, name in enumerate(names):
+        found = [info[name] for info in infos if name in info]
+        try:
+            values[column] = np.mean(np.asarray(found, np.float64)) if found else 0.0
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metrics: the info {name!r} is {found[0]!r}, which is not a number") from error
+    return values
+
+
+def picture(env: Any) -> PictureScene:
+    """What the environment draws.
+
+    Args:
+        env: one with Gymnasium's and PettingZoo's ``render``.
+
+    Raises:
+        ValueError: it was not made to draw pictures, or cannot.
+    """
+    mode = env.render_mode if hasattr(env, "render_mode") else None
+    if mode != "rgb_array":
+        raise ValueError(f"there is no picture with render_mode={mode}: set env.kwargs={{render_mode: rgb_array}}")
+    pixels = np.asarray(env.render())
+    if pixels.ndim != 3 or pixels.shape[2] < 3:
+        raise ValueError(f"the environment's render() returns no picture but {pixels.shape}")
+    return PictureScene(np.ascontiguousarray(pixels[..., :3], np.uint8))

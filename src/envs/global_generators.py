@@ -1,0 +1,70 @@
+"""Python's and NumPy's global random generators, one pair per environment.
+
+Many environments of other libraries draw from ``random`` and ``np.random``, whose state all share. Here each has a pair
+of its own, which is put in their place while the environment runs and seeded when its episode starts. So an episode
+depends on its key only: not on what other rows, other workers or this process draw, and they do not notice.
+
+It costs about 25 µs per step of a single environment and 15 µs per step of each of eight: NumPy's generator is
+exchanged, Python's can only be copied (9 µs to and fro). A step of Level-Based Foraging takes 50 µs by itself, one of
+``simple_spread`` 200 µs.
+
+Not covered is what draws from elsewhere: the operating system (``np.random.default_rng()`` without a seed), PyTorch's
+generators, or another program such as StarCraft II.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
+
+_SEED_SHIFT = np.uint64(33)  # leaves 31 bits: many environments refuse larger seeds
+
+
+def library_seed(key: int) -> int:
+    """The upper 31 bits of an episode's 64-bit key, as a seed for other libraries."""
+    return int(np.uint64(key) >> _SEED_SHIFT)
+
+
+class GlobalGenerators:
+    """What one environment sees as the global generators; equal for all environments until they are seeded."""
+
+    def __init__(self) -> None:
+        self._numpy: np.random.BitGenerator = np.random.MT19937(0)
+        self._python = random.Random(0).getstate()
+
+    @contextmanager
+    def installed(self, seed: int | None = None) -> Iterator[None]:
+        """Make them the global ones inside a ``with`` block, inside one of `kept`.
+
+        Args:
+            seed: of 32 bits, gives both a new state, as ``random.seed`` and ``np.random.seed`` do.
+        """
+        set_bit_generator(self._numpy)
+        if seed is None:
+            random.setstate(self._python)
+        else:
+            np.random.seed(seed)  # noqa: NPY002  (it is what environments draw from)
+            random.seed(seed)
+        try:
+            yield
+        finally:
+            self._numpy = get_bit_generator()
+            self._python = random.getstate()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Give the process its global generators back at the end of a ``with`` block.
+
+    Only the half of a pair of normal numbers that ``np.random.randn`` holds back is forgotten.
+    """
+    numpy, python = get_bit_generator(), random.getstate()
+    try:
+        yield
+    finally:
+        set_bit_generator(numpy)
+        random.setstate(python)

@@ -1,0 +1,91 @@
+"""Level-Based Foraging (Christianos, Schäfer and Albrecht, NeurIPS 2020; Papoudakis et al., NeurIPS Datasets 2021)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from ..registry import register
+from .adapter import Reward
+from .gymnasium import Gymnasium, TupleEnv
+from .parallel_game import ParallelGame
+from .scene import GridScene, Thing, team_color
+
+
+class Field(TupleEnv):
+    """The library's environment, with episodes that end and begin as they should."""
+
+    def reset(self, seed: int) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Start a new episode, in which nobody stands in the way of where players start.
+
+        The library lets players that have not got their place yet occupy the one of the last episode.
+        """
+        for player in self.unwrapped.players:
+            player.position = None
+        return super().reset(seed)
+
+    def _was_cut(self) -> bool:
+        """Food is left."""
+        return bool(self.unwrapped.field.any())
+
+
+@register("env")
+class Foraging(Gymnasium):
+    """Agents and food have levels; agents next to a food item get it if their levels add up to its own.
+
+    A task ``Foraging-8x8-2p-2f-coop-v3`` has a grid of 8x8, 2 players, 2 food items, all of which need everybody
+    (``coop``); ``-2s`` after the size limits what is seen. The library ends an episode with ``terminated`` both when
+    all food is gone and at its time limit; here the latter is truncated.
+
+    Args:
+        agents: the number of agents asked for; ``None``: the task's. Another number of players makes the task of that
+            number, e.g. 3 of the task above ``Foraging-8x8-3p-2f-coop-v3``.
+        n_envs: B.
+        task: the registered id.
+        episode_limit: number of steps after which an episode is truncated, given to the library; ``None``: the task's.
+
+    Raises:
+        ValueError: the package is missing, there is no such task, or the settings do not fit.
+    """
+
+    _view = Field
+
+    def __init__(
+        self,
+        agents: int | None,
+        n_envs: int,
+        *,
+        task: str,
+        install: str | None,
+        kwargs: dict[str, Any],
+        episode_limit: int | None,
+        reward: Reward,
+        metrics: list[str],
+    ) -> None:
+        limit = {} if episode_limit is None else {"max_episode_steps": episode_limit}
+        super().__init__(
+            agents,
+            n_envs,
+            task=task,
+            package="lbforaging",
+            install=install,
+            kwargs=kwargs | limit,
+            agents_kwarg="players",
+            episode_limit=episode_limit,
+            at_limit="truncated",
+            reward=reward,
+            metrics=metrics,
+        )
+
+    def scene(self, row: int) -> GridScene:
+        """The field, with the levels of food (squares) and players (discs)."""
+        env = cast(ParallelGame, self._played(row)).unwrapped
+        food = [Thing(int(r), int(c), str(env.field[r, c]), "tab:gray", "square") for r, c in np.argwhere(env.field)]
+        players = [
+            Thing(int(player.position[0]), int(player.position[1]), str(player.level), team_color(i))
+            for i, player in enumerate(env.players)
+        ]
+        height, width = env.field.shape
+        caption = f"step {env.current_step}, {len(food)} food items left"
+        return GridScene(height, width, (*food, *players), caption)

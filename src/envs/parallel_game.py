@@ -1,0 +1,235 @@
+"""One environment with PettingZoo's ``ParallelEnv`` interface as a `SingleEnv`: padding, masks, deaths, time limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..components import rng
+from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
+from .adapter import Reward, imported, limit, own_limit, picture, read_metrics, team_reward
+from .global_generators import library_seed
+from .scene import Scene
+
+AgentName = Hashable
+
+_OTHERS = 0x07432  # derives the keys of scripted agents from an episode's key
+_INSTALL = "pip install 'hymarl[pettingzoo]'"
+
+
+class Situation(NamedTuple):
+    """What a scripted agent decides on.
+
+    Attributes:
+        name: the agent's.
+        names: of all agents, in the environment's order.
+        observation: flat, ``[O]``.
+        available: which actions it can take, ``[U]``.
+        generator: the agent's own, a new one in every episode.
+    """
+
+    name: AgentName
+    names: tuple[AgentName, ...]
+    observation: NDArray[Any]
+    available: BoolArray
+    generator: np.random.Generator
+
+
+Behavior = Callable[[Situation], int]
+"""A scripted agent: the number of the action that it takes, from 0."""
+
+
+class ParallelGame:
+    """A ``SingleEnv`` around one ``ParallelEnv``; see `PettingZoo` for how it translates.
+
+    Args:
+        env: the ``ParallelEnv``. ``step`` may also return one reward for all instead of one per agent.
+        reward: the team's reward.
+        episode_limit: steps after which an episode is truncated; ``None``: the environment's own.
+        metrics: names of entries of the team's infos.
+        others: how agents that are not of the team behave, by the beginning of their names.
+
+    Raises:
+        ValueError: something does not fit.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        reward: Reward,
+        episode_limit: int | None,
+        metrics: Sequence[str],
+        others: Mapping[str, Behavior],
+    ) -> None:
+        if not hasattr(env, "possible_agents"):
+            raise ValueError("the environment must list its agents in possible_agents")
+        self._env = env
+        self._reward: Reward = reward
+        self._everybody: tuple[AgentName, ...] = tuple(env.possible_agents)
+        self._behaviors = _assigned(others, self._everybody)
+        self._names = [name for name in self._everybody if name not in self._behaviors]
+        self._ports = {name: _Port.of(env, name) for name in self._everybody}
+        team = [self._ports[name] for name in self._names]
+        obs_dim = max(port.obs_dim for port in team)
+        env.reset(seed=0)  # state() exists only after a reset
+        state_dim = _state_dim(env)
+        self._has_state = state_dim is not None
+        self.spec = EnvSpec(
+            n_agents=len(self._names),
+            n_actions=max(port.n_actions for port in team),
+            obs_dim=obs_dim,
+            state_dim=obs_dim * len(self._names) if state_dim is None else state_dim,
+            episode_limit=limit(episode_limit, own_limit(env, env.unwrapped)),
+            metric_names=tuple(metrics),
+            individual_rewards=reward == "individual",
+            headline_metrics=tuple(metrics),
+        )
+        self._alive: Set[AgentName] = set()
+        self._cut_off = False
+        self._t = 0
+        self._generators: dict[AgentName, np.random.Generator] = {}
+        self._seen: tuple[Mapping[AgentName, Any], Mapping[AgentName, Any]] = ({}, {})
+
+    @property
+    def unwrapped(self) -> Any:
+        """The environment inside all of its wrappers."""
+        return self._env.unwrapped
+
+    def reset(self, seed: int) -> TimeStep:
+        """Start a new episode from the upper 31 bits of the seed; scripted agents draw from all of it."""
+        observations, infos = self._env.reset(seed=library_seed(seed))
+        self._alive, self._cut_off, self._t = set(self._env.agents), False, 0
+        self._seen = observations, infos
+        keys = rng.derive(np.array([seed], np.uint64), _OTHERS) + np.arange(len(self._behaviors), dtype=np.uint64)
+        philox = [np.random.Philox(key=int(key)) for key in keys]
+        self._generators = {n: np.random.Generator(p) for n, p in zip(self._behaviors, philox, strict=True)}
+        return self._row(self._alive, observations, infos, 0.0, over=False)
+
+    def step(self, actions: IntArray) -> TimeStep:
+        """Execute the actions of the agents that still play."""
+        played = self._alive
+        given = {n: self._ports[n].action(u) for n, u in zip(self._names, actions, strict=True) if n in played}
+        given |= {n: self._ports[n].action(self._scripted(n)) for n in self._behaviors if n in played}
+        observations, rewards, terminations, truncations, infos = self._env.step(given)
+        self._t += 1
+        self._seen = observations, infos
+        cut_off = {n for n in played if truncations.get(n) and not terminations.get(n)}
+        ended = {n for n in played if terminations.get(n)} | cut_off
+        self._alive = set(self._env.agents) - ended
+        self._cut_off |= not cut_off.isdisjoint(self._names)
+        # The list of agents is empty after the last step, whose rewards and observations are in the dictionaries.
+        if isinstance(rewards, Mapping):
+            paid = played | self._alive
+            rewards = [float(rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
+        over = self._alive.isdisjoint(self._names)
+        cut = self._t == self.spec.episode_limit
+        return self._row(played if over else self._alive, observations, infos, rewards, over=over, cut=cut)
+
+    def scene(self) -> Scene:
+        """The picture that the environment draws."""
+        return picture(self._env)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _scripted(self, name: AgentName) -> int:
+        observations, infos = self._seen
+        seen, available = self._ports[name].observation(observations[name], infos.get(name, {}))
+        return self._behaviors[name](Situation(name, self._everybody, seen, available, self._generators[name]))
+
+    def _row(
+        self,
+        shown: Set[AgentName],
+        observations: Mapping[AgentName, Any],
+        infos: Mapping[AgentName, Any],
+        rewards: Sequence[float] | float,
+        *,
+        over: bool,
+        cut: bool = False,
+    ) -> TimeStep:
+        obs = np.zeros((self.spec.n_agents, self.spec.obs_dim), np.float32)
+        avail = np.zeros((self.spec.n_agents, self.spec.n_actions), np.bool_)
+        for agent, name in enumerate(self._names):
+            if name not in shown:
+                continue
+            if name not in observations:
+                raise ValueError(f"there is no observation for agent {name!r}, which plays")
+            port = self._ports[name]
+            obs[agent, : port.obs_dim], mask = port.observation(observations[name], infos.get(name, {}))
+            if not (mask.any() or over):
+                raise ValueError(f"agent {name!r} goes on, but its action_mask leaves no action")
+            avail[agent, : port.n_actions] = mask
+        avail[~avail.any(axis=1), 0] = True
+        terminated = over and not self._cut_off
+        return TimeStep(
+            obs=obs,
+            state=self._state(obs),
+            avail=avail,
+            reward=team_reward(rewards, self.spec.n_agents, self._reward),
+            terminated=np.array(terminated),
+            truncated=np.array((over or cut) and not terminated),
+            metrics=read_metrics(self.spec.metric_names, (infos[n] for n in self._names if n in infos)),
+        )
+
+    def _state(self, obs: FloatArray) -> FloatArray:
+        return np.ravel(self._env.state() if self._has_state else obs)
+
+
+class _Port(NamedTuple):
+    """How one agent's observations and actions become arrays and back."""
+
+    flatten: Callable[[Any], NDArray[Any]]
+    obs_dim: int
+    n_actions: int
+    first_action: int
+
+    @classmethod
+    def of(cls, env: Any, name: AgentName) -> _Port:
+        spaces = imported("gymnasium.spaces", _INSTALL)
+        actions, observations = env.action_space(name), env.observation_space(name)
+        if not isinstance(actions, spaces.Discrete):
+            raise ValueError(f"agent {name!r} has the action space {actions}; only Discrete ones can be played")
+        if isinstance(observations, spaces.Dict):
+            observations = spaces.Dict({k: v for k, v in observations.items() if k != "action_mask"})
+        flatten = np.ravel if isinstance(observations, spaces.Box) else partial(spaces.flatten, observations)
+        return cls(flatten, spaces.flatdim(observations), int(actions.n), int(actions.start))
+
+    def action(self, index: int) -> int:
+        return int(index) + self.first_action
+
+    def observation(self, observation: Any, info: Mapping[str, Any]) -> tuple[NDArray[Any], BoolArray]:
+        """The flat observation ``[O]`` and which actions are available ``[U]``."""
+        mask = info.get("action_mask")
+        if isinstance(observation, Mapping) and "action_mask" in observation:
+            mask = observation["action_mask"]
+            observation = {k: v for k, v in observation.items() if k != "action_mask"}
+        available = np.ones(self.n_actions, np.bool_) if mask is None else np.asarray(mask).astype(np.bool_)
+        return self.flatten(observation), available
+
+
+def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dict[AgentName, Behavior]:
+    """The behavior of each agent that is not of the team."""
+    everybody = ", ".join(map(str, names))
+    for prefix in others:
+        if not any(str(name).startswith(prefix) for name in names):
+            raise ValueError(f"others: no agent's name begins with {prefix!r}; the agents are {everybody}")
+    found = {name: behave for name in names for prefix, behave in others.items() if str(name).startswith(prefix)}
+    if len(found) == len(names):
+        raise ValueError(f"others: {', '.join(others)} leave no agent for the team; the agents are {everybody}")
+    return found
+
+
+def _state_dim(env: Any) -> int | None:
+    """Size of ``env.state()``; ``None`` if the environment has no state of its own."""
+    if not hasattr(env, "state"):
+        return None
+    try:
+        return int(np.size(env.state()))
+    except NotImplementedError:
+        return None
