@@ -27,6 +27,7 @@ MAY_IMPORT = {
 # What puts the parts together sees more of them.
 CONDUCTORS = {
     "src/components/training.py": {"registry", "runners", "learners", "policies", "controllers", "envs", "reports"},
+    "src/components/collecting.py": {"registry", "runners", "policies", "envs"},
     "src/components/evaluation.py": {"registry", "runners", "policies", "envs", "reports"},
     "src/config.py": {*MAY_IMPORT},
     "src/assembly.py": {*MAY_IMPORT, "config"},

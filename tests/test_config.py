@@ -32,7 +32,7 @@ ROOT = "choose one of: agents, algo, check, controller, device, env, eval, evalu
 MISTAKES = [
     # wrong option, misspelt group
     ("mixer=qmxi", f"mixer=qmxi: there is no such option; did you mean 'qmix'? {MIXERS}"),
-    ("experiment=nothing", "experiment=nothing: there is no such option; choose one of: goal_swap, lb_base, …"),
+    ("experiment=xyz", "experiment=xyz: there is no such option; choose one of: goal_swap, lb_base, …"),
     ("mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     ("+mixr=qmix", f"unknown key or group 'mixr'; did you mean 'mixer'? {ROOT}…"),
     # unknown key

@@ -14,6 +14,7 @@ from ..learners.base import Learner
 from ..policies.learned import LearnedPolicy
 from ..runners.base import EpisodeStatistics, Runner
 from .buffer import EpisodeBuffer
+from .collecting import Collection, Collector, OverlappedCollector
 from .episode import EpisodeBatch
 from .evaluation import Evaluation, evaluate
 from .loggers.base import Record
@@ -153,6 +154,7 @@ class Trainer:
         )
         self._since = _Since()
         self._stopwatch = Stopwatch()
+        self._collector = (OverlappedCollector if runner.overlap else Collector)(runner, policy)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -186,33 +188,44 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All state but the replayed episodes, as tensors and plain data; taken where a `Checkpoint` is yielded."""
-        return {"learner": self.learner.state_dict(), "progress": asdict(self.progress), "since": self._since.plain()}
+        return {
+            "learner": self.learner.state_dict(),
+            "collector": self._collector.state_dict(),
+            "progress": asdict(self.progress),
+            "since": self._since.plain(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the buffer is restored apart."""
         self.learner.load_state_dict(state["learner"])
+        self._collector.load_state_dict(state["collector"])
         self.progress = Progress(**state["progress"])
         self._since = _Since(**state["since"])
         self.runner.steps, self.runner.episodes = self.progress.steps, self.progress.next_episode
         self._stopwatch = Stopwatch(self.progress.steps)
 
     def close(self) -> None:
-        """Close all environments."""
+        """Stop collecting and close all environments."""
+        self._collector.close()
         self.runner.close()
         self.validation.close()
 
     def _collect(self) -> None:
         with self._stopwatch.measure("collect_s"):
-            batch, statistics = self.runner.collect(self.policy, self.runner.env.n_envs)
-            batch.policy_updates.fill_(self.learner.updates)
-            self.learner.observe(batch)
-            self.buffer.insert(batch)
-        self.progress.episodes += batch.n_episodes
-        self.progress.steps, self.progress.next_episode = self.runner.steps, self.runner.episodes
-        self._remember(statistics)
+            collection = self._collector.take(self.learner.updates)
+            self.learner.observe(collection.batch)
+            self.buffer.insert(collection.batch)
+        self._count(collection)
+        self._collector.prepare(self.learner.updates, begin=self.progress.steps < self.total_steps)
+
+    def _count(self, collection: Collection) -> None:
+        n_episodes = collection.batch.n_episodes
+        self.progress.episodes += n_episodes
+        self.progress.steps, self.progress.next_episode = collection.steps, collection.next_episode
+        self._remember(collection.statistics)
         # The episode with which learning can begin earns the first credit, collected alone or with others.
         earning = self.progress.episodes - self._batch_episodes + 1
-        self.progress.update_credit += self._updates_per_episode * max(0, min(batch.n_episodes, earning))
+        self.progress.update_credit += self._updates_per_episode * max(0, min(n_episodes, earning))
 
     def _learn(self) -> None:
         with self._stopwatch.measure("update_s"):

@@ -62,6 +62,7 @@ class Runner:
 
     Args:
         placement: the environments, and where they are stepped.
+        overlap: whether training episodes may be collected while the learner updates.
         seed: of the stream.
         stream: training, validation or test.
         max_failures: failures that are tolerated.
@@ -74,8 +75,11 @@ class Runner:
         failures: what went wrong so far.
     """
 
-    def __init__(self, placement: Placement, seed: int, stream: Stream, max_failures: int) -> None:
+    def __init__(
+        self, placement: Placement, seed: int, stream: Stream, max_failures: int, *, overlap: bool = False
+    ) -> None:
         self.env, self.where = placement
+        self.overlap = overlap
         self.steps, self.episodes = 0, 0
         self.failures: list[str] = []
         self._seed, self._stream, self._max_failures = seed, stream, max_failures

@@ -22,6 +22,8 @@ class ParallelRunner(Runner):
         n_envs: B, episodes side by side.
         workers: processes that step the environments; 0 for none; ``None``: as many as pay, see `place`.
         timeout_s: seconds after which a worker that does not answer counts as hung.
+        overlap: collect training episodes while the learner updates, with weights that are at most one collection old;
+            environments that are stepped one by one need a worker process for that.
         max_failures: failures of environments that are tolerated before the run ends as failed.
 
     Raises:
@@ -37,10 +39,13 @@ class ParallelRunner(Runner):
         n_envs: int,
         workers: int | None,
         timeout_s: float,
+        overlap: bool,
         max_failures: int,
     ) -> None:
         if n_envs < 1:
             raise ValueError(f"n_envs must be at least 1, got {n_envs}")
         if workers is not None and not 0 <= workers <= n_envs:
             raise ValueError(f"workers must be between 0 and n_envs={n_envs}, got {workers}")
-        super().__init__(place(make_env, n_envs, workers, timeout_s), seed, stream, max_failures)
+        overlap = overlap and stream is Stream.TRAINING
+        placement = place(make_env, n_envs, workers, timeout_s, busy=overlap)
+        super().__init__(placement, seed, stream, max_failures, overlap=overlap)

@@ -37,7 +37,7 @@ class Placement(NamedTuple):
     text: str
 
 
-def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float) -> Placement:
+def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float, *, busy: bool = False) -> Placement:
     """Make B environments in as many worker processes as told, or as pay.
 
     Args:
@@ -46,6 +46,7 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float)
         workers: number of processes; 0: none; ``None``: as many as there are cores, if the environments are stepped one
             by one (`SingleEnvs`) and slow enough by measurement, else none.
         timeout_s: see `WorkerEnvs`.
+        busy: whether this process has other work meanwhile, which worker processes would not hinder.
     """
     if workers:
         return Placement(WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s), f"in {workers} worker processes")
@@ -55,6 +56,8 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float)
     workers = min(n_envs, available_cores())
     step_s = _step_time(env)
     alone, shared = n_envs * step_s, -(-n_envs // workers) * step_s + CALL_S + workers * WORKER_S
+    if busy:
+        shared = CALL_S + workers * WORKER_S  # of this process' time
     reason = f"a step takes {step_s * 1e6:.0f} µs"
     if alone < _WORTH * shared:
         return Placement(env, f"{here} ({reason}: worker processes would not pay)")

@@ -1,5 +1,7 @@
 """The training loop: how often it does what, that evaluating disturbs nothing, and exact continuation."""
 
+import copy
+import threading
 from fractions import Fraction
 from functools import partial
 
@@ -9,12 +11,13 @@ import torch
 
 from hymarl.components import rng, training
 from hymarl.components.checkpoint import ReplayFiles, load, save
+from hymarl.components.collecting import Collector
 from hymarl.components.evaluation import Evaluation
 from hymarl.components.loggers.base import Record
 from hymarl.components.rng import Stream
 from hymarl.components.training import Checkpoint, Stopwatch, Trainer
 from hymarl.policies.learned import LearnedPolicy
-from hymarl.runners.base import EpisodeStatistics
+from hymarl.runners.base import EpisodeStatistics, TooManyFailures
 
 SETTINGS = {
     "total_steps": 60,
@@ -32,11 +35,13 @@ SETTINGS = {
 def make_trainer(component, make_controller, random_env):
     """A trainer built directly; ``env`` is ``random`` or the name of an option."""
 
-    def make(n_envs=1, env="random", seed=1, failures=None, learner=None, evaluation_episodes=2, **changes):
+    def make(
+        n_envs=1, env="random", seed=1, failures=None, learner=None, evaluation_episodes=2, overlap=False, **changes
+    ):
         assert set(changes) <= set(SETTINGS)
         random = env == "random"
         make_env = partial(random_env, failures=failures) if random else partial(component, "env", env, None)
-        settings = {"max_failures": 10, "n_envs": n_envs}
+        settings = {"max_failures": 10, "n_envs": n_envs, "overlap": overlap}
         runner = component("runner", "parallel", make_env, seed, Stream.TRAINING, **settings)
         validation = component("runner", "parallel", make_env, 0, Stream.VALIDATION, **settings)
         spec = runner.spec
@@ -296,6 +301,7 @@ def continue_run(make, folder):
         (1, {"updates_per_episode": 0.3, "log_interval_steps": 17}),  # checkpoints with credit and with pending metrics
         (2, {"updates_per_episode": 2.5, "learner": {"target_update": "soft", "td_lambda": 0.6}}),
         (3, {"learner": {"standardize_rewards": False}, "buffer_episodes": 3, "eval_interval_steps": 11}),
+        (2, {"overlap": True, "updates_per_episode": 2.0}),
     ],
 )
 def test_a_run_continued_from_any_checkpoint_equals_an_uninterrupted_one(make_trainer, tmp_path, n_envs, changes):
@@ -340,6 +346,84 @@ def test_a_stopped_run_saves_and_continues_as_if_nothing_had_happened(make_train
     assert again.progress.steps == last.step
     assert story(events) + story(again.run()) == told
     assert equal_tensors(again, uninterrupted)
+
+
+# Collecting while learning
+
+
+class Lagging(Collector):
+    """What the overlapped collector should be: the weights from before the last updates, one thing after the other."""
+
+    def __init__(self, runner, policy):
+        super().__init__(runner, policy)
+        self.lagging, self.n_updates = None, 0
+
+    def take(self, n_updates):
+        return self._play(self.lagging or self._policy, self.n_updates)
+
+    def prepare(self, n_updates, begin):
+        self.lagging, self.n_updates = copy.deepcopy(self._policy), n_updates
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_overlap_is_acting_with_the_weights_of_one_collection_ago(make_trainer, monkeypatch, n_envs):
+    overlapped = make_trainer(n_envs, overlap=True, updates_per_episode=1.5)
+    told = story(overlapped.run())
+    monkeypatch.setattr(training, "OverlappedCollector", Lagging)
+    serial = make_trainer(n_envs, overlap=True, updates_per_episode=1.5)
+    assert story(serial.run()) == told
+    assert equal_tensors(serial, overlapped)
+    assert overlapped.runner.episodes == serial.runner.episodes  # nothing was played for nothing at the end
+    a, b = (t.buffer.episodes(t.buffer.first).policy_updates for t in (serial, overlapped))
+    assert torch.equal(a, b)
+    prompt = make_trainer(n_envs, updates_per_episode=1.5)
+    list(prompt.run())
+    newest = prompt.buffer.episodes(prompt.buffer.first).policy_updates
+    assert (newest[-n_envs:] - a[-n_envs:] >= 1).all()  # updates that belong to one collection
+
+
+def test_the_next_episodes_are_played_while_the_learner_updates(make_trainer, monkeypatch):
+    trainer = make_trainer(1, overlap=True, batch_episodes=1)
+    began, collect, update = threading.Event(), trainer.runner.collect, trainer.learner.update
+    together = []
+
+    def watched_collect(*args):
+        assert threading.current_thread() is not threading.main_thread()
+        began.set()
+        return collect(*args)
+
+    def watched_update(batch):
+        if trainer.progress.steps < trainer.total_steps:  # after the last collection there is none to wait for
+            together.append(began.wait(timeout=10))
+            began.clear()
+        return update(batch)
+
+    monkeypatch.setattr(trainer.runner, "collect", watched_collect)
+    monkeypatch.setattr(trainer.learner, "update", watched_update)
+    list(trainer.run())
+    assert len(together) > 10
+    assert all(together)
+
+
+def test_what_goes_wrong_in_the_background_is_raised(make_trainer, monkeypatch):
+    trainer, seen = make_trainer(1, overlap=True), []
+
+    def collect(*args):
+        seen.append(1)
+        if len(seen) == 4:
+            raise TooManyFailures("no more")
+        return type(trainer.runner).collect(trainer.runner, *args)
+
+    monkeypatch.setattr(trainer.runner, "collect", collect)
+    with pytest.raises(TooManyFailures, match="no more"):
+        list(trainer.run())
+    trainer.close()
+
+
+def test_validation_has_nothing_to_overlap_with(make_trainer):
+    trainer = make_trainer(1, overlap=True)
+    assert trainer.runner.overlap
+    assert not trainer.validation.overlap
 
 
 # Settings and the rest
