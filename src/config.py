@@ -59,7 +59,7 @@ class RunConfig:
         agents: number of agents asked for, None for the environment's own.
         seed: of the run.
         device: where the learner works.
-        threads: torch threads.
+        threads: threads that learning may use, None to decide by the machine.
         init_from: the run directory or weights file to begin with, None for new weights.
         applied: values that presets changed.
         dropped: what presets said about options that were not chosen.
@@ -73,7 +73,7 @@ class RunConfig:
     agents: int | None
     seed: int
     device: str
-    threads: int
+    threads: int | None
     init_from: str | None
     applied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class RootSettings:
     agents: int | None
     seed: int
     device: str
-    threads: int
+    threads: int | None
     resume: str | None
     evaluate: str | None
     init_from: str | None
@@ -161,7 +161,8 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
     for name, least in (("seed", 0), ("threads", 1)):
-        _at_least(least, name, root[name])
+        if root[name] is not None:
+            _at_least(least, name, root[name])
     from .components.training import Trainer  # imports torch
 
     return RunConfig(

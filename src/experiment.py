@@ -26,6 +26,7 @@ from .components.recorder import Recorder, restore
 from .components.rng import Stream
 from .components.run_directory import RunDirectory
 from .components.spec import EnvSpec
+from .components.threads import Threads, available_cores, decide
 from .components.training import Trainer
 from .config import RunConfig, to_yaml
 from .inspection import Medium, render
@@ -40,21 +41,25 @@ _LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
 
 
-def train(config: RunConfig, path: Path, *, resume: bool = False) -> None:
+def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1) -> None:
     """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
 
     Args:
         config: what to run.
         path: the run's directory.
         resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
+        jobs: runs at the same time on this machine, this one included.
 
     Raises:
         ConfigError: something does not fit together; nothing was written.
         KeyboardInterrupt: asked to stop; everything was saved.
     """
-    torch.set_num_threads(config.threads)
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
+        threads = decide(config.threads, jobs, trainer.runner.overlap)
+        torch.set_num_threads(threads.torch)
+        if threads.beside:
+            trainer.learner.use_second_thread()
         with _checkpoint_errors_are_mistakes():
             saved = restore(trainer, path) if resume else None
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
@@ -62,7 +67,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False) -> None:
             step = trainer.progress.steps
             beginning.insert(0, f"resumed at step {step}" if saved else "no checkpoint yet: starting again")
         with _recording(config, path, trainer, resume) as recorder:
-            _introduce(config, path, trainer, recorder)
+            _introduce(config, path, trainer, threads, recorder)
             if resume:
                 recorder.continue_from(saved)
             for text in beginning:
@@ -93,7 +98,7 @@ def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | N
     Raises:
         ConfigError: there is no policy, or it does not fit the environment.
     """
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(decide(config.threads, 1, False).torch)
     with _checkpoint_errors_are_mistakes():
         saved = load(find_weights(source, config.eval.checkpoint))
 
@@ -192,9 +197,9 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         yield recorder
 
 
-def _introduce(config: RunConfig, path: Path, trainer: Trainer, recorder: Recorder) -> None:
+def _introduce(config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder) -> None:
     """The header."""
-    protocol = _protocol(config, trainer)
+    protocol = _protocol(config, trainer, threads)
     RunDirectory(path).write_json("protocol", protocol)
     recorder.say("\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in protocol["header"].items()))
 
@@ -251,7 +256,7 @@ def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
     recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")
 
 
-def _protocol(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+def _protocol(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[str, Any]:
     """What a reader needs to judge or repeat the run."""
     spec, parts, settings = trainer.runner.spec, config.components, trainer.learner
     episode_bytes = EpisodeBatch.bytes_per_episode(spec)
@@ -266,10 +271,11 @@ def _protocol(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "updates_per_episode": config.train["updates_per_episode"],
         "targets": settings.target.describe(),
         "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",
+        "threads": f"{threads}, {available_cores()} cores",
         "preset_values": ", ".join(config.applied) or "none",
         "dropped_presets": ", ".join(config.dropped) or "none",
     }
-    return {"header": header, "versions": _versions(), "git_revision": _revision(), "threads": config.threads}
+    return {"header": header, "versions": _versions(), "git_revision": _revision()}
 
 
 def _versions() -> dict[str, str]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra.conf import HydraConf
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from . import experiment, inspection
+from .components.threads import available_cores
 from .config import RunConfig, change, load_saved, overridden_keys, read
 from .registry import ConfigError
 
@@ -30,7 +32,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         return
     if cfg.resume is not None:
         source = here / str(cfg.resume)
-        experiment.train(_resumed(source, config, overrides), source, resume=True)
+        experiment.train(_resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
         return
     if (path / "config.yaml").exists():
         raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
@@ -44,7 +46,14 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
             raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
         if config.init_from is not None:
             config = replace(config, init_from=str(here / config.init_from))
-        experiment.train(config, path)
+        experiment.train(config, path, jobs=_jobs(job))
+
+
+def _jobs(job: HydraConf) -> int:
+    """How many jobs of a sweep run at the same time: as many as its launcher says, one where it does not."""
+    if job.mode is not RunMode.MULTIRUN or "n_jobs" not in job.launcher:
+        return 1
+    return int(job.launcher.n_jobs) if job.launcher.n_jobs > 0 else available_cores()
 
 
 def _resumed(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:

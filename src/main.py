@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from .components.threads import restrain_libraries
 from .config import explain
 from .output import discard_if_unused, register_resolvers
 
@@ -45,6 +46,7 @@ def _show(error: Exception, sentence: str | None, prefix: str = "") -> int:
 
 def main() -> None:
     """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
+    restrain_libraries()
     os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
     os.environ[_HYDRA_RAISES] = "1"
     register_resolvers()
@@ -54,7 +56,3 @@ def main() -> None:
         sys.exit(end.args[0] if isinstance(end, JobFailed) else 130)
     except Exception as error:
         sys.exit(_show(error, explain(error, composing=True)))
-
-
-if __name__ == "__main__":
-    main()

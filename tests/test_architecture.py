@@ -35,7 +35,8 @@ CONDUCTORS = {
     "src/experiment.py": {*MAY_IMPORT, "config", "assembly", "inspection"},
     "src/launch.py": {*MAY_IMPORT, "config", "assembly", "experiment", "inspection"},
     "src/output.py": {"config"},
-    "src/main.py": {"config", "launch", "output"},
+    "src/main.py": {"components", "config", "launch", "output"},
+    "src/__main__.py": {"main"},
 }
 KNOW_OMEGACONF = {"src/registry.py", "src/config.py", "src/output.py", "src/launch.py", "src/main.py"}
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}

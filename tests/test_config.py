@@ -193,7 +193,7 @@ def cpu_seconds(*command):
 def test_a_mistake_costs_no_more_than_two_seconds_beside_importing_torch(tmp_path):
     base, _ = cpu_seconds("-c", "import torch")
     directory = f"hydra.run.dir={tmp_path}/run"
-    cost, done = cpu_seconds("-m", "hymarl.main", directory, "network.rnn_dim=abc", "network=rnn")
+    cost, done = cpu_seconds("-m", "hymarl", directory, "network.rnn_dim=abc", "network=rnn")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("network=rnn: rnn_dim has the wrong type")
     assert not any(tmp_path.iterdir())

@@ -85,7 +85,7 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
 
     located = python("-c", "import hymarl, hymarl.conf; print(hymarl.__file__, hymarl.conf.__file__, sep='\\n')")
     assert [Path(line).is_relative_to(tmp_path / "site") for line in located.splitlines()] == [True, True]
-    shown = python("-m", "hymarl.main", "--help")
+    shown = python("-m", "hymarl", "--help")
     assert "qmix" in shown
     assert "loadbalance" in shown
     assert not any((tmp_path / "elsewhere").iterdir())

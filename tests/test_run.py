@@ -167,7 +167,7 @@ def test_the_tables_have_their_columns_and_rows(finished):
 
 def test_the_header_names_what_a_reader_needs(finished):
     protocol = json.loads(text(finished, "protocol.json"))
-    assert set(protocol) == {"header", "versions", "git_revision", "threads"}
+    assert set(protocol) == {"header", "versions", "git_revision"}
     header = protocol["header"]
     wanted = {
         "algorithm": "qmix (learner q, mixer qmix, network rnn)",

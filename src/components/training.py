@@ -205,8 +205,9 @@ class Trainer:
         self._stopwatch = Stopwatch(self.progress.steps)
 
     def close(self) -> None:
-        """Stop collecting and close all environments."""
+        """Stop collecting and learning, and close all environments."""
         self._collector.close()
+        self.learner.close()
         self.runner.close()
         self.validation.close()
 

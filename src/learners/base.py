@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from ..components.episode import EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
 from ..controllers.base import Controller
 from ..modules.mixers.base import Mixer
+
+T = TypeVar("T")
 
 
 class TargetUpdate:
@@ -120,8 +124,25 @@ class Learner(ABC):
             self.networks, mode=target_update, interval_updates=target_interval_updates, tau=target_tau
         )
         self.optimizer = optimizer(self.networks.parameters())
+        self._second_thread: ThreadPoolExecutor | None = None
         self._grad_clip = grad_clip
         self._scaler = RewardScaler() if standardize_rewards else None
+
+    def use_second_thread(self) -> None:
+        """Let what `beside` is given run at the same time as what follows it."""
+        self._second_thread = ThreadPoolExecutor(1, "hymarl-target")
+
+    def beside(self, call: Callable[[], T]) -> Callable[[], T]:
+        """A call whose result is needed later: what is returned returns it; torch's threads need `torch.no_grad` anew.
+
+        It is made at once in the second thread, if there is one, else when its result is needed.
+        """
+        return call if self._second_thread is None else self._second_thread.submit(call).result
+
+    def close(self) -> None:
+        """End the second thread."""
+        if self._second_thread is not None:
+            self._second_thread.shutdown()
 
     @abstractmethod
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:

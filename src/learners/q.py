@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -82,12 +83,13 @@ class QLearner(Learner):
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Learner.loss`."""
+        slow = self.beside(partial(self._slow, batch))
         scores, features = self.controller.unroll(batch)  # B T+1 A U
         chosen = values.taken(scores[:, :-1], batch.actions)
         best = values.taken(scores, values.greedy(scores, batch.avail))[:, :-1].detach()
         inputs = MixerInputs(chosen, best, batch.actions.long(), features[:, :-1], batch.state[:, :-1])
         q = self.mixer(inputs)  # B T V
-        target = self._target(batch, scores, q.shape[-1])
+        target = self._target(batch, scores, *slow(), q.shape[-1])
         td_error = q - target
         loss = losses.td_loss(td_error, batch.filled, self._huber_delta)
         with torch.no_grad():
@@ -99,15 +101,19 @@ class QLearner(Learner):
         return loss, metrics
 
     @torch.no_grad()
-    def _target(self, batch: EpisodeBatch, scores: Tensor, n_values: int) -> Tensor:
-        """TD(lambda) targets ``[B, T, V]``; the slow network unrolls from t = 0 and its first output is dropped."""
-        controller, mixer = self.target.networks["controller"], self.target.networks["mixer"]
+    def _slow(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """Scores and features of the slow network, which unrolls from t = 0."""
+        controller = self.target.networks["controller"]
         assert isinstance(controller, Controller)
-        slow, features = controller.unroll(batch)
+        return controller.unroll(batch)
+
+    @torch.no_grad()
+    def _target(self, batch: EpisodeBatch, scores: Tensor, slow: Tensor, features: Tensor, n_values: int) -> Tensor:
+        """TD(lambda) targets ``[B, T, V]``; the first output of the slow network is dropped."""
         actions = values.greedy(scores if self._double_q else slow, batch.avail)  # B T+1 A
         best = values.taken(slow, values.greedy(slow, batch.avail))
         inputs = MixerInputs(values.taken(slow, actions), best, actions, features, batch.state)
-        next_values = mixer(MixerInputs(*(x[:, 1:] for x in inputs)))  # B T V
+        next_values = self.target.networks["mixer"](MixerInputs(*(x[:, 1:] for x in inputs)))  # B T V
         ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
         reward = self.rewards(batch, n_values)
         return targets.lambda_returns(reward, next_values, ends, batch.filled, self._gamma, self._td_lambda)

@@ -49,3 +49,5 @@ class ParallelRunner(Runner):
         overlap = overlap and stream is Stream.TRAINING
         placement = place(make_env, n_envs, workers, timeout_s, busy=overlap)
         super().__init__(placement, seed, stream, max_failures, overlap=overlap)
+        if overlap:
+            self.where += ", while learning, with weights at most one collection old"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..components.rng import Stream, derive, draw, keys, uniform
 from ..components.selectors.epsilon_greedy import nth_available
+from ..components.threads import available_cores
 from ..envs.single import SingleEnvs
 from ..envs.vector_env import EpisodeFailure, VectorEnv
 from ..envs.workers import WorkerEnvs
@@ -64,11 +64,6 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float,
     env.close()
     env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
     return Placement(env, f"in {workers} worker processes ({reason})")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _step_time(env: VectorEnv) -> float:

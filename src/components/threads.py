@@ -1,0 +1,55 @@
+"""How many threads a run uses: decided once, at its start."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Threads(NamedTuple):
+    """Who computes with how many threads.
+
+    Attributes:
+        torch: threads of one torch operation.
+        beside: whether the target networks are evaluated in a second Python thread, beside the online ones.
+    """
+
+    torch: int
+    beside: bool
+
+    def __str__(self) -> str:
+        targets = "target networks in a second thread" if self.beside else "target networks after the online ones"
+        return f"{self.torch} for torch, {targets}, 1 for other libraries"
+
+
+def decide(asked: int | None, jobs: int, overlap: bool) -> Threads:
+    """Threads of one run.
+
+    More threads for one torch operation change the last bits of results, and on few or shared cores they are slower; so
+    unless told otherwise there is one, whatever the machine. The second Python thread changes no bit.
+
+    Args:
+        asked: threads that learning may use; ``None``: 2 where this run has so many cores for itself, else 1.
+        jobs: runs at the same time, which share the cores.
+        overlap: whether collecting takes a core meanwhile.
+    """
+    if asked is None:
+        asked = 2 if available_cores() // jobs - overlap >= 2 else 1
+    return Threads(torch=max(1, asked // 2), beside=asked > 1)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def restrain_libraries() -> None:
+    """Give BLAS, OpenMP and numba one thread each in this process and those it starts, unless told otherwise.
+
+    Their small products gain nothing from more, and many waiting threads take cores from each other. To be called
+    before NumPy is imported.
+    """
+    for name in _LIBRARIES:
+        os.environ.setdefault(name, "1")
