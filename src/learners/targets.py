@@ -41,13 +41,24 @@ def lambda_returns(
     """
     if td_lambda == 0:
         return one_step(reward, next_values, ends, gamma)
-    follows = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1).unsqueeze(-1)  # B T 1
-    returns = torch.empty_like(next_values)
-    later = next_values[:, -1]
-    for t in range(reward.shape[1] - 1, -1, -1):
-        value = next_values[:, t]
-        later = torch.where(follows[:, t], later, value)
-        future = (1 - td_lambda) * value + td_lambda * later
-        later = torch.where(ends[:, t].unsqueeze(-1), reward[:, t], reward[:, t] + gamma * future)
-        returns[:, t] = later
-    return returns
+    filled, ends = filled.unsqueeze(-1), ends.unsqueeze(-1)  # B T 1
+    follows = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)
+    future = torch.where(follows, (1 - td_lambda) * next_values, next_values)
+    own = torch.where(filled, torch.where(ends, reward, reward + gamma * future), 0.0)
+    weight = (gamma * td_lambda * (follows & ~ends).to(own.dtype)).expand_as(own)
+    return _discounted_sums(own, weight)
+
+
+def _discounted_sums(own: Tensor, weight: Tensor) -> Tensor:
+    """The solution of G_t = own_t + weight_t * G_{t+1} over ``[B, T, V]``, with G_T = 0.
+
+    Each round joins every time with the one that its sum reaches so far (Hillis and Steele, "Data parallel algorithms",
+    1986), so it takes log2 T rounds on whole tensors instead of T steps on rows.
+    """
+    reach = 1
+    while reach < own.shape[1]:
+        head, tail = weight[:, :-reach], weight[:, -reach:]
+        own = torch.cat([own[:, :-reach] + head * own[:, reach:], own[:, -reach:]], dim=1)
+        weight = torch.cat([head * weight[:, reach:], torch.zeros_like(tail)], dim=1)
+        reach *= 2
+    return own
