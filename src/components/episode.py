@@ -105,8 +105,13 @@ class EpisodeBatch:
         return self.filled & ~next_filled & ~self.terminated
 
     def to(self, device: torch.device | str) -> Self:
-        """The same episodes on another device."""
-        return type(self)(**{k: x.to(device, non_blocking=True) for k, x in self.tensors().items()})
+        """The same episodes on another device; nothing waits for the copy.
+
+        Memory that a GPU copies from while the program goes on must be pinned.
+        """
+        pinned = torch.device(device).type == "cuda"
+        tensors = {k: x.pin_memory() if pinned else x for k, x in self.tensors().items()}
+        return type(self)(**{k: x.to(device, non_blocking=True) for k, x in tensors.items()})
 
     def select(self, index: Tensor) -> Self:
         """A copy of the episodes at ``index``, trimmed to the longest of them before copying."""
