@@ -25,6 +25,7 @@ from .registry import PACKAGES, ConfigError, check_settings, factory, find, sugg
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
+_MOST_THREADS = 256  # with very many OpenMP crashes
 _NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
 
 
@@ -160,9 +161,9 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
     applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
-    for name, least in (("seed", 0), ("threads", 1)):
-        if root[name] is not None:
-            _at_least(least, name, root[name])
+    _at_least(0, "seed", root["seed"])
+    if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
+        raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
     from .components.training import Trainer  # imports torch
 
     return RunConfig(

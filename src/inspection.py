@@ -14,6 +14,7 @@ from .components.rng import Stream, keys
 from .components.spec import EnvSpec
 from .config import RunConfig
 from .envs.checker import EnvironmentContractError, check_environment
+from .envs.vector_env import EpisodeFailure
 from .policies.base import Policy
 from .registry import ConfigError
 from .reports.animation import to_text, write_gif
@@ -32,9 +33,10 @@ def check(config: RunConfig) -> None:
         ConfigError: what it breaks, one line per rule, each with what to change.
     """
     option, started = config.components["env"].option, time.perf_counter()
-    with closing(environment_factory(config)(_CHECKED_ROWS)) as env:
+    make = environment_factory(config)
+    with closing(make(_CHECKED_ROWS)) as env, closing(make(_CHECKED_ROWS)) as twin:
         try:
-            check_environment(env)
+            check_environment(env, twin=twin)
         except EnvironmentContractError as error:
             findings = "\n".join(f"- {text}" for text in error.findings)
             raise ConfigError(f"env={option} breaks the contract of environments:\n{findings}") from error
@@ -78,6 +80,9 @@ def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medi
             texts = [to_text(scene) for scene in seen.scenes] if medium == "terminal" else []
         except ValueError as error:
             raise ConfigError(f"env={option} cannot be rendered: {error}") from error
+        except EpisodeFailure as failure:  # the evaluation may still go well: it plays failed episodes once more
+            reason = str(failure)
+            return lambda _: f"the first test episode could not be shown: {reason}"
     captions = _captions(seen, f"{option} {name}")
     if medium == "terminal":
         _show(texts, captions)

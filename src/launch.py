@@ -15,6 +15,7 @@ from .config import RunConfig, change, load_saved, overridden_keys, read
 from .registry import ConfigError
 
 _WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
+_WHEN_CHECKING = frozenset({"check", "env", "agents"})
 _WHEN_EVALUATING = frozenset({"evaluate", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"})
 
 
@@ -28,6 +29,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     config = read(cfg, job.runtime.choices, overrides)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     if cfg.check:
+        _allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
         inspection.check(config)
         return
     if cfg.resume is not None:

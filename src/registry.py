@@ -63,6 +63,11 @@ def find(group: str, name: str) -> type:
         ConfigError: no module of that name, or no class in it registered for the group.
     """
     path = name if "." in name else f"{PACKAGES[group]}.{name}"
+    if "." in name and not _exists(path):
+        raise ConfigError(
+            f"{group}: there is no module {name!r} to import; add the folder that holds {name.split('.')[0]} to "
+            f"PYTHONPATH, or start with python -m hymarl from there"
+        )
     if not _exists(path):
         raise ConfigError(f"{group}: there is no {name!r}; {suggest(name, names(group))}")
     found = _registered(importlib.import_module(path), group)

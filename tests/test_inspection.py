@@ -37,6 +37,14 @@ def test_what_an_environment_breaks_is_listed(hymarl, extension, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("other", ["policy=random", "render=gif", "seed=3", "train.total_steps=5"])
+def test_a_check_is_about_the_environment_alone(hymarl, tmp_path, other):
+    seen = hymarl(tmp_path, "check=true", "env=goal_swap", other)
+    assert seen.code == 2
+    assert seen.err == f"check=true looks at an environment alone; leave out {other.partition('=')[0]}\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("env", ["goal_swap", "meeting", "foraging25", "predator_prey", "loadbalance"])
 def test_an_episode_becomes_a_moving_picture(hymarl, tmp_path, env):
     short = ["env.episode_limit=6"]
@@ -99,6 +107,8 @@ def test_things_are_where_they_should_be_in_text():
     scene = GridScene(2, 3, (Thing(0, 1, "G", "black", "ring"), Thing(1, 2, "a", "tab:blue")))
     assert to_text(scene) == " .  (G)  .\n .   .   a"
     assert to_text(LevelScene(("one", "two"), (3.0, 0.0), "jobs", 1.5)) == "jobs, at 1.50 s\none    3.0 ###\ntwo    0.0"
+    odd = to_text(LevelScene(("a", "b"), (float("nan"), float("inf")), "jobs", 0.0))
+    assert odd == f"jobs, at 0.00 s\na    nan\nb    inf {'#' * 40}"
     with pytest.raises(ValueError, match="choose render=gif"):
         to_text(PictureScene(np.zeros((2, 2, 3), np.uint8)))
 
@@ -121,9 +131,10 @@ def test_own_pictures_are_taken_as_they_are(tmp_path):
     shades = [np.full((4, 5, 3), shade, np.uint8) for shade in (0, 255)]
     write_gif([PictureScene(pixels) for pixels in shades], ["", ""], tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as image:
-        assert image.size == (5, 4)
-        image.seek(1)
-        assert np.asarray(image.convert("RGB")).min() == 255
+        assert image.size == (5, 4 + 24)  # a line for the caption
+        for n, shade in enumerate((0, 255)):
+            image.seek(n)
+            assert (np.asarray(image.convert("RGB"))[:4] == shade).all()
 
 
 def test_curves_are_uncovered_in_time(tmp_path):

@@ -229,7 +229,7 @@ def test_find_names_the_closest_match_and_all_choices() -> None:
 
 
 def test_find_refuses_a_path_that_leads_nowhere() -> None:
-    with pytest.raises(ConfigError, match=r"^mixer: there is no 'nobody\.knows'; choose one of: "):
+    with pytest.raises(ConfigError, match=r"^mixer: there is no module 'nobody\.knows' to import; add the folder"):
         find("mixer", "nobody.knows")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..policies.base import Policy
 from ..reports.tables import mean_ci
-from ..runners.base import EpisodeStatistics, Runner
+from ..runners.base import EpisodeStatistics, Runner, TooManyFailures
 from .spec import IntArray
 
 
@@ -79,6 +79,12 @@ class Evaluation:
 
 
 def evaluate(policy: Policy, runner: Runner, n_episodes: int, *, step: int, stream: str) -> Evaluation:
-    """Play episodes 0 to ``n_episodes`` - 1 of the runner's stream; they are assigned to environments beforehand."""
+    """Play episodes 0 to ``n_episodes`` - 1 of the runner's stream; they are assigned to environments beforehand.
+
+    Raises:
+        TooManyFailures: not one of them could be played, or see `Runner.play`.
+    """
     _, statistics = runner.play(policy, np.arange(n_episodes))
+    if len(statistics.numbers) == 0:
+        raise TooManyFailures(f"all {n_episodes} episodes of an evaluation failed; the last: {runner.failures[-1]}")
     return Evaluation(step, stream, statistics, runner.spec.metric_names)

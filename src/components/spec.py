@@ -59,6 +59,9 @@ class EnvSpec:
         individual_rewards: whether rewards are ``[B, A]`` instead of ``[B]``.
         references: names of scripted policies worth comparing a learned one with.
         headline_metrics: the few metrics that tables and pictures show beside the return.
+
+    Raises:
+        ValueError: a size is no whole number from 1 on.
     """
 
     n_agents: int
@@ -74,6 +77,10 @@ class EnvSpec:
 
     def __post_init__(self) -> None:
         _use_plain_integers(self)
+        for name in ("n_agents", "n_actions", "obs_dim", "state_dim", "episode_limit"):
+            size = vars(self)[name]
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{name} must be a whole number from 1 on, got {size!r}")
 
 
 def _use_plain_integers(sizes: EnvSpec | Entities) -> None:

@@ -171,7 +171,7 @@ class Trainer:
             yield from self._evaluate()
             yield Checkpoint(0, best=True, resumable=True)
         while self.progress.steps < self.total_steps and not stop():
-            self._collect()
+            self._collect(stop)
             self._learn()
             if self._due("next_log", self._log_interval):
                 yield from self._log()
@@ -211,13 +211,13 @@ class Trainer:
         self.runner.close()
         self.validation.close()
 
-    def _collect(self) -> None:
+    def _collect(self, stop: Callable[[], bool]) -> None:
         with self._stopwatch.measure("collect_s"):
             collection = self._collector.take(self.learner.updates)
             self.learner.observe(collection.batch)
             self.buffer.insert(collection.batch)
         self._count(collection)
-        self._collector.prepare(self.learner.updates, begin=self.progress.steps < self.total_steps)
+        self._collector.prepare(self.learner.updates, begin=self.progress.steps < self.total_steps and not stop())
 
     def _count(self, collection: Collection) -> None:
         n_episodes = collection.batch.n_episodes

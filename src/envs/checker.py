@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..components import rng
-from ..components.rng import Stream, UInt64Array
+from ..components.rng import Stream, UInt64Array, derive
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from .single import describe
 from .vector_env import VectorEnv
 
+_LEFT_AFTER = 2  # steps of an episode that is left in its middle
 _ACTIONS = 0xAC710  # derives the keys of the random actions from an episode's key
 
 
@@ -30,16 +31,18 @@ class EnvironmentContractError(ValueError):
         self.findings = findings
 
 
-def check_environment(env: VectorEnv, *, n_episodes: int = 3, seed: int = 0) -> None:
+def check_environment(env: VectorEnv, *, n_episodes: int = 3, seed: int = 0, twin: VectorEnv | None = None) -> None:
     """Play random episodes and check every rule that runners rely on; the environment stays open.
 
-    Each set of episodes is played again in three ways that must change nothing: once more, in other rows, and
-    with pauses (rows are reset at different times and stepped in turns). With one row the second is skipped.
+    Each set of episodes is played again in ways that must change nothing: once more after others were begun and left
+    in their middle, in other rows, and with pauses (rows are reset at different times and stepped in turns). With one
+    row the second is skipped.
 
     Args:
         env: the environment; a few rows find more than one.
         n_episodes: episodes per row.
         seed: what the episodes and actions derive from.
+        twin: another environment made with the same settings, which must play the same.
 
     Raises:
         EnvironmentContractError: lists everything that was found, at most one example per rule.
@@ -49,7 +52,7 @@ def check_environment(env: VectorEnv, *, n_episodes: int = 3, seed: int = 0) -> 
     if not findings:
         for episode in range(n_episodes):
             indices = np.arange(env.n_envs) + episode * env.n_envs
-            _check_episodes(env, rng.keys(seed, Stream.TEST, indices), findings)
+            _check_episodes(env, twin, rng.keys(seed, Stream.TEST, indices), findings)
     if findings:
         raise EnvironmentContractError(list(findings.values()))
 
@@ -76,10 +79,8 @@ class _Entry(NamedTuple):
 
 def _check_spec(env: VectorEnv, findings: _Findings) -> None:
     spec = env.spec
-    sizes = {"spec." + n: getattr(spec, n) for n in ("n_agents", "n_actions", "obs_dim", "state_dim", "episode_limit")}
-    for name, size in {"n_envs": env.n_envs, **sizes}.items():
-        ok = isinstance(size, int) and not isinstance(size, bool) and size >= 1
-        findings.require(ok, name, f"{name} is {size!r}: make it an int of at least 1")
+    ok = isinstance(env.n_envs, int) and env.n_envs >= 1
+    findings.require(ok, "n_envs", f"n_envs is {env.n_envs!r}: make it an int of at least 1")
     names = spec.metric_names
     ok = isinstance(names, tuple) and all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
     findings.require(ok, "metric_names", f"spec.metric_names is {names!r}: make it a tuple of different names")
@@ -113,28 +114,59 @@ def _check_entities(spec: EnvSpec, findings: _Findings) -> None:
         )
 
 
-def _check_episodes(env: VectorEnv, keys: UInt64Array, findings: _Findings) -> None:
+def _check_episodes(env: VectorEnv, twin: VectorEnv | None, keys: UInt64Array, findings: _Findings) -> None:
     """Play the episodes of these keys in several ways and compare."""
-    n = len(keys)
     first = _play(env, keys, findings, pauses=False)
     if first is None:
         return
-    ways = [("determinism", "an equal seed and equal actions gave another", keys, False)]
-    if n > 1:
-        ways.append(("placement", "the same episode in another row gave another", np.roll(keys, 1), False))
-    ways.append(("pauses", "resetting and stepping other rows in between gave another", keys, True))
-    for rule, text, order, pauses in ways:
-        again = _play(env, order, findings, pauses=pauses)
+    for way in _ways(env, twin, keys):
+        if way.leaving and _play(env, derive(keys, 0), findings, pauses=False, at_most=_LEFT_AFTER) is None:
+            return
+        again = _play(way.env, way.keys, findings, pauses=way.pauses)
         if again is None:
             return
         for row, key in enumerate(keys):
-            where = _difference(first[row], again[int(np.flatnonzero(order == key)[0])])
-            findings.require(not where, rule, f"{text} {where}: {_ADVICE[rule]}")
+            where = _difference(first[row], again[int(np.flatnonzero(way.keys == key)[0])])
+            findings.require(not where, way.rule, f"{way.text} {where}: {_ADVICE[way.rule]}")
+
+
+class _Way(NamedTuple):
+    """One way to play the same episodes again.
+
+    Attributes:
+        rule: that it must not change anything.
+        text: what was seen if it does.
+        env: which environment plays.
+        keys: of the episodes, by row.
+        pauses: whether rows take turns.
+        leaving: whether other episodes are begun, and left, before.
+    """
+
+    rule: str
+    text: str
+    env: VectorEnv
+    keys: UInt64Array
+    pauses: bool = False
+    leaving: bool = False
+
+
+def _ways(env: VectorEnv, twin: VectorEnv | None, keys: UInt64Array) -> Iterator[_Way]:
+    yield _Way("determinism", "an equal seed and equal actions gave another", env, keys)
+    yield _Way(
+        "left", "after an episode that was left in its middle, an equal seed gave another", env, keys, leaving=True
+    )
+    if len(keys) > 1:
+        yield _Way("placement", "the same episode in another row gave another", env, np.roll(keys, 1))
+    yield _Way("pauses", "resetting and stepping other rows in between gave another", env, keys, pauses=True)
+    if twin is not None:
+        yield _Way("twin", "the same episode in another environment of the same settings gave another", twin, keys)
 
 
 _ADVICE: Mapping[str, str] = {
     "determinism": "derive all randomness from the seed given to reset, and reset everything that an episode changes",
+    "left": "reset everything that an episode changes, also when it did not reach its end",
     "placement": "derive all randomness from the row's own seed, not from its number, other rows or a shared generator",
+    "twin": "derive all randomness from the seed given to reset, none from when or where the environment was made",
     "pauses": "change nothing in rows that are not marked in where or active",
 }
 
@@ -148,8 +180,10 @@ def _difference(one: list[_Entry], other: list[_Entry]) -> str:
     return "" if len(one) == len(other) else f"length ({len(one) - 1} and {len(other) - 1} steps)"
 
 
-def _play(env: VectorEnv, keys: UInt64Array, findings: _Findings, *, pauses: bool) -> list[list[_Entry]] | None:
-    """One record per row; ``None`` when the environment raised or its arrays cannot be used."""
+def _play(
+    env: VectorEnv, keys: UInt64Array, findings: _Findings, *, pauses: bool, at_most: int | None = None
+) -> list[list[_Entry]] | None:
+    """One record per row of ``at_most`` steps; ``None`` when the environment raised or its arrays cannot be used."""
     n, limit = env.n_envs, env.spec.episode_limit
     rows: list[list[_Entry]] = [[] for _ in range(n)]
     spec = copy.deepcopy(env.spec)
@@ -176,9 +210,12 @@ def _play(env: VectorEnv, keys: UInt64Array, findings: _Findings, *, pauses: boo
             rows[row].append(_Entry(*(np.array(array[row]) for array in now)))
         avail[where] = now.avail[where]
         over = now.terminated | now.truncated
+        _check_avail(now, where & ~now.terminated, findings)
         running &= ~over
-        _check_running(now, where & running, findings)
-        late = np.array([len(row) > limit for row in rows]) & running
+        n_steps = np.array([len(row) - 1 for row in rows])
+        if at_most is not None:
+            running &= n_steps < at_most
+        late = (n_steps >= limit) & running
         text = f"an episode goes on after spec.episode_limit={limit} steps: set truncated there, or correct the limit"
         findings.require(not late.any(), "episode_limit", text)
         running &= ~late
@@ -192,7 +229,7 @@ def _random_actions(keys: UInt64Array, t: IntArray, avail: BoolArray) -> IntArra
     """Uniform over the available actions, from the episode's key and time alone."""
     _, n_agents, n_actions = avail.shape
     counter = (np.maximum(t, 0)[:, None] * n_agents + np.arange(n_agents))[..., None] * n_actions + np.arange(n_actions)
-    bits = rng.draw(rng.derive(keys, _ACTIONS)[:, None, None], counter)
+    bits = rng.draw(derive(keys, _ACTIONS)[:, None, None], counter)
     return np.where(avail, bits >> np.uint64(1), 0).argmax(axis=-1).astype(np.int64)
 
 
@@ -251,7 +288,11 @@ def _check_values(now: TimeStep, method: str, where: BoolArray, findings: _Findi
         findings.require(not (now.terminated | now.truncated).any(), "first end", text)
 
 
-def _check_running(now: TimeStep, running: BoolArray, findings: _Findings) -> None:
-    empty = np.argwhere(~now.avail[running].any(axis=-1))
+def _check_avail(now: TimeStep, not_terminated: BoolArray, findings: _Findings) -> None:
+    empty = ~now.avail.any(axis=-1).all(axis=-1) & not_terminated
     text = "avail leaves an agent of a running episode no action: make one available that does nothing"
-    findings.require(not empty.size, "avail", text)
+    findings.require(not (empty & ~now.truncated).any(), "avail", text)
+    text = (
+        "avail leaves an agent no action where an episode is truncated: learners look at what would have been possible"
+    )
+    findings.require(not (empty & now.truncated).any(), "avail at the end", text)

@@ -50,8 +50,6 @@ class GoalSwap:
         edge = _edge(self._board)
         if not 1 <= a <= len(edge):
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(edge)} on its edge")
-        if episode_limit < 1:
-            raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
         start = np.arange(a) * len(edge) // a
         self._start, self._goal = edge[start], edge[(start + size - 1) % len(edge)]
         self._order = own_first(a)

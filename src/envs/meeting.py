@@ -42,8 +42,6 @@ class Meeting:
         self._offset = np.append(self._board.around, 0)  # U
         if not 1 <= a < size**2:
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
-        if episode_limit < 1:
-            raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
         self._seen = own_first(a)[:, : a if observe_others else 1]
         self.n_envs = n_envs
         self.spec = EnvSpec(

@@ -62,7 +62,7 @@ def _level_text(scene: LevelScene) -> str:
     width = max(map(len, scene.names))
     lines = [f"{scene.unit}, at {scene.time:.2f} s"]
     for name, value in zip(scene.names, scene.values, strict=True):
-        lines.append(f"{name:<{width}} {value:6.1f} {'#' * min(round(value), _BAR)}".rstrip())
+        lines.append(f"{name:<{width}} {value:6.1f} {'#' * round(min(value, _BAR) if value > 0 else 0)}".rstrip())
     return "\n".join(lines)
 
 
@@ -70,9 +70,13 @@ def _frame(scene: Scene, caption: str) -> Any:
     if isinstance(scene, GridScene):
         return _grid_frame(scene, caption)
     assert isinstance(scene, PictureScene)
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 
-    return Image.fromarray(scene.pixels).quantize(128)
+    height, width, _ = scene.pixels.shape
+    image = Image.new("RGB", (width, height + _CELL // 2), "white")
+    image.paste(Image.fromarray(scene.pixels), (0, 0))
+    ImageDraw.Draw(image).text((4, height + 4), caption, "black", ImageFont.load_default(13))
+    return image.quantize(128)
 
 
 def _grid_frame(scene: GridScene, caption: str) -> Any:
@@ -113,7 +117,7 @@ def _level_frames(scenes: Sequence[LevelScene], captions: Sequence[str]) -> list
     from PIL import ImageDraw, ImageFont
 
     times = np.array([scene.time for scene in scenes])
-    values = np.array([scene.values for scene in scenes])  # T K
+    values = np.nan_to_num(np.array([scene.values for scene in scenes]), posinf=0.0)  # T K
     top = max(1.0, float(values.max()))
     full, edges = _strips(scenes[0], times, values, top)
     empty, _ = _strips(scenes[0], times, np.zeros_like(values), top)

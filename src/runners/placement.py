@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -44,46 +45,52 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float,
         make_env: makes a `VectorEnv` with the given number of rows; picklable where there are workers.
         n_envs: B.
         workers: number of processes; 0: none; ``None``: as many as there are cores, if the environments are stepped one
-            by one (`SingleEnvs`) and slow enough by measurement, else none.
+            by one (`SingleEnvs`) and slow enough by a short play of one more, else none.
         timeout_s: see `WorkerEnvs`.
         busy: whether this process has other work meanwhile, which worker processes would not hinder.
     """
     if workers:
         return Placement(WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s), f"in {workers} worker processes")
-    env, here = make_env(n_envs), "in this process"
-    if workers == 0 or not isinstance(env, SingleEnvs):
+    env, here = make_env(n_envs if workers == 0 else 1), "in this process"
+    if workers == 0:
         return Placement(env, here)
-    workers = min(n_envs, available_cores())
-    step_s = _step_time(env)
+    with closing(env):
+        if isinstance(env, SingleEnvs):
+            return _by_step_time(make_env, n_envs, timeout_s, busy, _step_time(env))
+    return Placement(make_env(n_envs), here)
+
+
+def _by_step_time(make_env: MakeEnv, n_envs: int, timeout_s: float, busy: bool, step_s: float | None) -> Placement:
+    workers, here = min(n_envs, available_cores()), "in this process"
+    if step_s is None:
+        return Placement(make_env(n_envs), f"{here} (the time of a step could not be measured)")
     alone, shared = n_envs * step_s, -(-n_envs // workers) * step_s + CALL_S + workers * WORKER_S
     if busy:
         shared = CALL_S + workers * WORKER_S  # of this process' time
     reason = f"a step takes {step_s * 1e6:.0f} µs"
     if alone < _WORTH * shared:
-        return Placement(env, f"{here} ({reason}: worker processes would not pay)")
-    env.close()
+        return Placement(make_env(n_envs), f"{here} ({reason}: worker processes would not pay)")
     env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
     return Placement(env, f"in {workers} worker processes ({reason})")
 
 
-def _step_time(env: VectorEnv) -> float:
-    """Seconds that a step of one environment takes, the median over a short random play of the first row.
+def _step_time(env: VectorEnv) -> float | None:
+    """Seconds that a step of one environment takes, the median over a short random play; ``None`` if the first fails.
 
-    What fails is 0 s slow: the failure shows again, and is dealt with, when episodes are played.
+    A failure shows again, and is dealt with, when episodes are played.
     """
-    where, times = np.arange(env.n_envs) == 0, list[float]()
-    seeds, started = keys(0, Stream.TRAINING, np.arange(env.n_envs)), time.perf_counter()
+    where, times = np.ones(1, np.bool_), list[float]()
+    seeds, started = keys(0, Stream.TRAINING, 0), time.perf_counter()
     try:
         step = env.reset(seeds, where)
         while len(times) < _LEAST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() - started < _MEASURE_S):
             if (step.terminated | step.truncated)[0]:
                 seeds = derive(seeds, 0)
                 step = env.reset(seeds, where)
-            avail = step.avail | ~where[:, None, None]
             chance = uniform(draw(seeds[:, None], len(times) * env.spec.n_agents + np.arange(env.spec.n_agents)))
-            actions, before = nth_available(avail, chance), time.perf_counter()
+            actions, before = nth_available(step.avail, chance), time.perf_counter()
             step = env.step(actions, where)
             times.append(time.perf_counter() - before)
     except EpisodeFailure:
-        return 0.0
-    return float(np.median(times))
+        pass
+    return float(np.median(times)) if times else None

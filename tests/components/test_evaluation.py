@@ -1,15 +1,16 @@
 """Evaluation: the same episodes for everyone, and what is said about them."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from hymarl.components.evaluation import Evaluation, evaluate
-from hymarl.components.rng import Stream
+from hymarl.components.rng import Stream, keys
 from hymarl.policies.learned import LearnedPolicy
-from hymarl.runners.base import EpisodeStatistics
+from hymarl.runners.base import EpisodeStatistics, TooManyFailures
 
 
 @pytest.fixture
@@ -65,3 +66,12 @@ def test_the_same_episodes_are_played_every_time(component, random_env, make_con
     assert first.statistics.numbers.tolist() == list(range(7))
     assert len(set(first.statistics.returns)) == 7
     assert (runner.steps, runner.episodes) == (collected.lengths.sum(), 4)  # evaluating counts nothing
+
+
+def test_an_evaluation_without_a_single_episode_is_a_failure(component, random_env, make_controller):
+    key = int(keys(5, Stream.VALIDATION, 0)[0])
+    make_env = partial(random_env, failures={key: [0, 0]})
+    runner = component("runner", "parallel", make_env, 5, Stream.VALIDATION, n_envs=1)
+    policy = LearnedPolicy(runner.spec, make_controller(runner.spec))
+    with pytest.raises(TooManyFailures, match="^all 1 episodes of an evaluation failed; the last: environment 0 "):
+        evaluate(policy, runner, 1, step=0, stream="validation")

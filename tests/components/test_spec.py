@@ -38,5 +38,14 @@ def test_a_specification_cannot_be_changed():
         spec.n_agents = 3
 
 
+@pytest.mark.parametrize("name", ["n_agents", "n_actions", "obs_dim", "state_dim", "episode_limit"])
+@pytest.mark.parametrize("size", [0, -3, 8.0, True, None])
+def test_sizes_are_whole_numbers_from_1_on(name, size):
+    sizes = {"n_agents": 2, "n_actions": 3, "obs_dim": 4, "state_dim": 5, "episode_limit": 6}
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number from 1 on, got {size}$"):
+        EnvSpec(**sizes | {name: size})
+    assert EnvSpec(**sizes | {name: np.int64(1)})
+
+
 def test_number_of_kinds_of_action():
     assert Entities(2, 1, 0, action_entity=(0, 1, -1), action_kind=(0, 0, 2)).n_kinds == 3

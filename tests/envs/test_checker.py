@@ -110,14 +110,14 @@ def filled(name, value):
     return change
 
 
-@rule("spec.n_agents is 0: make it an int of at least 1")
-def no_agents(walk):
-    return with_spec(walk, n_agents=0)
+@rule("n_envs is 3.0: make it an int of at least 1")
+def fractional_rows(walk):
+    class Broken(walk):
+        def __init__(self, n_envs):
+            super().__init__(n_envs)
+            self.n_envs = float(n_envs)
 
-
-@rule("spec.episode_limit is 8.0: make it an int")
-def fractional_limit(walk):
-    return with_spec(walk, episode_limit=8.0)
+    return Broken
 
 
 @rule("spec.metric_names is ('x', 'x', 'y'): make it a tuple of different names")
@@ -249,6 +249,33 @@ def advances_inactive_rows(walk):
     return Broken
 
 
+@rule("avail leaves an agent no action where an episode is truncated")
+def nothing_available_at_the_limit(walk):
+    def change(_self, now, _where):
+        now.truncated[:], now.terminated[:] = now.truncated | now.terminated, False
+        now.avail[now.truncated] = False
+        return now
+
+    return changed(walk, "step", change)
+
+
+@rule("after an episode that was left in its middle, an equal seed gave another reward at time 1: reset everything")
+def cleans_up_at_the_end_only(walk):
+    class Broken(walk):
+        def __init__(self, n_envs):
+            super().__init__(n_envs)
+            self.dirt = np.zeros(n_envs)
+
+        def step(self, actions, active):
+            now = super().step(actions, active)
+            now.reward[active] += self.dirt[active]
+            self.dirt[active] += 1
+            self.dirt[now.terminated | now.truncated] = 0
+            return now
+
+    return Broken
+
+
 @rule("terminated and truncated are both true")
 def both_ends(walk):
     return changed(walk, "step", lambda _self, now, _: now._replace(truncated=now.truncated | now.terminated))
@@ -315,6 +342,26 @@ def test_each_defect_is_found_and_explained(plant, walk):
     with pytest.raises(EnvironmentContractError) as caught:
         check_environment(plant(walk)(3), n_episodes=2)
     assert any(plant.message in finding for finding in caught.value.findings), str(caught.value)
+
+
+def test_what_differs_from_one_construction_to_the_next_is_found_with_a_twin(walk):
+    class Broken(walk):
+        made = 0
+
+        def __init__(self, n_envs):
+            super().__init__(n_envs)
+            Broken.made += 1
+            self.luck = Broken.made
+
+        def step(self, actions, active):
+            now = super().step(actions, active)
+            now.reward[active] += self.luck
+            return now
+
+    check_environment(Broken(3))
+    with pytest.raises(EnvironmentContractError, match="another environment of the same settings gave another reward"):
+        check_environment(Broken(3), twin=Broken(3))
+    check_environment(walk(3), twin=walk(3))
 
 
 def test_a_report_lists_every_finding_once(walk):

@@ -89,7 +89,7 @@ def test_walls_hold_and_all_actions_are_available():
     [
         ({"agents": 0}, "agents=0, but a grid of size 5 has room for 1 to 24 beside the goal"),
         ({"agents": 4, "size": 2}, "agents=4, but a grid of size 2 has room for 1 to 3"),
-        ({"limit": 0}, "episode_limit must be at least 1, got 0"),
+        ({"limit": 0}, "episode_limit must be a whole number from 1 on, got 0"),
         ({"size": 1}, "size must be at least 2, got 1"),
     ],
 )

@@ -119,7 +119,22 @@ def test_batched_environments_stay(component):
 
 def test_an_environment_that_fails_is_left_to_the_runner(placed, cores):
     cores(2)
-    assert isinstance(placed(0.01, 4, fails=True).env, SingleEnvs)
+    env, text = placed(0.01, 4, fails=True)
+    assert isinstance(env, SingleEnvs)
+    assert text == "in this process (the time of a step could not be measured)"
+
+
+def test_only_one_environment_more_is_made_to_measure(cores):
+    made = []
+
+    def make_env(n):
+        made.append(n)
+        return make(0.0, n)
+
+    cores(2)
+    place(make_env, 3, None, timeout_s=1.0).env.close()
+    place(make_env, 3, 0, timeout_s=1.0).env.close()
+    assert made == [1, 3, 3]
 
 
 def test_the_measurement_changes_no_result(component, importable, monkeypatch):
