@@ -48,6 +48,10 @@ format: venv ## repair style as far as a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: bench
+bench: venv ## compare speeds; make bench ARGS="--cases 'train-*' --peers xuance"
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, builds and caches; results stay
 	rm -rf $(VENV) build dist src/*.egg-info *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,253 @@
+"""HyMARL: ``python ours.py CASE SECONDS [OVERRIDE ...]`` with overrides as on the command line of main.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from measure import Window, call_ms, first_step_hook, report, report_update, versions
+from workloads import ACTING, BATCH_EPISODES, BUFFER_EPISODES, FC, GAMES, GRU, HYPERNET, LEARNER, MIXING, Sizes
+
+if TYPE_CHECKING:
+    from hymarl.components.episode import EpisodeBatch
+    from hymarl.components.spec import EnvSpec
+    from hymarl.components.training import Trainer
+    from hymarl.config import RunConfig
+    from hymarl.learners.base import Learner
+    from hymarl.policies.learned import LearnedPolicy
+
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
+
+NETWORKS = (f"network.hidden_dims=[{FC}]", f"network.rnn_dim={GRU}")
+MIXER = ("mixer=qmix", f"mixer.embed_dim={MIXING}", "mixer.hypernet_layers=2", f"mixer.hypernet_dim={HYPERNET}")
+NO_GAME = ("env=goal_swap", *NETWORKS, *MIXER)
+"""For what needs no game: it brings no values of its own."""
+
+TASKS: Mapping[str, Sequence[str]] = {
+    "lbf": ("env=lbf", *NETWORKS, *MIXER),
+    "spread": ("env=mpe", "agents=3", *NETWORKS, *MIXER),
+    "loadbalance": ("env=loadbalance", "agents=4"),  # with the network and values it suggests
+}
+COLLECTED: Mapping[str, Sequence[str]] = {
+    "lbf": (*TASKS["lbf"], "env.task=Foraging-8x8-2p-3f-v3", "runner.n_envs=8"),
+    "spread": (*TASKS["spread"], "runner.n_envs=8"),
+    "loadbalance": (*TASKS["loadbalance"], "runner.n_envs=8"),
+    "goal_swap": (*NO_GAME, "runner.n_envs=64"),
+}
+
+
+def configure(overrides: Sequence[str]) -> RunConfig:
+    """The checked configuration of a command line."""
+    from hydra import compose, initialize_config_module
+    from omegaconf import open_dict
+
+    from hymarl.config import read
+    from hymarl.output import register_resolvers
+
+    register_resolvers()
+    with initialize_config_module("hymarl.conf", version_base="1.3"):
+        cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+        choices = cfg.hydra.runtime.choices
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return read(cfg, choices, overrides)
+
+
+def prepare(config: RunConfig, made: Learner | None = None) -> None:
+    """What a training run sets for its process and its learner."""
+    import torch
+
+    from hymarl.components.memory import reuse_large_blocks
+    from hymarl.components.threads import decide
+
+    overlap = "overlap" in config.components["runner"].settings and config.components["runner"].settings["overlap"]
+    threads = decide(config.threads, 1, overlap)
+    torch.set_num_threads(threads.torch)
+    if made and threads.beside:
+        made.use_second_thread()
+    reuse_large_blocks()
+
+
+def learner(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """One update on a synthetic batch."""
+    import torch
+
+    sizes = LEARNER[case]
+    config = configure((*NO_GAME, *overrides))
+    torch.manual_seed(0)
+    spec = specification(sizes)
+    made, batch = make_learner(config, spec), synthetic_batch(spec, sizes)
+    prepare(config, made)
+    with closing(made):
+        report_update(lambda: made.update(batch), sizes, seconds, versions=versions("hymarl", "torch", "numpy"))
+
+
+def specification(sizes: Sizes) -> EnvSpec:
+    """Sizes of an environment that does not exist."""
+    from hymarl.components.spec import EnvSpec
+
+    return EnvSpec(sizes.agents, sizes.actions, sizes.obs, sizes.state, sizes.steps)
+
+
+def make_learner(config: RunConfig, spec: EnvSpec) -> Learner:
+    """The configured learner without environments."""
+    from hymarl.assembly import describe_policy
+    from hymarl.learners.base import Learner
+
+    parts = config.components
+    controller, mixer = describe_policy(config, spec).controller(), parts["mixer"].factory()(spec)
+    made = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
+    assert isinstance(made, Learner)
+    return made
+
+
+def synthetic_batch(spec: EnvSpec, sizes: Sizes) -> EpisodeBatch:
+    """Full episodes of noise."""
+    import torch
+
+    from hymarl.components.episode import EpisodeBatch
+
+    batch = EpisodeBatch.empty(spec, sizes.episodes)
+    for x in (batch.obs, batch.state, batch.reward):
+        x.copy_(torch.randn(x.shape))
+    batch.actions.copy_(torch.randint(spec.n_actions, batch.actions.shape))
+    batch.filled.fill_(True)
+    return batch
+
+
+def make_policy(config: RunConfig, spec: EnvSpec) -> LearnedPolicy:
+    """The configured policy, exploring."""
+    from hymarl.assembly import describe_policy
+    from hymarl.policies.learned import LearnedPolicy
+
+    controller = describe_policy(config, spec).controller()
+    return LearnedPolicy(spec, controller, config.components["selector"].factory()())
+
+
+def act(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """One call of the policy for all environments."""
+    import numpy as np
+
+    from hymarl.policies.base import PolicyState
+
+    n_envs, sizes = ACTING[case]
+    config = configure((*NO_GAME, *overrides))
+    prepare(config)
+    spec = specification(sizes)
+    policy = make_policy(config, spec)
+    obs = np.random.default_rng(0).random((n_envs, sizes.agents, sizes.obs), np.float32)
+    avail = np.ones((n_envs, sizes.agents, sizes.actions), np.bool_)
+    start = PolicyState.start(spec, np.arange(n_envs, dtype=np.uint64), 20_000)
+
+    def play(calls: int = 200) -> None:
+        state = start
+        for _ in range(calls):
+            _, state = policy.act(obs, avail, state)
+
+    ms, n = call_ms(play, seconds)
+    report(ms / 200, calls=200 * n, versions=versions("hymarl", "torch", "numpy"))
+
+
+def collect(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """Environment steps per second of the runner, acting included, learning not."""
+    from hymarl.assembly import build_runner
+    from hymarl.components.rng import Stream
+
+    config = configure((*COLLECTED[case], *overrides))
+    prepare(config)
+    with closing(build_runner(config, Stream.TRAINING)) as runner:
+        policy, n = make_policy(config, runner.spec), runner.env.n_envs
+        runner.collect(policy, n)  # compiles
+        runner.collect(policy, n)
+        first, began = runner.steps, time.perf_counter()
+        while (wall := time.perf_counter() - began) < seconds:
+            runner.collect(policy, n)
+        rate = (runner.steps - first) / wall
+        report(rate, where=runner.where, versions=versions("hymarl", "torch", "numpy"))
+
+
+def training(case: str) -> list[str]:
+    """The overrides of a training workload: no evaluation but a short one at the start, no checkpoints."""
+    game = GAMES[case]
+    return [
+        *TASKS[game.name],
+        *([f"env.task={game.task}-v3"] if game.task else []),
+        f"runner.n_envs={game.n_envs}",
+        f"train.batch_episodes={BATCH_EPISODES}",
+        f"train.buffer_episodes={BUFFER_EPISODES}",
+        f"train.updates_per_episode={1 / game.n_envs}",
+        *(f"train.{x}_interval_steps=1000000000" for x in ("eval", "checkpoint")),
+        "train.total_steps=1000000000",
+        "eval.episodes=1",
+    ]
+
+
+def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """Environment steps per second of the training loop, and what its parts alone would allow."""
+    from hymarl.assembly import build_trainer
+
+    config = configure((*training(case), *overrides))
+    window = Window(seconds)
+    with closing(build_trainer(config)) as trainer:
+        prepare(config, trainer.learner)
+        for _ in trainer.run(lambda: window.over(trainer.progress.steps, trainer.learner.updates)):
+            pass  # records that nobody logs
+        seen = window.result()
+        where, parameters = trainer.runner.where, sum(p.numel() for p in trainer.learner.networks.parameters())
+    alone = configure((*training(case), *(x for x in overrides if not x.startswith("runner.overlap="))))
+    with closing(build_trainer(alone)) as trainer:
+        prepare(alone, trainer.learner)
+        parts = measure_parts(trainer, seconds / 2)
+    steps_per_s = 1 / (parts["collect_us_per_step"] / 1e6 + parts["update_ms"] / 1e3 / seen["steps_per_update"])
+    share, names = seen["value"] / steps_per_s, versions("hymarl", "torch", "numpy")
+    report(**seen, share_of_parts=share, **parts, where=where, parameters=parameters, versions=names)
+
+
+def measure_parts(trainer: Trainer, seconds: float) -> dict[str, float]:
+    """Collecting and updating on their own, without the training loop around them; the peak memory is not of these."""
+    runner, n = trainer.runner, trainer.runner.env.n_envs
+    while trainer.buffer.size < BATCH_EPISODES:
+        trainer.buffer.insert(runner.collect(trainer.policy, n)[0])
+    batch = trainer.buffer.sample(BATCH_EPISODES, 0)
+    first, began = runner.steps, time.perf_counter()
+    while (wall := time.perf_counter() - began) < seconds:
+        runner.collect(trainer.policy, n)
+    update_ms, _ = call_ms(lambda: trainer.learner.update(batch), seconds)
+    return {"collect_us_per_step": wall / (runner.steps - first) * 1e6, "update_ms": update_ms}
+
+
+def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """``help``: CPU seconds of main.py --help. ``step``: seconds to the first step of an environment in a real run."""
+    if case == "help":
+        child = subprocess.Popen([sys.executable, str(MAIN), "--help"], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        assert status == 0
+        report(usage.ru_utime + usage.ru_stime, rss_mb=usage.ru_maxrss / 1024, versions=versions("hymarl"))
+        return
+    from hymarl import experiment, main
+
+    build = experiment.build_trainer
+
+    def hooked(config: RunConfig) -> Trainer:
+        trainer: Any = build(config)
+        trainer.validation.env.step = first_step_hook(trainer.validation.env.step)
+        return trainer
+
+    experiment.build_trainer = hooked  # type: ignore[assignment]
+    with TemporaryDirectory() as folder:
+        sys.argv = ["main.py", *training("w1-1"), f"hydra.run.dir={folder}/run", *overrides]
+        main.main()
+
+
+CASES = {"learner": learner, "act": act, "collect": collect, "train": train, "start": start}.items()
+
+if __name__ == "__main__":
+    kind, _, which = sys.argv[1].partition("-")
+    dict(CASES)[kind](which, float(sys.argv[2]), sys.argv[3:])
