@@ -88,7 +88,7 @@ MORE_MISTAKES = [
     ("mixer=vdn mixer.embed_dim=3", "mixer=vdn: unknown key 'embed_dim'; there is nothing to choose from"),
     ("+train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
     ("logger=console logger.console.shows=[]", "logger=console: unknown key 'shows'; did you mean 'show'? …"),
-    ("env=pettingzoo env.kwargs={x:3}", "env.kwargs is empty: add 'x' to it with +env.kwargs.x=…"),
+    ("env=lbf env.kwargs=3", "env=lbf: kwargs has the wrong type: Cannot … (expected dict[str, Any] | None)"),
     ("mixer.embed_dim=1.5", "mixer=qmix: embed_dim has the wrong type: Value '1.5' of type 'float' could not be …"),
     ("optimizer.betas=3", "optimizer=adam: betas has the wrong type: … (expected list[float])"),
     ("learner.double_q=maybe", "learner=q: double_q has the wrong type: Value 'maybe' is not a valid bool …"),

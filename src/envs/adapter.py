@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import inspect
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
@@ -14,10 +15,10 @@ import numpy as np
 
 from ..components.spec import FloatArray
 from . import global_generators
+from .rewards import Reward, of_team
 from .scene import PictureScene, Scene
-from .single import SingleEnv, SingleEnvs
+from .single import SingleEnv, SingleEnvs, describe
 
-Reward = Literal["sum", "mean", "individual"]
 AtLimit = Literal["truncated", "terminated"]
 
 LIMIT_ATTRIBUTES = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
@@ -42,22 +43,30 @@ class AdaptedEnvs(SingleEnvs):
         what: the environment's name in messages.
         hint: how to get another number of agents.
         install: what to type to get the package, for the message when it is missing; ``None``: not known.
-        kwargs: keyword arguments of what makes the environment.
+        kwargs: keyword arguments of what makes the environment; ``None``: none.
         agents_kwarg: the one of them that takes the number of agents; ``a.b`` is the entry ``b`` of the dictionary
             ``a``; ``None``: the number is fixed.
         episode_limit: steps after which an episode is truncated; ``None``: the environment's own, where it says it.
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent. A reward
             that the environment gives to all in common stays as it is.
-        metrics: numbers in the infos of an episode's last step that become its metrics; zero where there is none.
+        metrics: numbers in the infos of an episode's last step that become its metrics, see `InfoMetrics`.
 
     Raises:
-        ValueError: the package is missing, or the settings do not fit the environment.
+        ValueError: the package is missing, the settings do not fit the environment, or it cannot be played.
     """
 
     def __init__(
         self, make: Callable[[], PlayedGame], n_envs: int, *, agents: int | None, what: str, hint: str
     ) -> None:
-        super().__init__(make, n_envs)
+        def playable() -> PlayedGame:
+            try:
+                return make()
+            except ValueError:  # it says what does not fit
+                raise
+            except (Exception, SystemExit) as error:
+                raise ValueError(f"{what} cannot be played: {describe(error)}") from error
+
+        super().__init__(playable, n_envs)
         if agents not in (None, self.spec.n_agents):
             self.close()
             raise ValueError(f"agents={agents}, but {what} has {self.spec.n_agents} agents{hint}")
@@ -102,9 +111,15 @@ def loaded(entry_point: str, install: str | None) -> Callable[..., Any]:
     return getattr(holder, name)
 
 
-def with_agents(kwargs: Mapping[str, Any], agents_kwarg: str | None, agents: int | None) -> dict[str, Any]:
-    """A copy of the keyword arguments with the number of agents asked for, all of it new."""
-    filled = copy.deepcopy(dict(kwargs))  # environments change the dictionaries that they are given
+def with_agents(kwargs: Mapping[str, Any] | None, agents_kwarg: str | None, agents: int | None) -> dict[str, Any]:
+    """A copy of the keyword arguments with the number of agents asked for, all of it new.
+
+    Raises:
+        ValueError: the number of agents is below 1.
+    """
+    if agents is not None and agents < 1:
+        raise ValueError(f"agents must be at least 1, got {agents}")
+    filled = copy.deepcopy(dict(kwargs or {}))  # environments change the dictionaries that they are given
     if agents is not None and agents_kwarg is not None:
         *path, last = agents_kwarg.split(".")
         holder = filled
@@ -118,12 +133,18 @@ def made(make: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
     """What ``make`` returns for these keyword arguments.
 
     Raises:
-        ValueError: it does not take them.
+        ValueError: it does not take them, or raises.
     """
     try:
-        return make(**kwargs)
+        inspect.signature(make).bind(**kwargs)
     except TypeError as error:
         raise ValueError(f"{what} does not accept these kwargs: {error}") from error
+    except ValueError:
+        pass  # it is written in C and does not tell its parameters
+    try:
+        return make(**kwargs)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what} cannot be made: {describe(error)}") from error
 
 
 def agents_hint(agents_kwarg: str | None) -> str:
@@ -168,45 +189,88 @@ def team_reward(rewards: Any, n_agents: int, reward: Reward) -> FloatArray:
         rewards: a number that all agents get in common, or one per agent.
         n_agents: A.
         reward: see `AdaptedEnvs`.
-    """
-    each = np.asarray(rewards, np.float64)
-    if reward == "individual":
-        return np.broadcast_to(each, n_agents).astype(np.float32)
-    if each.ndim:
-        each = each.mean() if reward == "mean" else each.sum()
-    return np.asarray(each, np.float32)
-
-
-def read_metrics(names: Sequence[str], infos: Iterable[Mapping[Any, Any]]) -> np.ndarray:
-    """The values ``[M]`` of the named entries: the mean over the infos that have one, 0 if none has.
 
     Raises:
-        ValueError: an entry is not a number.
+        ValueError: it is neither.
     """
-    infos = list(infos) if names else []
-    values = np.zeros(len(names))
-    for column, name in enumerate(names):
-        found = [info[name] for info in infos if name in info]
-        try:
-            values[column] = np.mean(np.asarray(found, np.float64)) if found else 0.0
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"metrics: the info {name!r} is {found[0]!r}, which is not a number") from error
-    return values
+    each = np.asarray(rewards, np.float64)
+    if each.shape != (n_agents,):
+        if each.size != 1:
+            raise ValueError(f"{len(each)} rewards for {n_agents} agents: there must be one for all or one per agent")
+        if reward != "individual":
+            return each.astype(np.float32).reshape(())
+        each = np.repeat(each, n_agents)
+    return np.asarray(of_team(each, reward), np.float32)
+
+
+class InfoMetrics:
+    """Numbers in the infos of an episode's last step as its metrics: the mean over the agents whose info has them.
+
+    Args:
+        asked: names of entries of the infos. Each must occur in some step of an environment's first episode, or a
+            misspelt one would be a column of zeros. With a question mark at its end it may be missing and counts 0.
+
+    Attributes:
+        names: of the metrics, without question marks.
+    """
+
+    def __init__(self, asked: Sequence[str]) -> None:
+        self.names = tuple(name.removesuffix("?") for name in asked)
+        self._awaited = {name for name in asked if not name.endswith("?")}
+        self._occurred: set[Any] = set()
+
+    def read(self, infos: Iterable[Mapping[Any, Any]], *, over: bool) -> np.ndarray:
+        """The values ``[M]``.
+
+        Args:
+            infos: of this step, one for each agent that has one.
+            over: whether the episode ends with this step.
+
+        Raises:
+            ValueError: an entry is not a number, or has not occurred at the end of the first episode.
+        """
+        infos = list(infos) if self.names else []
+        if self._awaited:
+            self._occurred.update(*infos)
+            self._awaited -= self._occurred
+            if over and self._awaited:
+                raise ValueError(self._explain(sorted(self._awaited)[0]))
+        return np.array([_mean(name, [info[name] for info in infos if name in info]) for name in self.names])
+
+    def _explain(self, name: str) -> str:
+        known = f"they have: {', '.join(sorted(map(str, self._occurred)))}" if self._occurred else "they are empty"
+        return f"metrics: no info of a whole episode has {name!r}, {known}; write '{name}?' for one that may be missing"
+
+
+def _mean(name: str, found: Sequence[Any]) -> float:
+    numbers = [np.asarray(value) for value in found]
+    for value, number in zip(found, numbers, strict=True):
+        if number.ndim or number.dtype.kind not in "biuf":
+            raise ValueError(f"metrics: the info {name!r} is {value!r}, which is not a number")
+    return float(np.mean(numbers)) if numbers else 0.0
 
 
 def picture(env: Any) -> PictureScene:
     """What the environment draws.
 
     Args:
-        env: one with Gymnasium's and PettingZoo's ``render``.
+        env: one with Gymnasium's and PettingZoo's ``render``; numbers up to 255, or fractions up to 1.
 
     Raises:
         ValueError: it was not made to draw pictures, or cannot.
     """
     mode = env.render_mode if hasattr(env, "render_mode") else None
     if mode != "rgb_array":
-        raise ValueError(f"there is no picture with render_mode={mode}: set env.kwargs={{render_mode: rgb_array}}")
-    pixels = np.asarray(env.render())
-    if pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise ValueError(f"the environment's render() returns no picture but {pixels.shape}")
-    return PictureScene(np.ascontiguousarray(pixels[..., :3], np.uint8))
+        raise ValueError(f"there is no picture with render_mode={mode}: set 'env.kwargs={{render_mode: rgb_array}}'")
+    try:
+        drawn = env.render()
+        pixels = np.asarray(drawn)
+    except Exception as error:
+        hint = "if it lacks a display, start one (Xvfb)"
+        raise ValueError(f"the environment cannot draw here: {describe(error)}; {hint}") from error
+    if pixels.ndim != 3 or pixels.shape[2] < 3 or not pixels.size or pixels.dtype.kind not in "biuf":
+        got = f"an array {pixels.shape} of {pixels.dtype}" if pixels.ndim else repr(drawn)
+        raise ValueError(f"the environment's render() returns no picture but {got}")
+    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max() <= 1):
+        pixels = np.rint(pixels * 255.0)
+    return PictureScene(np.ascontiguousarray(pixels[..., :3].clip(0, 255), np.uint8))

@@ -10,9 +10,9 @@ from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
 from ..registry import register
 from .board import STAY, Board
+from .rewards import Reward, of_team
 from .scene import GridScene, team_color
 
-Reward = Literal["sum", "mean", "individual"]
 Start = Literal["random", "fixed"]
 
 COLLECT = 5
@@ -126,7 +126,7 @@ class Foraging25:
         np.equal(n_left, 0, out=out.terminated, where=active)
         np.logical_and(active & ~out.terminated, self._t == self.spec.episode_limit, out=out.truncated)
         earned -= (self._penalty * n_left * out.truncated)[:, None]
-        out.reward[:] = self._of_team(earned)
+        out.reward[:] = of_team(earned, self._reward)
         out.metrics[active, 0] = 1 - n_left[active] / self._n_foods
         return out
 
@@ -179,12 +179,6 @@ class Foraging25:
         self._food_at[self._food_cells[self._rows, food]] = self._n_foods
         self._things[self._rows, self.spec.n_agents + food] = 0
         return food < self._n_foods
-
-    def _of_team(self, each: FloatArray) -> FloatArray:
-        """The rewards of the agents ``[B, A]`` as the environment gives them."""
-        if self._reward == "individual":
-            return each
-        return each.mean(axis=1) if self._reward == "mean" else each.sum(axis=1)
 
     def _observe(self, where: BoolArray) -> TimeStep:
         out, n_agents = self._out, self.spec.n_agents

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..registry import register
-from .adapter import AdaptedEnvs, AtLimit, Reward, imported, made, own_limit, with_agents
+from .adapter import AdaptedEnvs, AtLimit, imported, made, own_limit, with_agents
 from .parallel_game import ParallelGame
+from .rewards import Reward
 
 _INSTALL = "pip install 'hymarl[pettingzoo]'"
 _MANY = (list, tuple, np.ndarray)
@@ -72,9 +73,11 @@ class TupleEnv:
         joint = [actions[i] if i in actions else int(self._actions[i].start) for i in self.possible_agents]
         observations, rewards, terminated, truncated, info = self._env.step(joint)
         self._t += 1
-        ended, cut = _each(terminated, len(joint)), _each(truncated, len(joint))
-        if self._t == self._own_limit and any(ended) and not any(cut) and self._was_cut():
-            ended, cut = cut, ended
+        ended, cut = _each("terminated", terminated, len(joint)), _each("truncated", truncated, len(joint))
+        if self._t == self._own_limit and not any(cut) and self._stops_at_limit():
+            ended, cut = [False] * len(joint), ended  # what it calls terminated is its time limit
+        if isinstance(rewards, _MANY) and len(rewards) != len(joint):
+            raise ValueError(f"{len(rewards)} rewards for {len(joint)} agents: there must be one for all or one each")
         self.agents = [i for i in self.agents if not (ended[i] or cut[i])]
         return (
             dict(enumerate(observations)),
@@ -102,8 +105,8 @@ class TupleEnv:
         """Close the environment."""
         self._env.close()
 
-    def _was_cut(self) -> bool:
-        """Whether the environment, which calls itself terminated in its last possible step, means its time limit."""
+    def _stops_at_limit(self) -> bool:
+        """Whether the environment, if it calls itself terminated in its last possible step, means its time limit."""
         return self._at_limit == "truncated"
 
     def _infos(self, info: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -128,6 +131,8 @@ class Gymnasium(AdaptedEnvs):
     ``get_state()``, else it is all observations. Gymnasium's own wrapper for time limits is not needed: a registered
     ``max_episode_steps`` is kept here.
 
+    The settings that are not explained here are explained in `AdaptedEnvs`.
+
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
@@ -151,7 +156,7 @@ class Gymnasium(AdaptedEnvs):
         task: str,
         package: str | None,
         install: str | None,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
         episode_limit: int | None,
         at_limit: AtLimit,
@@ -168,7 +173,14 @@ class Gymnasium(AdaptedEnvs):
             env = made(imported("gymnasium", _INSTALL).make, options, task)
             registered_limit = spec.max_episode_steps if episode_limit is None else None
             seen = self._view(env, registered_limit=registered_limit, at_limit=at_limit)
-            return ParallelGame(seen, reward=reward, episode_limit=episode_limit, metrics=metrics, others={})
+            return ParallelGame(
+                seen,
+                reward=reward,
+                episode_limit=episode_limit,
+                at_limit="terminated",  # the view has seen to it
+                metrics=metrics,
+                others={},
+            )
 
         hint = "" if agents_kwarg else "; choose another task, or name the argument that sets it in agents_kwarg"
         super().__init__(game, n_envs, agents=agents, what=task, hint=hint)
@@ -190,9 +202,12 @@ def find_task(task: str, package: str | None, install: str | None) -> Any:
     raise ValueError(f"Gymnasium knows no task {task!r}; {hint}")
 
 
-def _each(values: Any, n_agents: int) -> list[bool]:
+def _each(name: str, values: Any, n_agents: int) -> list[bool]:
     """One value per agent, of one per agent or one for all."""
-    return [bool(value) for value in values] if isinstance(values, _MANY) else [bool(values)] * n_agents
+    each = [bool(value) for value in values] if isinstance(values, _MANY) else [bool(values)] * n_agents
+    if len(each) != n_agents:
+        raise ValueError(f"{len(each)} values of {name} for {n_agents} agents: there must be one for all or one each")
+    return each
 
 
 def _per_agent(env: Any, name: str) -> list[Any]:

@@ -7,13 +7,13 @@ from typing import Any, cast
 import numpy as np
 
 from ..registry import register
-from .adapter import Reward
 from .gymnasium import Gymnasium, TupleEnv
 from .parallel_game import ParallelGame
+from .rewards import Reward
 from .scene import GridScene, Thing, team_color
 
 
-class Field(TupleEnv):
+class ForagingTupleEnv(TupleEnv):
     """The library's environment, with episodes that end and begin as they should."""
 
     def reset(self, seed: int) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -25,7 +25,7 @@ class Field(TupleEnv):
             player.position = None
         return super().reset(seed)
 
-    def _was_cut(self) -> bool:
+    def _stops_at_limit(self) -> bool:
         """Food is left."""
         return bool(self.unwrapped.field.any())
 
@@ -38,6 +38,8 @@ class Foraging(Gymnasium):
     (``coop``); ``-2s`` after the size limits what is seen. The library ends an episode with ``terminated`` both when
     all food is gone and at its time limit; here the latter is truncated.
 
+    The settings that are not explained here are explained in `AdaptedEnvs`.
+
     Args:
         agents: the number of agents asked for; ``None``: the task's. Another number of players makes the task of that
             number, e.g. 3 of the task above ``Foraging-8x8-3p-2f-coop-v3``.
@@ -49,7 +51,7 @@ class Foraging(Gymnasium):
         ValueError: the package is missing, there is no such task, or the settings do not fit.
     """
 
-    _view = Field
+    _view = ForagingTupleEnv
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class Foraging(Gymnasium):
         *,
         task: str,
         install: str | None,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         episode_limit: int | None,
         reward: Reward,
         metrics: list[str],
@@ -70,7 +72,7 @@ class Foraging(Gymnasium):
             task=task,
             package="lbforaging",
             install=install,
-            kwargs=kwargs | limit,
+            kwargs=(kwargs or {}) | limit,
             agents_kwarg="players",
             episode_limit=episode_limit,
             at_limit="truncated",

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..components import rng
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
-from .adapter import Reward, imported, limit, own_limit, picture, read_metrics, team_reward
+from .adapter import AtLimit, InfoMetrics, imported, limit, own_limit, picture, team_reward
 from .global_generators import library_seed
+from .rewards import Reward
 from .scene import Scene
 
 AgentName = Hashable
@@ -50,6 +51,7 @@ class ParallelGame:
         env: the ``ParallelEnv``. ``step`` may also return one reward for all instead of one per agent.
         reward: the team's reward.
         episode_limit: steps after which an episode is truncated; ``None``: the environment's own.
+        at_limit: what it means that the environment calls agents terminated, and none truncated, in its own last step.
         metrics: names of entries of the team's infos.
         others: how agents that are not of the team behave, by the beginning of their names.
 
@@ -63,12 +65,18 @@ class ParallelGame:
         *,
         reward: Reward,
         episode_limit: int | None,
+        at_limit: AtLimit,
         metrics: Sequence[str],
         others: Mapping[str, Behavior],
     ) -> None:
         if not hasattr(env, "possible_agents"):
             raise ValueError("the environment must list its agents in possible_agents")
+        if not len(env.possible_agents):
+            raise ValueError("possible_agents is empty: the environment has no agents")
         self._env = env
+        self._at_limit = at_limit
+        self._own_limit = own_limit(env, env.unwrapped)
+        self._metrics = InfoMetrics(metrics)
         self._reward: Reward = reward
         self._everybody: tuple[AgentName, ...] = tuple(env.possible_agents)
         self._behaviors = _assigned(others, self._everybody)
@@ -84,10 +92,10 @@ class ParallelGame:
             n_actions=max(port.n_actions for port in team),
             obs_dim=obs_dim,
             state_dim=obs_dim * len(self._names) if state_dim is None else state_dim,
-            episode_limit=limit(episode_limit, own_limit(env, env.unwrapped)),
-            metric_names=tuple(metrics),
+            episode_limit=limit(episode_limit, self._own_limit),
+            metric_names=self._metrics.names,
             individual_rewards=reward == "individual",
-            headline_metrics=tuple(metrics),
+            headline_metrics=self._metrics.names,
         )
         self._alive: Set[AgentName] = set()
         self._cut_off = False
@@ -105,10 +113,12 @@ class ParallelGame:
         observations, infos = self._env.reset(seed=library_seed(seed))
         self._alive, self._cut_off, self._t = set(self._env.agents), False, 0
         self._seen = observations, infos
+        if self._alive.isdisjoint(self._names):
+            raise ValueError("after reset no agent of the team plays: an episode needs at least one step")
         keys = rng.derive(np.array([seed], np.uint64), _OTHERS) + np.arange(len(self._behaviors), dtype=np.uint64)
         philox = [np.random.Philox(key=int(key)) for key in keys]
         self._generators = {n: np.random.Generator(p) for n, p in zip(self._behaviors, philox, strict=True)}
-        return self._row(self._alive, observations, infos, 0.0, over=False)
+        return self._row(self._alive, observations, infos, 0.0)
 
     def step(self, actions: IntArray) -> TimeStep:
         """Execute the actions of the agents that still play."""
@@ -118,6 +128,8 @@ class ParallelGame:
         observations, rewards, terminations, truncations, infos = self._env.step(given)
         self._t += 1
         self._seen = observations, infos
+        if self._at_limit == "truncated" and self._t == self._own_limit and not any(truncations.values()):
+            terminations, truncations = {}, terminations
         cut_off = {n for n in played if truncations.get(n) and not terminations.get(n)}
         ended = {n for n in played if terminations.get(n)} | cut_off
         self._alive = set(self._env.agents) - ended
@@ -127,8 +139,10 @@ class ParallelGame:
             paid = played | self._alive
             rewards = [float(rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
         over = self._alive.isdisjoint(self._names)
-        cut = self._t == self.spec.episode_limit
-        return self._row(played if over else self._alive, observations, infos, rewards, over=over, cut=cut)
+        terminated = over and not self._cut_off
+        truncated = not terminated and (over or self._t == self.spec.episode_limit)
+        shown = played if over else self._alive
+        return self._row(shown, observations, infos, rewards, terminated=terminated, truncated=truncated)
 
     def scene(self) -> Scene:
         """The picture that the environment draws."""
@@ -150,8 +164,8 @@ class ParallelGame:
         infos: Mapping[AgentName, Any],
         rewards: Sequence[float] | float,
         *,
-        over: bool,
-        cut: bool = False,
+        terminated: bool = False,
+        truncated: bool = False,
     ) -> TimeStep:
         obs = np.zeros((self.spec.n_agents, self.spec.obs_dim), np.float32)
         avail = np.zeros((self.spec.n_agents, self.spec.n_actions), np.bool_)
@@ -162,19 +176,19 @@ class ParallelGame:
                 raise ValueError(f"there is no observation for agent {name!r}, which plays")
             port = self._ports[name]
             obs[agent, : port.obs_dim], mask = port.observation(observations[name], infos.get(name, {}))
-            if not (mask.any() or over):
+            if not mask.any() and name in self._alive:
                 raise ValueError(f"agent {name!r} goes on, but its action_mask leaves no action")
             avail[agent, : port.n_actions] = mask
         avail[~avail.any(axis=1), 0] = True
-        terminated = over and not self._cut_off
+        told = (infos[name] for name in self._names if name in infos)
         return TimeStep(
             obs=obs,
             state=self._state(obs),
             avail=avail,
             reward=team_reward(rewards, self.spec.n_agents, self._reward),
             terminated=np.array(terminated),
-            truncated=np.array((over or cut) and not terminated),
-            metrics=read_metrics(self.spec.metric_names, (infos[n] for n in self._names if n in infos)),
+            truncated=np.array(truncated),
+            metrics=self._metrics.read(told, over=terminated or truncated),
         )
 
     def _state(self, obs: FloatArray) -> FloatArray:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import register
-from .adapter import AdaptedEnvs, Reward, agents_hint, loaded, made, with_agents
+from .adapter import AdaptedEnvs, AtLimit, agents_hint, loaded, made, with_agents
 from .parallel_game import ParallelGame
+from .rewards import Reward
 
 
 @register("env")
 class PettingZoo(AdaptedEnvs):
-    """Any PettingZoo ``ParallelEnv`` with discrete actions, one at a time in this process.
+    """Any PettingZoo ``ParallelEnv`` with discrete actions; each is stepped by itself.
 
     Observations are flattened and, like the actions, padded to the largest agent's. Action masks are taken from
     observations or infos under the key ``action_mask``. The state is the environment's ``state()``, where it has one,
@@ -19,13 +20,18 @@ class PettingZoo(AdaptedEnvs):
     from then on. The episode ends with the team's last agent: terminated if no part was cut off by a time limit,
     truncated otherwise, and also at ``episode_limit``.
 
+    The settings that are not explained here are explained in `AdaptedEnvs`.
+
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
         entry_point: ``module:function``; the function returns a ``ParallelEnv``.
+        at_limit: what it means that the environment calls agents terminated, and none truncated, at exactly the number
+            of steps after which it always ends: ``terminated`` (the interface tells time limits from other ends) or
+            ``truncated`` (this environment does not).
         others: agents that are not of the team but scripted: the beginning of their names to the ``module:function``
             that plays them, see `hymarl.envs.parallel_game.Situation`. Rewards, sizes, metrics and the end of an
-            episode are those of the team alone; the state stays the environment's.
+            episode are those of the team alone; the state stays the environment's. ``None``: there are none.
 
     Raises:
         ValueError: a package is missing, or the settings do not fit the environment.
@@ -38,18 +44,26 @@ class PettingZoo(AdaptedEnvs):
         *,
         entry_point: str,
         install: str | None,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
         episode_limit: int | None,
+        at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],
-        others: dict[str, str],
+        others: dict[str, str] | None,
     ) -> None:
         make = loaded(entry_point, install)
-        behaviors = {prefix: loaded(path, None) for prefix, path in others.items()}
+        behaviors = {prefix: loaded(path, None) for prefix, path in (others or {}).items()}
 
         def game() -> ParallelGame:
             env = made(make, with_agents(kwargs, agents_kwarg, agents), entry_point)
-            return ParallelGame(env, reward=reward, episode_limit=episode_limit, metrics=metrics, others=behaviors)
+            return ParallelGame(
+                env,
+                reward=reward,
+                episode_limit=episode_limit,
+                at_limit=at_limit,
+                metrics=metrics,
+                others=behaviors,
+            )
 
         super().__init__(game, n_envs, agents=agents, what=entry_point, hint=agents_hint(agents_kwarg))

@@ -13,21 +13,22 @@ from ..registry import register
 from .adapter import (
     AdaptedEnvs,
     AtLimit,
-    Reward,
+    InfoMetrics,
     agents_hint,
     limit,
     loaded,
     made,
     own_limit,
     picture,
-    read_metrics,
     team_reward,
     with_agents,
 )
 from .global_generators import library_seed
+from .rewards import Reward
 from .scene import Scene
 
 _METHODS = ("reset", "step", "get_obs", "get_state", "get_avail_actions", "get_env_info")
+_SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape")
 
 
 @register("env")
@@ -41,6 +42,8 @@ class Pymarl(AdaptedEnvs):
     `hymarl.envs.global_generators`, and a ``reset`` that takes a ``seed`` gets one. What draws its randomness elsewhere
     does not repeat its episodes: StarCraft II (``kwargs.seed`` fixes a whole game's, not an episode's, and is then the
     same for every row) and the teams and positions of SMACv2.
+
+    The settings that are not explained here are explained in `AdaptedEnvs`.
 
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
@@ -61,7 +64,7 @@ class Pymarl(AdaptedEnvs):
         *,
         entry_point: str,
         install: str | None,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
         episode_limit: int | None,
         at_limit: AtLimit,
@@ -87,9 +90,13 @@ class PymarlGame:
         if missing:
             raise ValueError(f"the environment does not have PyMARL's interface: it lacks {', '.join(missing)}")
         info: Mapping[str, Any] = env.get_env_info()
+        lacking = [name for name in _SIZES if name not in info]
+        if lacking:
+            raise ValueError(f"get_env_info() lacks {', '.join(lacking)}")
         self._env = env
         self._at_limit = at_limit
         self._reward: Reward = reward
+        self._metrics = InfoMetrics(metrics)
         self._own_limit = info.get("episode_limit") or own_limit(env)
         self._takes_seed = "seed" in inspect.signature(env.reset).parameters
         self._t = 0
@@ -99,9 +106,9 @@ class PymarlGame:
             obs_dim=int(np.prod(info["obs_shape"])),
             state_dim=int(np.prod(info["state_shape"])),
             episode_limit=limit(episode_limit, self._own_limit),
-            metric_names=tuple(metrics),
+            metric_names=self._metrics.names,
             individual_rewards=reward == "individual",
-            headline_metrics=tuple(metrics),
+            headline_metrics=self._metrics.names,
         )
 
     def reset(self, seed: int) -> TimeStep:
@@ -112,13 +119,8 @@ class PymarlGame:
 
     def step(self, actions: IntArray) -> TimeStep:
         """Execute the joint action."""
-        result = self._env.step(actions.tolist())
+        reward, terminated, cut, info = _parts(self._env.step(actions.tolist()))
         self._t += 1
-        if len(result) == 3:
-            reward, terminated, info = result
-            cut = False
-        else:
-            _, reward, terminated, cut, info = result
         terminated, cut = bool(np.all(terminated)), bool(np.all(cut))
         if terminated and self._is_time_limit(info):
             terminated, cut = False, True
@@ -148,14 +150,38 @@ class PymarlGame:
             reward=team_reward(reward, self.spec.n_agents, self._reward),
             terminated=np.array(terminated),
             truncated=np.array(truncated),
-            metrics=read_metrics(self.spec.metric_names, [info]),
+            metrics=self._metrics.read([info], over=terminated or truncated),
         )
 
     def _available(self, *, over: bool) -> BoolArray:
         avail = np.array(self._env.get_avail_actions()).astype(np.bool_)
+        n_agents, n_actions = self.spec.n_agents, self.spec.n_actions
+        if avail.shape != (n_agents, n_actions):
+            raise ValueError(
+                f"get_avail_actions() must return {n_actions} numbers for each of {n_agents} agents, it returned the "
+                f"shape {avail.shape}"
+            )
         stuck = ~avail.any(axis=-1)
         if not over and stuck.any():
             agents = np.flatnonzero(stuck).tolist()
             raise ValueError(f"the game goes on, but get_avail_actions() leaves no action to agents {agents}")
         avail[stuck, 0] = True
         return avail
+
+
+def _parts(result: Any) -> tuple[Any, Any, Any, Mapping[str, Any]]:
+    """Reward, terminated, truncated and infos of what ``step`` returned."""
+    match result:
+        case (reward, terminated, info):
+            cut: Any = False
+        case (_, reward, terminated, cut, info):
+            pass
+        case _:
+            returned = f"{len(result)} values" if isinstance(result, tuple | list) else repr(result)
+            raise ValueError(
+                "step() must return (reward, terminated, info) or (observations, reward, terminated, truncated, info), "
+                f"it returned {returned}"
+            )
+    if not isinstance(info, Mapping):
+        raise ValueError(f"step() must return the infos as a dictionary, it returned {info!r}")
+    return reward, terminated, cut, info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from . import global_generators
 from .global_generators import GlobalGenerators, library_seed
 from .vector_env import EpisodeFailure, RowFailure
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 class SingleEnv(Protocol):
@@ -44,7 +47,8 @@ class SingleEnv(Protocol):
 class SingleEnvs:
     """A `VectorEnv` of B single environments.
 
-    An environment that raises loses its episode, is thrown away and made anew at its next reset; the others go on.
+    An environment that raises, wants to end the program, or gives arrays of another shape or numbers that are not
+    finite loses its episode, is thrown away and made anew at its next reset; the others go on.
     Each has its own version of the global random generators, see `hymarl.envs.global_generators`.
 
     Args:
@@ -96,7 +100,7 @@ class SingleEnvs:
             for row in np.flatnonzero(where).tolist():
                 try:
                     _store(play(row), out, row)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     given = None if actions is None else tuple(actions[row].tolist())
                     failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
                     self._drop(row)
@@ -119,23 +123,37 @@ class SingleEnvs:
     def _drop(self, row: int) -> None:
         env, self._envs[row] = self._envs[row], None
         if env is not None:
-            with contextlib.suppress(Exception):  # a broken environment may not be able to close either
+            with contextlib.suppress(Exception, SystemExit):  # a broken environment may not be able to close either
                 env.close()
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type, its message and where it was raised."""
-    what = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{what} ({frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else what
+    """An exception in one line: its type, its message and where it was raised, outside this package if possible."""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if not frames:
+        return what
+    frame = ([f for f in frames if not Path(f.filename).is_relative_to(_PACKAGE)] or frames)[-1]
+    return f"{what} ({frame.filename}, line {frame.lineno}, in {frame.name})"
 
 
 def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
+    values: Iterable[Any] = time_step
     arrays: Iterable[NDArray[Any]] = out
-    for name, value, array in zip(TimeStep._fields, time_step, arrays, strict=True):
+    for name, value, array in zip(TimeStep._fields, values, arrays, strict=True):
         if np.shape(value) != array.shape[1:]:
             raise ValueError(f"{name} has the shape {np.shape(value)}, expected {array.shape[1:]}")
         array[row] = value
+    for name, array in (("obs", out.obs), ("state", out.state), ("reward", out.reward)):
+        finite = np.isfinite(array[row])
+        if not finite.all():
+            raise ValueError(_not_finite(name, array[row], finite))
+
+
+def _not_finite(name: str, value: NDArray[Any], finite: NDArray[np.bool_]) -> str:
+    where = np.argwhere(~np.atleast_1d(finite))[0].tolist()
+    place = f"{name}{where}" if np.ndim(value) else name
+    return f"{name} must be finite, but {place} is {np.atleast_1d(value)[tuple(where)]}"
 
 
 def _clear(out: TimeStep, row: int) -> None:

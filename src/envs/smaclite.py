@@ -10,7 +10,7 @@ from ..registry import register
 from .gymnasium import Gymnasium, TupleEnv
 
 
-class Battle(TupleEnv):
+class SmacliteTupleEnv(TupleEnv):
     """The library's environment, with episodes that begin as they should."""
 
     def reset(self, seed: int) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -26,4 +26,4 @@ class Battle(TupleEnv):
 class Smaclite(Gymnasium):
     """A battle; its settings are those of `Gymnasium`."""
 
-    _view = Battle
+    _view = SmacliteTupleEnv

@@ -12,7 +12,7 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapter import imported
+from .adapter import imported, with_agents
 from .single import describe
 
 _INSTALL = "pip install 'hymarl[smax]'"
@@ -58,7 +58,7 @@ class Smax:
         n_envs: B.
         scenario: a name that the library knows, such as ``3m``; ``None``: marines, as many as ``agents`` (or
             ``num_allies`` and ``num_enemies`` in ``kwargs``) say.
-        kwargs: keyword arguments of the library's ``HeuristicEnemySMAX`` and ``SMAX``.
+        kwargs: keyword arguments of the library's ``HeuristicEnemySMAX`` and ``SMAX``; ``None``: none.
         episode_limit: steps after which a battle is truncated; ``None``: the library's own.
 
     Raises:
@@ -71,7 +71,7 @@ class Smax:
         n_envs: int,
         *,
         scenario: str | None,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         episode_limit: int | None,
     ) -> None:
         if episode_limit is not None and episode_limit < 1:
@@ -203,17 +203,16 @@ def _functions(scenario: str | None, arguments: str) -> _Functions:
 
 
 def _arguments(
-    agents: int | None, scenario: str | None, kwargs: dict[str, Any], episode_limit: int | None
+    agents: int | None, scenario: str | None, kwargs: dict[str, Any] | None, episode_limit: int | None
 ) -> dict[str, Any]:
     """Keyword arguments of the library's environment."""
-    taken = sorted(_OWN_ARGUMENTS & kwargs.keys())
+    taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
     if taken:
         raise ValueError(
             f"leave {', '.join(taken)} out of kwargs: there are scenario and episode_limit; actions are discrete"
         )
-    asked = {"num_allies": agents} if scenario is None and agents is not None else {}
     limit = {} if episode_limit is None else {"max_steps": episode_limit}
-    return {**kwargs, **asked, **limit}
+    return with_agents(kwargs, "num_allies" if scenario is None else None, agents) | limit
 
 
 def _make(scenario: str | None, arguments: dict[str, Any]) -> Any:
@@ -239,5 +238,5 @@ def _make(scenario: str | None, arguments: dict[str, Any]) -> Any:
     try:
         tables = {k: jnp.asarray(v) for k, v in arguments.items() if isinstance(v, list) and not isinstance(v[0], str)}
         return library.HeuristicEnemySMAX(scenario=chosen, **(arguments | tables))
-    except (IndexError, TypeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"SMAX cannot be made with {arguments}: {describe(error)}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..components.rng import UInt64Array
-from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
+from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapter import Reward, agents_hint, imported, loaded, with_agents
+from .adapter import agents_hint, imported, loaded, made, with_agents
+from .rewards import Reward, of_team
 from .scene import PictureScene
 from .single import describe
 from .tensor_rows import batched_tensors, put_rows, rows_kept
@@ -63,7 +64,7 @@ class Vmas:
         agents: the number of agents asked for; ``None`` is the scenario's own.
         n_envs: B.
         scenario: a file of ``vmas.scenarios`` without ``.py``, or ``module:Class`` of a ``BaseScenario``.
-        kwargs: the scenario's keyword arguments.
+        kwargs: the scenario's keyword arguments; ``None``: none.
         agents_kwarg: the one of them that takes the number of agents; ``None``: the number is fixed.
         episode_limit: steps after which an episode is truncated.
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent.
@@ -78,14 +79,14 @@ class Vmas:
         n_envs: int,
         *,
         scenario: str,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
         episode_limit: int,
         reward: Reward,
     ) -> None:
         if episode_limit < 1:
             raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
-        taken = sorted(_OWN_ARGUMENTS & kwargs.keys())
+        taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
         if taken:
             raise ValueError(f"kwargs are the scenario's; leave out {', '.join(taken)}")
         arguments = with_agents(kwargs, agents_kwarg, agents)
@@ -135,7 +136,8 @@ class Vmas:
             if where[rows].any():
                 idle = simulation.n_rows - n
                 given = np.concatenate([values[rows], np.zeros((idle, *values.shape[1:]), values.dtype)])
-                parts = call(simulation, given, np.append(where[rows], np.zeros(idle, np.bool_)))
+                asked = np.append(where[rows], np.zeros(idle, np.bool_))
+                parts: Iterable[NDArray[Any]] = call(simulation, given, asked)
                 for array, part in zip(arrays, parts, strict=True):
                     array[rows] = part[:n]
         return out
@@ -206,7 +208,7 @@ class Simulation:
         self._t[active] += 1
         out = self._time_step(active, observations)
         each = torch.stack([reward.flatten() for reward in rewards], dim=1).numpy()  # B A
-        out.reward[active] = self._team_reward(each)[active]
+        out.reward[active] = of_team(each, self._reward)[active]
         out.terminated[:] = active & dones.flatten().numpy()
         out.truncated[:] = active & (self._t == self.spec.episode_limit) & ~out.terminated
         self._running &= ~(out.terminated | out.truncated)
@@ -267,11 +269,6 @@ class Simulation:
         out.avail[where] = self._avail
         return out
 
-    def _team_reward(self, each: FloatArray) -> FloatArray:
-        if self._reward == "individual":
-            return each
-        return each.mean(axis=1) if self._reward == "mean" else each.sum(axis=1)
-
 
 class SharedDraws(ValueError):
     """A scenario whose rows draw from one random generator while they are stepped."""
@@ -313,7 +310,7 @@ def _make(scenario: str, n_rows: int, arguments: Mapping[str, Any]) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Scenario kwargs")  # arguments that the scenario does not know
             return vmas.make_env(found, n_rows, continuous_actions=False, seed=0, **arguments)
-    except (AssertionError, TypeError, UserWarning, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"scenario {scenario} cannot be made with {dict(arguments)}: {describe(error)}") from error
 
 
@@ -321,7 +318,7 @@ def _load(scenario: str) -> Any:
     """A new scenario object."""
     module, _, name = scenario.partition(":")
     if name:
-        return loaded(scenario, None)()
+        return made(loaded(scenario, None), {}, scenario)
     folder = importlib.import_module("vmas.scenarios")  # as an attribute of vmas it is hidden by a list of names
     known = {path.stem for path in Path(str(folder.__file__)).parent.rglob("*.py")} - {"__init__"}
     if module not in known:

@@ -1,5 +1,7 @@
 """PettingZoo environments with the peculiarities that an adapter must cope with."""
 
+import sys
+
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
@@ -70,6 +72,115 @@ class Uneven(ParallelEnv):
 
     def render(self):
         return np.full((2, 3, 4), self.t, np.uint8)
+
+
+class Clipped(Uneven):
+    """Says at its time limit that it is terminated."""
+
+    def step(self, actions):
+        observations, rewards, terminations, truncations, infos = super().step(actions)
+        if self.t == self.max_cycles:
+            terminations, truncations = dict.fromkeys(truncations, True), dict.fromkeys(truncations, False)
+        return observations, rewards, terminations, truncations, infos
+
+
+class Damaged(Uneven):
+    """Has one defect, ``what``, in all observations, in the state or in the rewards from the first step on."""
+
+    def __init__(self, what, number=np.nan):
+        super().__init__()
+        self.what, self.number = what, number
+
+    def look(self, agents):
+        seen = super().look(agents)
+        if self.what == "obs" and self.t:
+            seen["a"] = np.array([1, self.number])
+        return seen
+
+    def state(self):
+        return np.array([self.number if self.what == "state" and self.t else 0.0, 0.0])
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        return observations, rewards | ({"b": self.number} if self.what == "reward" else {}), *rest
+
+
+class Quitting(Uneven):
+    """Ends the program, at ``when``: making, reset or step."""
+
+    def __init__(self, when="step"):
+        super().__init__()
+        self.when = when
+        if when == "making":
+            sys.exit("no licence")
+
+    def reset(self, seed=None, options=None):
+        if self.when == "reset" and self.seeds:
+            sys.exit(3)
+        return super().reset(seed, options)
+
+    def step(self, actions):
+        sys.exit(3)
+
+
+class Over(Uneven):
+    """Has no agents from its second reset on."""
+
+    def reset(self, seed=None, options=None):
+        result = super().reset(seed, options)
+        self.agents = self.agents if len(self.seeds) == 1 else []
+        return result
+
+
+class Talking(Uneven):
+    """Tells ``won`` in the last step only, a list in every one, and ``lucky`` never or after the first step."""
+
+    def __init__(self, lucky=False, silent=False):
+        super().__init__()
+        self.lucky, self.silent = lucky, silent
+
+    def infos(self, agents):
+        if self.silent:
+            return {}
+        told = {"list": [1, 2]} | ({"won": 1} if self.t == self.max_cycles else {})
+        told |= {"lucky": 1} if self.lucky and self.t == 1 else {}
+        return dict.fromkeys(agents, told)
+
+
+class Picky(Uneven):
+    """Cannot be made: raises what is asked for."""
+
+    def __init__(self, error="OSError"):
+        if error == "TypeError":
+            len(3)
+        raise {"OSError": OSError, "ValueError": ValueError}[error]("there is\nno display")
+
+
+class FailingFirst(Uneven):
+    """Cannot be reset."""
+
+    def reset(self, seed=None, options=None):
+        raise KeyError("board")
+
+
+class Drawing(Uneven):
+    """Draws ``what``."""
+
+    def __init__(self, what):
+        super().__init__(render_mode="rgb_array")
+        self.what = what
+
+    def render(self):
+        match self.what:
+            case "float":
+                return np.full((2, 3, 3), 0.5)
+            case "bytes as float":
+                return np.full((2, 3, 3), 200.0)
+            case "bool":
+                return np.full((2, 3, 3), True)
+            case "nothing":
+                return None
+        raise OSError("no display\nat :0")
 
 
 def last_available(situation):

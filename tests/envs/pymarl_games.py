@@ -73,6 +73,36 @@ class Stuck(Duel):
         return [[1, 1, 1], [0, 0, 0]]
 
 
+class Odd(Duel):
+    """Departs from the interface in one respect."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def get_env_info(self):
+        info = super().get_env_info()
+        if self.what == "no state_shape":
+            del info["state_shape"]
+        if self.what == "fractions of agents":
+            info["n_agents"] = 2.0
+        return info
+
+    def get_avail_actions(self):
+        return None if self.what == "no masks" else super().get_avail_actions()
+
+    def step(self, actions):
+        reward, over, info = super().step(actions)
+        answers = {
+            "three rewards": ([1.0, 2.0, 3.0], over, info),
+            "one reward in a list": ([1.0], over, info),
+            "no info": (reward, over, None),
+            "four values": (self.get_obs(), reward, over, info),
+            "no values": None,
+        }
+        return answers.get(self.what, (reward, over, info))
+
+
 class Unfinished:
     """Lacks most of the interface."""
 
@@ -89,6 +119,10 @@ class StarCraft2Env(Duel):
     def __init__(self, map_name, continuing_episode):
         assert map_name == "2s3z"
         super().__init__(tells=continuing_episode)
+
+    def step(self, actions):
+        reward, over, info = super().step(actions)
+        return reward, over, info | {"dead_allies": 0, "dead_enemies": 0}
 
 
 class StarCraftCapabilityEnvWrapper(Duel):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hymarl.envs.checker import check_environment
+from hymarl.envs.vector_env import EpisodeFailure
 from hymarl.registry import ConfigError
 
 
@@ -101,7 +102,7 @@ def test_masks_of_the_info(parts):
 
 
 def test_metrics_are_the_infos_that_were_asked_for(parts):
-    game = parts(metrics=["won", "lost"])
+    game = parts(metrics=["won", "lost?"])
     assert game.spec.metric_names == game.spec.headline_metrics == ("won", "lost")
     game.start()
     assert game.go(0, 0).metrics.tolist() == [[0.1, 0]]
@@ -128,6 +129,22 @@ def test_smaclite_starts_without_the_last_actions_of_another_episode(play, monke
     check_environment(game.env)
 
 
+@pytest.mark.parametrize(
+    ("of", "n", "message"),
+    [
+        ("rewards", 1, "1 rewards for 2 agents"),
+        ("rewards", 3, "3 rewards for 2 agents"),
+        ("terminated", 1, "1 values of terminated for 2 agents"),
+        ("terminated", 3, "3 values of terminated for 2 agents"),
+    ],
+)
+def test_one_for_all_or_one_per_agent(parts, of, n, message):
+    game = parts("Uncounted-v0", kwargs={"n": n, "of": of})
+    game.start()
+    with pytest.raises(EpisodeFailure, match=message):
+        game.go(0, 0)
+
+
 def test_global_generators_are_the_episodes_own(parts):
     """The same draws in any row, whatever this process draws, which does not notice."""
     random.seed(1)
@@ -149,7 +166,7 @@ def test_pictures(parts):
     game.start()
     game.go(0, 0)
     assert game.env.scene(1).pixels.tolist() == np.ones((2, 3, 3)).tolist()
-    with pytest.raises(ValueError, match=r"render_mode=None: set env.kwargs=\{render_mode: rgb_array\}"):
+    with pytest.raises(ValueError, match=r"render_mode=None: set 'env.kwargs=\{render_mode: rgb_array\}'"):
         parts().env.scene(0)
 
 
@@ -161,7 +178,8 @@ def test_pictures(parts):
         ({"task": "qqqqqqqqqqq"}, "knows no task 'qqqqqqqqqqq'; is the module that registers it in package"),
         ({"task": "Alone-v0"}, r"the action_space must be a Tuple with one space per agent, it is Discrete\(2\)"),
         ({"task": "Endless-v0"}, "does not say how long an episode can be; set episode_limit"),
-        ({"kwargs": {"color": 1}}, "Parts-v0 does not accept these kwargs: .*unexpected keyword argument 'color'"),
+        ({"agents": 0}, "agents must be at least 1, got 0"),
+        ({"kwargs": {"color": 1}}, "Parts-v0 cannot be made: TypeError: .*unexpected keyword argument 'color'"),
         ({"episode_limit": 9}, "episode_limit=9, but the environment ends its episodes after 4 steps"),
     ],
 )

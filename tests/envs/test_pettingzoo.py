@@ -30,8 +30,8 @@ def importable(monkeypatch):
 
 
 def uneven(n_envs=1, agents=None, entry_point="parallel_games:Uneven", **changes):
-    values = {"install": None, "kwargs": {}, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
-    values |= {"metrics": [], "others": {}} | changes
+    values = {"install": None, "kwargs": None, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
+    values |= {"at_limit": "terminated", "metrics": [], "others": None} | changes
     return PettingZoo(agents, n_envs, entry_point=entry_point, **values)
 
 
@@ -148,6 +148,31 @@ def test_win_at_the_time_limit_is_a_termination():
     assert (now.terminated[0], now.truncated[0]) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("entry_point", "at_limit", "limit", "last"),
+    [
+        ("Clipped", "terminated", None, "terminated"),
+        ("Clipped", "truncated", None, "truncated"),
+        ("Clipped", "terminated", 3, "truncated"),
+        ("Uneven", "truncated", None, "truncated"),
+    ],
+)
+def test_what_the_end_at_the_limit_means(entry_point, at_limit, limit, last):
+    env = uneven(entry_point=f"parallel_games:{entry_point}", at_limit=at_limit, episode_limit=limit)
+    start(env)
+    for t in range(1, env.spec.episode_limit + 1):
+        now = go(env, A_3, B_0)
+        ended = t == env.spec.episode_limit
+        assert (now.terminated[0], now.truncated[0]) == (ended and last == "terminated", ended and last == "truncated")
+
+
+def test_win_before_the_limit_is_a_termination_whatever_the_limit_means():
+    env = uneven(entry_point="parallel_games:Clipped", at_limit="truncated")
+    start(env)
+    now = go(env, A_4, B_0)
+    assert (now.terminated[0], now.truncated[0]) == (True, False)
+
+
 @pytest.mark.parametrize("kwargs", [{}, {"has_state": False}])
 def test_contract(kwargs):
     check_environment(uneven(3, kwargs=kwargs))
@@ -207,6 +232,19 @@ def test_agents_kwarg_passes_the_number():
         ),
         ({"entry_point": "parallel_games:endless"}, "set episode_limit"),
         ({"kwargs": {"color": 1}}, "parallel_games:Uneven does not accept these kwargs: .*keyword argument 'color'"),
+        ({"agents": 0}, "agents must be at least 1, got 0"),
+        ({"agents": -2, "agents_kwarg": "n"}, "agents must be at least 1, got -2"),
+        ({"kwargs": {"n": 0}}, "possible_agents is empty: the environment has no agents"),
+        ({"entry_point": "parallel_games:Picky"}, r"Picky cannot be made: OSError: there is no display \(.*parallel_g"),
+        (
+            {"entry_point": "parallel_games:Picky", "kwargs": {"error": "ValueError"}},
+            r"Picky cannot be made: ValueError: there is no display \(.*parallel_g",
+        ),
+        (
+            {"entry_point": "parallel_games:Picky", "kwargs": {"error": "TypeError"}},
+            r"Picky cannot be made: TypeError: object of type 'int' has no len\(\) \(.*parallel_games.py",
+        ),
+        ({"entry_point": "parallel_games:FailingFirst"}, "FailingFirst cannot be played: KeyError: 'board'"),
         ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
         ({"others": {"c": "parallel_games:chance"}}, "others: no agent's name begins with 'c'; the agents are a, b"),
         ({"others": {"": "parallel_games:chance"}}, "leave no agent for the team; the agents are a, b"),
@@ -219,7 +257,7 @@ def test_settings_that_do_not_fit_are_explained(changes, message):
 
 
 def test_metrics_are_means_over_the_agents_that_have_them():
-    env = uneven(metrics=["score", "only", "none"])
+    env = uneven(metrics=["score", "only", "none?"])
     assert env.spec.metric_names == env.spec.headline_metrics == ("score", "only", "none")
     start(env)
     assert go(env, A_3, B_0).metrics.tolist() == [[2, 1, 0]]
@@ -257,7 +295,7 @@ def test_pictures():
     start(env)
     go(env, A_3, B_0)
     assert env.scene(0).pixels.tolist() == np.ones((2, 3, 3)).tolist()
-    with pytest.raises(ValueError, match=r"set env.kwargs=\{render_mode: rgb_array\}"):
+    with pytest.raises(ValueError, match=r"set 'env.kwargs=\{render_mode: rgb_array\}'"):
         uneven().scene(0)
 
 

@@ -69,7 +69,7 @@ def test_time_limits(duel, kind, changes, last):
 
 @pytest.mark.parametrize("kind", ["Duel", "Newer"])
 def test_wins_terminate_and_count(duel, kind):
-    game = duel(kind, metrics=["battle_won", "dead_allies"])
+    game = duel(kind, metrics=["battle_won", "dead_allies?"])
     game.start()
     assert game.go(0, 2).metrics.tolist() == [[0, 0]]
     now = game.go(2, 2)
@@ -143,6 +143,9 @@ def test_smacv2_takes_a_number_of_units(starcraft):
         ({"kind": "Unfinished"}, "lacks get_obs, get_state, get_avail_actions, get_env_info"),
         ({"kwargs": {"limit": None}}, "does not say how long an episode can be; set episode_limit"),
         ({"kwargs": {"color": 1}}, "pymarl_games:Duel does not accept these kwargs: .*keyword argument 'color'"),
+        ({"agents": 0}, "agents must be at least 1, got 0"),
+        ({"kind": "Odd", "kwargs": {"what": "no state_shape"}}, r"get_env_info\(\) lacks state_shape"),
+        ({"kind": "Odd", "kwargs": {"what": "fractions of agents"}}, "n_agents must be a whole number .*got 2.0"),
         ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
     ],
 )
@@ -156,6 +159,36 @@ def test_agent_without_an_action_is_a_failure(duel):
 
     with pytest.raises(EpisodeFailure, match=r"get_avail_actions\(\) leaves no action to agents \[1\]"):
         duel("Stuck").start()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("three rewards", "3 rewards for 2 agents: there must be one for all or one per agent"),
+        ("no info", r"step\(\) must return the infos as a dictionary, it returned None"),
+        ("four values", r"or \(observations, reward, terminated, truncated, info\), it returned 4 values"),
+        ("no values", r"step\(\) must return \(reward, terminated, info\) or .*, it returned None"),
+        ("no masks", r"get_avail_actions\(\) must return 3 numbers for each of 2 agents, it returned the shape \(\)"),
+    ],
+)
+def test_departures_from_the_interface_are_explained(duel, what, message):
+    from hymarl.envs.vector_env import EpisodeFailure
+
+    game = duel("Odd", kwargs={"what": what})
+
+    def play():
+        game.start()
+        game.go(0, 0)
+
+    with pytest.raises(EpisodeFailure, match=message):
+        play()
+
+
+@pytest.mark.parametrize(("reward", "paid"), [("sum", [1]), ("mean", [1]), ("individual", [[1, 1]])])
+def test_one_reward_in_a_list_is_common(duel, reward, paid):
+    game = duel("Odd", kwargs={"what": "one reward in a list"}, reward=reward)
+    game.start()
+    assert game.go(0, 0).reward.tolist() == paid
 
 
 def test_metrics_must_be_numbers(duel, monkeypatch):

@@ -17,7 +17,7 @@ EAST, STOP, ATTACK = 1, 4, 5
 
 
 def battle(n_envs=3, agents=None, **changes):
-    return Smax(agents, n_envs, **{"scenario": "3m", "kwargs": {}, "episode_limit": None} | changes)
+    return Smax(agents, n_envs, **{"scenario": "3m", "kwargs": None, "episode_limit": None} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,7 @@ def test_numbers_per_unit_type_can_be_given():
 @pytest.mark.parametrize(
     ("agents", "changes", "message"),
     [
+        (0, {"scenario": None}, "agents must be at least 1, got 0"),
         (4, {}, "agents=4, but scenario 3m has 3 allies"),
         (None, {"scenario": "3n"}, "there is no scenario '3n'; did you mean '3m'"),
         (None, {"kwargs": {"map_widht": 30}}, "SMAX has no argument 'map_widht'; did you mean 'map_width'"),

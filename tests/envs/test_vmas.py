@@ -28,7 +28,7 @@ def importable(monkeypatch):
 
 def scenario(name="balance", n_envs=3, agents=None, **changes):
     name = name if name.islower() else f"vmas_scenarios:{name}"
-    values = {"kwargs": {}, "agents_kwarg": "n_agents", "episode_limit": 10, "reward": "mean"} | changes
+    values = {"kwargs": None, "agents_kwarg": "n_agents", "episode_limit": 10, "reward": "mean"} | changes
     return Vmas(agents, n_envs, scenario=name, **values)
 
 
@@ -199,6 +199,8 @@ def test_number_of_agents():
     assert scenario("Counting", agents=3).spec.n_agents == 3
     with pytest.raises(ValueError, match=r"agents=5, but scenario balance has 3 agents; name the argument"):
         scenario(agents=5, agents_kwarg=None)
+    with pytest.raises(ValueError, match="agents must be at least 1, got 0"):
+        scenario(agents=0)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,8 @@ def test_number_of_agents():
         ({"kwargs": {"n_agents": 1}}, "scenario balance cannot be made with {'n_agents': 1}: AssertionError"),
         ({"episode_limit": 0}, "episode_limit must be at least 1, got 0"),
         ({"scenario": "vmas_scenarios:Missing"}, "has no 'Missing'"),
+        ({"scenario": "vmas_scenarios:Unmade"}, "vmas_scenarios:Unmade cannot be made: OSError: no engine ("),
+        ({"scenario": "vmas_scenarios:Worldless"}, "Worldless cannot be made with {}: KeyError: 'gravity' ("),
     ],
 )
 def test_mistakes_get_a_sentence(option, changes, message):

@@ -29,7 +29,8 @@ PETTINGZOO = {
     "episode_limit": None,
     "reward": "sum",
     "metrics": [],
-    "others": {},
+    "at_limit": "terminated",
+    "others": None,
 }
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")

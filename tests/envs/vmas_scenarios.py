@@ -65,6 +65,21 @@ class OneGoal(Counting):
         return {**super().observation(agent), "goal": torch.full((self.world.batch_dim, 1), self.goal)}
 
 
+class Unmade(Counting):
+    """Cannot be made."""
+
+    def __init__(self):
+        super().__init__()
+        raise OSError("no\nengine")
+
+
+class Worldless(Counting):
+    """Its world cannot be made."""
+
+    def make_world(self, batch_dim, device, **kwargs):
+        raise KeyError("gravity")
+
+
 class LateNoise(Counting):
     """Draws random numbers, but not in the first steps."""
 

@@ -1,0 +1,22 @@
+"""What a team is paid when each agent has a reward of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reward = Literal["sum", "mean", "individual"]
+
+
+def of_team(each: NDArray[np.floating], reward: Reward) -> NDArray[Any]:
+    """The team's reward ``[...]``, or that of each agent ``[..., A]`` with ``individual``.
+
+    Args:
+        each: rewards of the agents ``[..., A]``.
+        reward: ``sum`` or ``mean`` over the agents; ``individual``: they stay apart.
+    """
+    if reward == "individual":
+        return each
+    return each.mean(axis=-1) if reward == "mean" else each.sum(axis=-1)
