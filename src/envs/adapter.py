@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 
 from ..components.spec import FloatArray
-from . import global_generators
 from .rewards import Reward, of_team
 from .scene import PictureScene, Scene
 from .single import SingleEnv, SingleEnvs, describe
@@ -50,13 +49,22 @@ class AdaptedEnvs(SingleEnvs):
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent. A reward
             that the environment gives to all in common stays as it is.
         metrics: numbers in the infos of an episode's last step that become its metrics, see `InfoMetrics`.
+        global_random: whether the environment may draw from ``random`` or ``np.random``; then each has its own, see
+            `hymarl.envs.global_generators`.
 
     Raises:
         ValueError: the package is missing, the settings do not fit the environment, or it cannot be played.
     """
 
     def __init__(
-        self, make: Callable[[], PlayedGame], n_envs: int, *, agents: int | None, what: str, hint: str
+        self,
+        make: Callable[[], PlayedGame],
+        n_envs: int,
+        *,
+        agents: int | None,
+        what: str,
+        hint: str,
+        global_random: bool = True,
     ) -> None:
         def playable() -> PlayedGame:
             try:
@@ -66,7 +74,7 @@ class AdaptedEnvs(SingleEnvs):
             except (Exception, SystemExit) as error:
                 raise ValueError(f"{what} cannot be played: {describe(error)}") from error
 
-        super().__init__(playable, n_envs)
+        super().__init__(playable, n_envs, global_random=global_random)
         if agents not in (None, self.spec.n_agents):
             self.close()
             raise ValueError(f"agents={agents}, but {what} has {self.spec.n_agents} agents{hint}")
@@ -78,7 +86,7 @@ class AdaptedEnvs(SingleEnvs):
             ValueError: the environment draws no pictures.
         """
         game = cast(PlayedGame, self._played(row))
-        with global_generators.kept(), self._generators[row].installed():
+        with self._kept(), self._generators[row].installed():
             return game.scene()
 
 

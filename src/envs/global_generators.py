@@ -6,7 +6,7 @@ depends on its key only: not on what other rows, other workers or this process d
 
 It costs about 25 µs per step of a single environment and 15 µs per step of each of eight: NumPy's generator is
 exchanged, Python's can only be copied (9 µs to and fro). A step of Level-Based Foraging takes 50 µs by itself, one of
-``simple_spread`` 200 µs.
+``simple_spread`` 200 µs; these do not draw from the global generators and need not pay for them (``global_random``).
 
 Not covered is what draws from elsewhere: the operating system (``np.random.default_rng()`` without a seed), PyTorch's
 generators, or another program such as StarCraft II.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 from numpy.random.mtrand import get_bit_generator, set_bit_generator
@@ -30,19 +30,27 @@ def library_seed(key: int) -> int:
 
 
 class GlobalGenerators:
-    """What one environment sees as the global generators; equal for all environments until they are seeded."""
+    """What one environment sees as the global generators; equal for all environments until they are seeded.
 
-    def __init__(self) -> None:
+    Args:
+        used: whether the environment may draw from them; if not, nothing is done, which costs nothing.
+    """
+
+    def __init__(self, used: bool = True) -> None:
+        self._used = used
         self._numpy: np.random.BitGenerator = np.random.MT19937(0)
         self._python = random.Random(0).getstate()
 
-    @contextmanager
-    def installed(self, seed: int | None = None) -> Iterator[None]:
+    def installed(self, seed: int | None = None) -> AbstractContextManager[None]:
         """Make them the global ones inside a ``with`` block, inside one of `kept`.
 
         Args:
             seed: of 32 bits, gives both a new state, as ``random.seed`` and ``np.random.seed`` do.
         """
+        return self._installed(seed) if self._used else nullcontext()
+
+    @contextmanager
+    def _installed(self, seed: int | None) -> Iterator[None]:
         set_bit_generator(self._numpy)
         if seed is None:
             random.setstate(self._python)

@@ -162,6 +162,7 @@ class Gymnasium(AdaptedEnvs):
         at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],
+        global_random: bool,
     ) -> None:
         registered = find_task(task, package, install)
 
@@ -183,7 +184,7 @@ class Gymnasium(AdaptedEnvs):
             )
 
         hint = "" if agents_kwarg else "; choose another task, or name the argument that sets it in agents_kwarg"
-        super().__init__(game, n_envs, agents=agents, what=task, hint=hint)
+        super().__init__(game, n_envs, agents=agents, what=task, hint=hint, global_random=global_random)
 
 
 def find_task(task: str, package: str | None, install: str | None) -> Any:

@@ -78,6 +78,7 @@ class Foraging(Gymnasium):
             at_limit="truncated",
             reward=reward,
             metrics=metrics,
+            global_random=False,  # the library has generators of its own
         )
 
     def scene(self, row: int) -> GridScene:

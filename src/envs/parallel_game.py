@@ -19,6 +19,7 @@ from .scene import Scene
 AgentName = Hashable
 
 _OTHERS = 0x07432  # derives the keys of scripted agents from an episode's key
+_NO_INFO: Mapping[str, Any] = {}
 _INSTALL = "pip install 'hymarl[pettingzoo]'"
 
 
@@ -124,7 +125,9 @@ class ParallelGame:
         """Execute the actions of the agents that still play."""
         played = self._alive
         given = {n: self._ports[n].action(u) for n, u in zip(self._names, actions, strict=True) if n in played}
-        given |= {n: self._ports[n].action(self._scripted(n)) for n in self._behaviors if n in played}
+        for name in self._behaviors:
+            if name in played:
+                given[name] = self._ports[name].action(self._scripted(name))
         observations, rewards, terminations, truncations, infos = self._env.step(given)
         self._t += 1
         self._seen = observations, infos
@@ -154,7 +157,9 @@ class ParallelGame:
 
     def _scripted(self, name: AgentName) -> int:
         observations, infos = self._seen
-        seen, available = self._ports[name].observation(observations[name], infos.get(name, {}))
+        port = self._ports[name]
+        seen, mask = port.observation(observations[name], infos.get(name, _NO_INFO))
+        available = np.ones(port.n_actions, np.bool_) if mask is None else mask
         return self._behaviors[name](Situation(name, self._everybody, seen, available, self._generators[name]))
 
     def _row(
@@ -171,15 +176,18 @@ class ParallelGame:
         avail = np.zeros((self.spec.n_agents, self.spec.n_actions), np.bool_)
         for agent, name in enumerate(self._names):
             if name not in shown:
+                avail[agent, 0] = True
                 continue
             if name not in observations:
                 raise ValueError(f"there is no observation for agent {name!r}, which plays")
             port = self._ports[name]
-            obs[agent, : port.obs_dim], mask = port.observation(observations[name], infos.get(name, {}))
-            if not mask.any() and name in self._alive:
-                raise ValueError(f"agent {name!r} goes on, but its action_mask leaves no action")
-            avail[agent, : port.n_actions] = mask
-        avail[~avail.any(axis=1), 0] = True
+            seen, mask = port.observation(observations[name], infos.get(name, _NO_INFO))
+            obs[agent, : port.obs_dim] = seen
+            avail[agent, : port.n_actions] = True if mask is None else mask
+            if mask is not None and not mask.any():
+                if name in self._alive:
+                    raise ValueError(f"agent {name!r} goes on, but its action_mask leaves no action")
+                avail[agent, 0] = True
         told = (infos[name] for name in self._names if name in infos)
         return TimeStep(
             obs=obs,
@@ -217,13 +225,13 @@ class _Port(NamedTuple):
     def action(self, index: int) -> int:
         return int(index) + self.first_action
 
-    def observation(self, observation: Any, info: Mapping[str, Any]) -> tuple[NDArray[Any], BoolArray]:
-        """The flat observation ``[O]`` and which actions are available ``[U]``."""
+    def observation(self, observation: Any, info: Mapping[str, Any]) -> tuple[NDArray[Any], BoolArray | None]:
+        """The flat observation ``[O]`` and which actions are available ``[U]``, ``None`` if all are."""
         mask = info.get("action_mask")
         if isinstance(observation, Mapping) and "action_mask" in observation:
             mask = observation["action_mask"]
             observation = {k: v for k, v in observation.items() if k != "action_mask"}
-        available = np.ones(self.n_actions, np.bool_) if mask is None else np.asarray(mask).astype(np.bool_)
+        available = None if mask is None else np.asarray(mask).astype(np.bool_)
         return self.flatten(observation), available
 
 

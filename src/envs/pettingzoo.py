@@ -50,6 +50,7 @@ class PettingZoo(AdaptedEnvs):
         at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],
+        global_random: bool,
         others: dict[str, str] | None,
     ) -> None:
         make = loaded(entry_point, install)
@@ -66,4 +67,5 @@ class PettingZoo(AdaptedEnvs):
                 others=behaviors,
             )
 
-        super().__init__(game, n_envs, agents=agents, what=entry_point, hint=agents_hint(agents_kwarg))
+        hint = agents_hint(agents_kwarg)
+        super().__init__(game, n_envs, agents=agents, what=entry_point, hint=hint, global_random=global_random)

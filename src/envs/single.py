@@ -54,12 +54,14 @@ class SingleEnvs:
     Args:
         make: makes one environment.
         n_envs: B.
+        global_random: whether they may draw from the global generators.
     """
 
-    def __init__(self, make: Callable[[], SingleEnv], n_envs: int) -> None:
+    def __init__(self, make: Callable[[], SingleEnv], n_envs: int, *, global_random: bool = True) -> None:
         self._make = make
-        self._generators = [GlobalGenerators() for _ in range(n_envs)]
-        with global_generators.kept():
+        self._global_random = global_random
+        self._generators = [GlobalGenerators(global_random) for _ in range(n_envs)]
+        with self._kept():
             envs = [self._new(row) for row in range(n_envs)]
         self._envs: list[SingleEnv | None] = [*envs]
         self.spec = envs[0].spec
@@ -96,7 +98,7 @@ class SingleEnvs:
     def _each(self, where: BoolArray, play: Callable[[int], TimeStep], actions: IntArray | None) -> TimeStep:
         out = TimeStep.zeros(self.spec, self.n_envs)
         failures = []
-        with global_generators.kept():
+        with self._kept():
             for row in np.flatnonzero(where).tolist():
                 try:
                     _store(play(row), out, row)
@@ -105,12 +107,20 @@ class SingleEnvs:
                     failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
                     self._drop(row)
                     _clear(out, row)
+        for row in _not_finite_rows(out):
+            given = None if actions is None else tuple(actions[row].tolist())
+            failures.append(RowFailure(row, int(self._seeds[row]), given, _not_finite(out, row)))
+            self._drop(row)
+            _clear(out, row)
         if failures:
-            raise EpisodeFailure(failures, out)
+            raise EpisodeFailure(sorted(failures, key=lambda failure: failure.row), out)
         return out
 
+    def _kept(self) -> contextlib.AbstractContextManager[None]:
+        return global_generators.kept() if self._global_random else contextlib.nullcontext()
+
     def _new(self, row: int) -> SingleEnv:
-        self._generators[row] = GlobalGenerators()
+        self._generators[row] = GlobalGenerators(self._global_random)
         with self._generators[row].installed():
             return self._make()
 
@@ -144,16 +154,26 @@ def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
         if np.shape(value) != array.shape[1:]:
             raise ValueError(f"{name} has the shape {np.shape(value)}, expected {array.shape[1:]}")
         array[row] = value
-    for name, array in (("obs", out.obs), ("state", out.state), ("reward", out.reward)):
-        finite = np.isfinite(array[row])
-        if not finite.all():
-            raise ValueError(_not_finite(name, array[row], finite))
 
 
-def _not_finite(name: str, value: NDArray[Any], finite: NDArray[np.bool_]) -> str:
-    where = np.argwhere(~np.atleast_1d(finite))[0].tolist()
-    place = f"{name}{where}" if np.ndim(value) else name
-    return f"{name} must be finite, but {place} is {np.atleast_1d(value)[tuple(where)]}"
+_MUST_BE_FINITE = ("obs", "state", "reward")
+
+
+def _not_finite_rows(out: TimeStep) -> list[int]:
+    """Rows with NaN or infinity, from which nothing can be learned; all rows at once, as it is rare."""
+    if all(np.isfinite(getattr(out, name)).all() for name in _MUST_BE_FINITE):
+        return []
+    finite = [np.isfinite(getattr(out, name)).reshape(len(out.obs), -1).all(axis=1) for name in _MUST_BE_FINITE]
+    return [int(row) for row in np.flatnonzero(~np.logical_and.reduce(finite))]
+
+
+def _not_finite(out: TimeStep, row: int) -> str:
+    """Which number of a row is not finite."""
+    name = next(n for n in _MUST_BE_FINITE if not np.isfinite(getattr(out, n)[row]).all())
+    value = np.atleast_1d(getattr(out, name)[row])
+    where = np.argwhere(~np.isfinite(value))[0].tolist()
+    place = f"{name}{where}" if getattr(out, name).ndim > 1 else name
+    return f"ValueError: {name} must be finite, but {place} is {value[tuple(where)]}"
 
 
 def _clear(out: TimeStep, row: int) -> None:

@@ -73,5 +73,5 @@ def test_an_evaluation_without_a_single_episode_is_a_failure(component, random_e
     make_env = partial(random_env, failures={key: [0, 0]})
     runner = component("runner", "parallel", make_env, 5, Stream.VALIDATION, n_envs=1)
     policy = LearnedPolicy(runner.spec, make_controller(runner.spec))
-    with pytest.raises(TooManyFailures, match="^all 1 episodes of an evaluation failed; the last: environment 0 "):
+    with pytest.raises(TooManyFailures, match=r"^all 1 episodes of an evaluation failed; the last: environment 0 "):
         evaluate(policy, runner, 1, step=0, stream="validation")

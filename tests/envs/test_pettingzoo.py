@@ -31,7 +31,7 @@ def importable(monkeypatch):
 
 def uneven(n_envs=1, agents=None, entry_point="parallel_games:Uneven", **changes):
     values = {"install": None, "kwargs": None, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
-    values |= {"at_limit": "terminated", "metrics": [], "others": None} | changes
+    values |= {"at_limit": "terminated", "metrics": [], "others": None, "global_random": True} | changes
     return PettingZoo(agents, n_envs, entry_point=entry_point, **values)
 
 

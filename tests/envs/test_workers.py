@@ -29,6 +29,7 @@ PETTINGZOO = {
     "episode_limit": None,
     "reward": "sum",
     "metrics": [],
+    "global_random": True,
     "at_limit": "terminated",
     "others": None,
 }
