@@ -22,7 +22,7 @@ MakeEnv = Callable[[int], VectorEnv]
 CALL_S, WORKER_S = 60e-6, 65e-6
 """What a step costs beside the environments' work: once, and for each worker that is woken, awaited and copied from."""
 
-_WORTH = 1.25  # workers need memory and time to start: smaller gains are left
+_WORTH = 1.5  # by the estimate; two cores seldom do twice the work of one, and workers need memory and time to start
 _MEASURE_S, _LEAST_STEPS, _MOST_STEPS = 0.1, 5, 200
 
 
