@@ -82,7 +82,7 @@ MORE_MISTAKES = [
     ("algo=qmixx", "algo=qmixx: there is no such option; did you mean 'qmix'? choose one of: iql, qmix, …"),
     ("logger=consol", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
     ("logger=[consol]", "logger=consol: there is no such option; did you mean 'console'? choose one of: console, …"),
-    ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? choose one of: lb_background, …"),
+    ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? choose one of: climbing, …"),
     ("seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
     ("++mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
     ("mixer=vdn mixer.embed_dim=3", "mixer=vdn: unknown key 'embed_dim'; there is nothing to choose from"),
