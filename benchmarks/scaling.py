@@ -30,6 +30,7 @@ from hymarl.components.memory import reuse_large_blocks  # noqa: E402
 from hymarl.components.rng import Stream  # noqa: E402
 from hymarl.components.selectors.epsilon_greedy import EpsilonGreedy  # noqa: E402
 from hymarl.config import option  # noqa: E402
+from hymarl.envs.vector_env import VectorEnv  # noqa: E402
 from hymarl.policies.base import PolicyState  # noqa: E402
 from hymarl.policies.description import PolicyDescription  # noqa: E402
 from hymarl.policies.learned import LearnedPolicy  # noqa: E402
@@ -65,7 +66,7 @@ AXES: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def make_env(size: Size, n_envs: int) -> object:
+def make_env(size: Size, n_envs: int) -> VectorEnv:
     """Load balancing of this size."""
     settings = {
         **option_of_loadbalance(),
@@ -73,7 +74,9 @@ def make_env(size: Size, n_envs: int) -> object:
         "episode_limit": size.length,
         "metrics": ["jct"],
     }
-    return build("env", "loadbalance", settings, size.agents, n_envs)
+    env = build("env", "loadbalance", settings, size.agents, n_envs)
+    assert isinstance(env, VectorEnv)
+    return env
 
 
 def option_of_loadbalance() -> dict[str, object]:
@@ -142,7 +145,7 @@ def growth(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def replay_memory(size: Size, n_episodes: int) -> tuple[float, float]:
     """Megabytes that the header announces for so many episodes, and those that the process really grew by."""
-    spec = make_env(size, 1).spec  # type: ignore[attr-defined]
+    spec = make_env(size, 1).spec
     gc.collect()
     before = _resident()
     buffer = EpisodeBuffer(spec, n_episodes, 0)

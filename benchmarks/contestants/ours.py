@@ -240,7 +240,7 @@ def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
         trainer.validation.env.step = first_step_hook(trainer.validation.env.step)
         return trainer
 
-    experiment.build_trainer = hooked  # type: ignore[assignment]
+    experiment.build_trainer = hooked
     with TemporaryDirectory() as folder:
         sys.argv = ["main.py", *training("w1-1"), f"hydra.run.dir={folder}/run", *overrides]
         main.main()

@@ -78,7 +78,7 @@ def make_experiment(game: Game, overrides: Sequence[str], callbacks: Sequence[Ca
     )
 
 
-class _Clock(Callback):  # type: ignore[misc]
+class _Clock(Callback):
     """Reads the clock when a batch has been collected, and counts updates from the 32nd episode on.
 
     It updates from the first on, but before that one acts at random.

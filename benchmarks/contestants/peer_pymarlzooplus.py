@@ -58,7 +58,7 @@ def game_values(game: Game) -> dict[str, Any]:
     return {"env": "gymma", "env_args": env, "runner": runner, "batch_size_run": game.n_envs, **tests}
 
 
-class _Quiet(Logger):  # type: ignore[misc]
+class _Quiet(Logger):
     """Its logger without its table on the console."""
 
     def print_recent_stats(self, *args: Any, **kwargs: Any) -> None:
@@ -82,7 +82,7 @@ def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """Environment steps per second of its training loop."""
     game, window = GAMES[case], Window(seconds)
 
-    class Hooked(RUNNERS["episode" if game.n_envs == 1 else "parallel"]):  # type: ignore[misc]
+    class Hooked(RUNNERS["episode" if game.n_envs == 1 else "parallel"]):
         def run(self, test_mode: bool = False) -> Any:
             learner = self.mac.learner
             if not test_mode and window.over(self.t_env, learner.training_steps):
@@ -100,7 +100,7 @@ def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
 def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """Seconds to the first step of an environment."""
 
-    class Hooked(RUNNERS["episode"]):  # type: ignore[misc]
+    class Hooked(RUNNERS["episode"]):
         def setup(self, *args: Any, **kwargs: Any) -> None:
             super().setup(*args, **kwargs)
             self.env.step = first_step_hook(self.env.step)

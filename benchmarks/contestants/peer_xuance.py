@@ -28,7 +28,7 @@ from xuance.environment import REGISTRY_MULTI_AGENT_ENV, RawMultiAgentEnv, make_
 from xuance.torch.agents import QMIX_Agents  # noqa: E402
 
 
-class Foraging(RawMultiAgentEnv):  # type: ignore[misc]
+class Foraging(RawMultiAgentEnv):
     """Level-Based Foraging as XuanCe wants an environment to be; the reward is the sum, the state all observations."""
 
     def __init__(self, config: Namespace) -> None:

@@ -164,7 +164,7 @@ def own_limit(*holders: Any) -> int | None:
     """The largest number of steps of an episode, as far as the environment tells."""
     for holder in holders:
         for name in LIMIT_ATTRIBUTES:
-            limit = getattr(holder, name, None)
+            limit = getattr(holder, name) if hasattr(holder, name) else None
             if isinstance(limit, int | np.integer) and not isinstance(limit, bool) and limit > 0:
                 return int(limit)
     return None

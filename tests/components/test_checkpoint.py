@@ -1,6 +1,5 @@
 """Files that survive a crash, cannot execute anything, and hold the replayed episodes as they were."""
 
-import contextlib
 import io
 import pickle
 from collections import OrderedDict
@@ -152,8 +151,11 @@ def test_a_changed_byte_is_a_checkpoint_error_or_unnoticed_but_nothing_else(tmp_
     content = bytearray(CONTENT)
     content[place] ^= change
     (tmp_path / "x.pt").write_bytes(content)
-    with contextlib.suppress(CheckpointError):
-        load(tmp_path / "x.pt")
+    try:
+        loaded = load(tmp_path / "x.pt")
+    except CheckpointError:
+        return
+    assert isinstance(loaded, dict)
 
 
 # Weights of a run

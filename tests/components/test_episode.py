@@ -156,6 +156,9 @@ def test_validate_does_not_mind_what_padding_holds_as_an_action(random_batch):
     batch = random_batch(SPEC, [4, 2], ends=[True, False])
     batch.avail[1, 3] = False
     batch.validate(SPEC)
+    batch.avail[0, 3] = False  # the same where an action was taken
+    with pytest.raises(ValueError, match="not available"):
+        batch.validate(SPEC)
 
 
 def test_an_episode_without_steps_must_not_have_ended():

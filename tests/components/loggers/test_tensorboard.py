@@ -49,7 +49,9 @@ def test_a_resumed_run_hides_what_was_written_after_its_checkpoint(make_run: Cal
 
 
 def test_finishing_at_once_is_fine(make_run: Callable[..., RunInfo]) -> None:
-    TensorBoardLogger(make_run(resumed=True), flush_s=30.0).finish("failed", "reason")
+    run = make_run(resumed=True)
+    TensorBoardLogger(run, flush_s=30.0).finish("failed", "reason")
+    assert not (run.directory / "tensorboard").exists()
 
 
 def test_what_was_logged_is_on_disk_before_the_end(make_run: Callable[..., RunInfo]) -> None:
