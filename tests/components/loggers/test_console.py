@@ -136,7 +136,9 @@ def test_a_terminal_gets_a_bar_with_messages_above_it_run_after_run(
         assert "printed by someone else\r\n" in output
         assert output.endswith("finished after 500 steps in 0:00  eval return 7\r\n")
         assert sys.stdout is stdout
-        assert not set(threading.enumerate()) - threads
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(10)  # told to end, by now or a moment later
+            assert not thread.is_alive()
 
 
 def test_no_bar_on_a_dumb_terminal(make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch) -> None:
