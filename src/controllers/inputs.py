@@ -6,7 +6,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..components.spec import EnvSpec
 
@@ -28,20 +27,28 @@ class InputBuilder(Protocol):
 class FlatInputs(nn.Module):
     """The observation, then the last action and the agent's id as one-hot vectors: ``[B, T, A, I]``."""
 
+    actions: Tensor
+    ids: Tensor
+
     def __init__(self, spec: EnvSpec, *, agent_id: bool, last_action: bool) -> None:
         super().__init__()
         self.input_dim = spec.obs_dim + (spec.n_actions if last_action else 0) + (spec.n_agents if agent_id else 0)
         self._n_actions, self._agent_id, self._last_action = spec.n_actions, agent_id, last_action
+        self.register_buffer("actions", torch.arange(spec.n_actions), persistent=False)
         self.register_buffer("ids", torch.eye(spec.n_agents), persistent=False)
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """See `InputBuilder`."""
-        parts = [obs]
+        obs, last_actions = obs.transpose(0, 1), last_actions.transpose(0, 1)
+        inputs = obs.new_empty(*obs.shape[:-1], self.input_dim)  # T B A I: recurrent networks go along time
+        widths = obs.shape[-1], self._n_actions * self._last_action, len(self.ids) * self._agent_id
+        own, action, agent = inputs.split(widths, dim=-1)
+        own.copy_(obs)
         if self._last_action:
-            parts.append(F.one_hot(last_actions + 1, self._n_actions + 1)[..., 1:].to(obs.dtype))
+            torch.eq(last_actions.unsqueeze(-1), self.actions, out=action)
         if self._agent_id:
-            parts.append(self.get_buffer("ids").expand(*obs.shape[:-1], -1))
-        return torch.cat(parts, dim=-1)
+            agent.copy_(self.ids)
+        return inputs.transpose(0, 1)
 
 
 class EntityInputs(nn.Module):

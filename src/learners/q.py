@@ -86,7 +86,7 @@ class QLearner(Learner):
         slow = self.beside(partial(self._slow, batch))
         scores, features = self.controller.unroll(batch)  # B T+1 A U
         chosen = values.taken(scores[:, :-1], batch.actions)
-        best = values.taken(scores, values.greedy(scores, batch.avail))[:, :-1].detach()
+        best = values.best(scores[:, :-1], batch.avail[:, :-1])
         inputs = MixerInputs(chosen, best, batch.actions.long(), features[:, :-1], batch.state[:, :-1])
         q = self.mixer(inputs)  # B T V
         target = self._target(batch, scores, *slow(), q.shape[-1])
@@ -111,7 +111,7 @@ class QLearner(Learner):
     def _target(self, batch: EpisodeBatch, scores: Tensor, slow: Tensor, features: Tensor, n_values: int) -> Tensor:
         """TD(lambda) targets ``[B, T, V]``; the first output of the slow network is dropped."""
         actions = values.greedy(scores if self._double_q else slow, batch.avail)  # B T+1 A
-        best = values.taken(slow, values.greedy(slow, batch.avail))
+        best = values.best(slow, batch.avail)
         inputs = MixerInputs(values.taken(slow, actions), best, actions, features, batch.state)
         next_values = self.target.networks["mixer"](MixerInputs(*(x[:, 1:] for x in inputs)))  # B T V
         ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated

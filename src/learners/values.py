@@ -17,3 +17,8 @@ def greedy(scores: Tensor, avail: Tensor) -> Tensor:
     Unavailable actions are masked on a detached copy, so the mask never reaches a gradient.
     """
     return scores.detach().masked_fill(~avail, -torch.inf).argmax(dim=-1)
+
+
+def best(scores: Tensor, avail: Tensor) -> Tensor:
+    """The largest score of an available action, detached: ``[*, U]`` to ``[*]``."""
+    return scores.detach().masked_fill(~avail, -torch.inf).amax(dim=-1)

@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..gru import unroll
+
 
 class Network(nn.Module, ABC):
     """Scores of one agent's actions from its inputs over time; the agents are a batch axis.
@@ -67,20 +69,19 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """A GRU over the time axis with every other leading axis as batch.
+    """A GRU over time with the other leading axes as batch.
 
     Args:
         gru: one layer, time first.
-        inputs: ``[B, T, *, I]``.
+        inputs: ``[T, B, *, I]``: time is the first axis here, as it is in memory.
         state: ``[B, *, H]``.
 
     Returns:
-        Outputs ``[B, T, *, H]`` and the state after the last step ``[B, *, H]``.
+        Outputs ``[T, B, *, H]`` and the state after the last step ``[B, *, H]``.
     """
-    x = inputs.transpose(0, 1)  # T B * I
-    lead = x.shape[1:-1]
-    out, last = gru(x.reshape(x.shape[0], -1, x.shape[-1]), state.reshape(1, -1, state.shape[-1]))
-    return out.view(x.shape[0], *lead, -1).transpose(0, 1), last.view(*lead, -1)
+    lead = inputs.shape[:-1]
+    out = unroll(gru, inputs.flatten(1, -2), state.flatten(0, -2)).view(*lead, -1)
+    return out, out[-1]
 
 
 def zero_state(network: Network, n_envs: int, n_agents: int, device: torch.device) -> Tensor:

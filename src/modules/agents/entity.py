@@ -67,7 +67,8 @@ class EntityNetwork(Network):
         """See `Network.forward`."""
         x = self.body(self.own(inputs) + self.mean(inputs.mean(dim=-2, keepdim=True)))  # B T A K H
         if self.rnn is not None:
-            x, state = run_gru(self.rnn, x, state)
+            x, state = run_gru(self.rnn, x.transpose(0, 1), state)
+            x = x.transpose(0, 1)
         summary = x.mean(dim=-2)  # B T A H
         of_none = self.advantage(summary).unsqueeze(-2)
         advantage = torch.cat([self.advantage(x), of_none], dim=-2).flatten(-2)  # B T A (K+1)*kinds

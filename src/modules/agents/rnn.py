@@ -49,5 +49,5 @@ class RNNNetwork(Network):
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.forward`."""
-        hidden, last = run_gru(self.rnn, self.body(inputs), state)
-        return self.head(self.norm(hidden)), hidden, last
+        hidden, last = run_gru(self.rnn, self.body(inputs.transpose(0, 1)), state)  # T B A H
+        return self.head(self.norm(hidden)).transpose(0, 1), hidden.transpose(0, 1), last

@@ -57,11 +57,12 @@ class QMixer(Mixer):
 
     def mix(self, inputs: MixerInputs) -> Tensor:
         """See `Mixer.mix`."""
-        state = inputs.state
-        weight_1 = self._positive(self.weight_1(state)).unflatten(-1, (-1, self._embed_dim))  # B T A E
-        hidden = inputs.values.unsqueeze(-2) @ weight_1 + self.bias_1(state).unsqueeze(-2)  # B T 1 E
-        weight_2 = self._positive(self.weight_2(state)).unsqueeze(-1)  # B T E 1
-        return (F.elu(hidden) @ weight_2).squeeze(-1) + self.value(state)  # B T 1
+        state, values = inputs.state.flatten(0, -2), inputs.values.flatten(0, -2)  # N S and N A: one product per layer
+        weight_1 = self._positive(self.weight_1(state)).unflatten(-1, (-1, self._embed_dim))  # N A E
+        hidden = values.unsqueeze(-2) @ weight_1 + self.bias_1(state).unsqueeze(-2)  # N 1 E
+        weight_2 = self._positive(self.weight_2(state)).unsqueeze(-1)  # N E 1
+        mixed = (F.elu(hidden) @ weight_2).squeeze(-1) + self.value(state)  # N 1
+        return mixed.view(*inputs.values.shape[:-1], 1)
 
 
 def _hypernet(state_dim: int, hidden_dim: int, out_dim: int) -> nn.Module:
