@@ -15,9 +15,10 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*SOURCES
 # Who may import whom, of the parts directly under src/. Everything may import itself; nobody imports backwards.
 MAY_IMPORT = {
     "registry": set[str](),
-    "components": {"registry"},
-    "envs": {"components", "registry"},
-    "modules": {"components", "registry"},
+    "compiled": set[str](),
+    "components": {"registry", "compiled"},
+    "envs": {"components", "registry", "compiled"},
+    "modules": {"components", "registry", "compiled"},
     "controllers": {"modules", "components", "registry"},
     "learners": {"controllers", "modules", "components", "registry"},
     "policies": {"controllers", "modules", "envs", "components", "registry"},

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
+from ..components.spec import FloatArray, IntArray
+
+Stepper = Callable[[FloatArray, IntArray, Any], tuple[FloatArray, Any]]
+"""One step of acting on arrays: from observations ``[B, A, O]``, last actions ``[B, A]`` (-1: none) and a recurrent
+state (``None`` at the start of an episode) to scores ``[B, A, U]`` and the next recurrent state."""
 
 
 class Controller(nn.Module, ABC):
@@ -31,6 +39,24 @@ class Controller(nn.Module, ABC):
         Returns:
             Scores ``[B, A, U]`` and the next recurrent state.
         """
+
+    def stepper(self) -> Stepper:
+        """`step` without gradients, on arrays, for as many calls as there are.
+
+        It reads the weights where they are now, so it follows updates, but not weights that are moved elsewhere.
+        """
+        device = next(iter(self.buffers())).device
+
+        @torch.inference_mode()
+        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
+            if self.training:  # since the last update; a network with dropout must not roll dice while it acts
+                self.eval()
+            hidden = self.initial_state(len(obs)) if state is None else state
+            inputs = torch.from_numpy(obs).to(device), torch.from_numpy(last_actions).to(device)
+            scores, hidden = self.step(*inputs, hidden)
+            return scores.cpu().numpy(), hidden
+
+        return step
 
     @abstractmethod
     def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components.spec import EnvSpec
+from ..components.spec import EnvSpec, FloatArray, IntArray
 
 
 class InputBuilder(Protocol):
@@ -23,6 +24,10 @@ class InputBuilder(Protocol):
         """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs ``[B, T, A, *]``."""
         ...
 
+    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
+        """The same of one time: ``obs [B, A, O]`` and ``last_actions [B, A]`` to ``[B, A, *]``."""
+        ...
+
 
 class FlatInputs(nn.Module):
     """The observation, then the last action and the agent's id as one-hot vectors: ``[B, T, A, I]``."""
@@ -36,6 +41,7 @@ class FlatInputs(nn.Module):
         self._n_actions, self._agent_id, self._last_action = spec.n_actions, agent_id, last_action
         self.register_buffer("actions", torch.arange(spec.n_actions), persistent=False)
         self.register_buffer("ids", torch.eye(spec.n_agents), persistent=False)
+        self._action_numbers, self._eye = np.arange(spec.n_actions), np.eye(spec.n_agents, dtype=np.float32)
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """See `InputBuilder`."""
@@ -49,6 +55,18 @@ class FlatInputs(nn.Module):
         if self._agent_id:
             agent.copy_(self.ids)
         return inputs.transpose(0, 1)
+
+    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
+        """See `InputBuilder.arrays`."""
+        inputs = np.empty((*last_actions.shape, self.input_dim), np.float32)
+        width = obs.shape[-1]
+        inputs[..., :width] = obs
+        if self._last_action:
+            action = inputs[..., width : width + self._n_actions]
+            np.equal(last_actions[..., None], self._action_numbers, out=action)
+        if self._agent_id:
+            inputs[..., -len(self._eye) :] = self._eye
+        return inputs
 
 
 class EntityInputs(nn.Module):
@@ -82,3 +100,7 @@ class EntityInputs(nn.Module):
             rest = torch.cat([obs[..., : self._block.start], obs[..., self._block.stop :]], dim=-1)
             parts.append(rest.unsqueeze(-2).expand(*rest.shape[:-1], self._shape[0], -1))
         return torch.cat(parts, dim=-1)
+
+    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
+        """See `InputBuilder.arrays`."""
+        return self(torch.from_numpy(obs).unsqueeze(1), torch.from_numpy(last_actions).unsqueeze(1)).squeeze(1).numpy()

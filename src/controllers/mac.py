@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
-from ..components.spec import EnvSpec
+from ..components.spec import EnvSpec, FloatArray, IntArray
 from ..modules.agents.base import Network, zero_state
 from ..registry import register
-from .base import Controller
+from .base import Controller, Stepper
 from .inputs import EntityInputs, FlatInputs
 
 
@@ -49,18 +50,18 @@ class MAC(Controller):
             raise ValueError(
                 "an entity network fits any number of agents, so it cannot take agent_id; set agent_id=false"
             )
-        self._n_agents = spec.n_agents
+        self._n_agents, self._n_actions = spec.n_agents, spec.n_actions
         self.inputs: FlatInputs | EntityInputs
         if takes_entities:
             self.inputs = EntityInputs(spec, last_action=last_action)
         else:
             self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action)
-        members = _members(spec.n_agents, sharing, groups)
-        self.networks = nn.ModuleList(network(spec, self.inputs.input_dim) for _ in members)
-        order = torch.tensor([agent for group in members for agent in group])
+        self._members = _members(spec.n_agents, sharing, groups)
+        self.networks = nn.ModuleList(network(spec, self.inputs.input_dim) for _ in self._members)
+        order = torch.tensor([agent for group in self._members for agent in group])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("place", order.argsort(), persistent=False)
-        self._sizes = [len(group) for group in members]
+        self._sizes = [len(group) for group in self._members]
 
     def initial_state(self, n_envs: int) -> Tensor:
         """See `Controller.initial_state`."""
@@ -72,6 +73,26 @@ class MAC(Controller):
         """See `Controller.step`."""
         scores, _, state = self._forward(self.inputs(obs.unsqueeze(1), last_actions.unsqueeze(1)), state)
         return scores.squeeze(1), state
+
+    def stepper(self) -> Stepper:
+        """See `Controller.stepper`; by NumPy where all networks can."""
+        networks = [network for network in self.networks if isinstance(network, Network)]
+        steppers = [stepper for network in networks if (stepper := network.stepper()) is not None]
+        if len(steppers) < len(self.networks) or self.get_buffer("order").device.type != "cpu":
+            return super().stepper()
+        shape, build, n_actions = networks[0].state_shape, self.inputs.arrays, self._n_actions
+        members: list[Any] = self._members if len(steppers) > 1 else [slice(None)]
+
+        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
+            inputs = build(obs, last_actions)  # B A I
+            if state is None:
+                state = np.zeros((*last_actions.shape, *shape), np.float32)
+            after, scores = np.empty_like(state), np.empty((*last_actions.shape, n_actions), np.float32)
+            for stepper, agents in zip(steppers, members, strict=True):
+                scores[:, agents], after[:, agents] = stepper(inputs[:, agents], state[:, agents])
+            return scores, after
+
+        return step
 
     def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """See `Controller.unroll`."""

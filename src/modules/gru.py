@@ -8,25 +8,21 @@ section 3). The products stay PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..compiled import entry_point, part
 from ..components.spec import FloatArray
 
 _ROWS = 1024
 """Rows, of several time steps, in one product of the inputs or of gradients: as many as the cache holds."""
 
-_part: Callable[..., Any] = partial(
-    njit, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", fastmath={"contract"}
-)
-_compiled: Callable[..., Any] = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+_fast: Mapping[str, Any] = {"fastmath": {"contract"}}  # a product and a sum may be one instruction
 
 
 def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
@@ -47,6 +43,19 @@ def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
         states: Tensor = _Unroll.apply(inputs, state, *weights)
         return states
     return _forward(inputs, state, *weights, keep=False)[0][1:]
+
+
+def gru_stepper(gru: nn.GRU) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """One step without gradients on arrays, from ``[N, I]`` and ``[N, H]`` to ``[N, H]``, in the GRU's own memory."""
+    w_ih, w_hh, b_ih, b_hh = (x.detach().numpy() for x in gru.all_weights[0])
+
+    def step(inputs: FloatArray, state: FloatArray) -> FloatArray:
+        states, candidate = np.empty((2, *state.shape), np.float32), np.empty((1, *state.shape), np.float32)
+        states[0] = state
+        _step(states, (inputs @ w_ih.T)[None], candidate, state @ w_hh.T, b_ih, b_hh, 0, 0, 0)
+        return states[1]
+
+    return step
 
 
 class _Unroll(torch.autograd.Function):
@@ -77,11 +86,16 @@ def _forward(
     gates = inputs.new_empty(t_end if keep else at_once, n, 3 * h)
     candidate = inputs.new_empty(t_end if keep else 1, n, h)
     recurrent = inputs.new_empty(n, 3 * h)
-    bias = b_ih.detach().clone()
-    bias[: 2 * h] += b_hh.detach()[: 2 * h]
     x, w_ih, w_hh = inputs.detach().reshape(-1, inputs.shape[2]), w_ih.detach().t(), w_hh.detach().t()
     before, flat = states.unbind(0), gates.view(-1, 3 * h)
-    arrays = states.numpy(), gates.numpy(), candidate.numpy(), recurrent.numpy(), bias.numpy(), b_hh.detach().numpy()
+    arrays = (
+        states.numpy(),
+        gates.numpy(),
+        candidate.numpy(),
+        recurrent.numpy(),
+        b_ih.detach().numpy(),
+        b_hh.detach().numpy(),
+    )
     for start in range(0, t_end, at_once):
         end, offset = min(t_end, start + at_once), 0 if keep else start
         torch.mm(x[start * n : end * n], w_ih, out=flat[(start - offset) * n : (end - offset) * n])
@@ -103,7 +117,7 @@ def _backward(
     at_once = min(max(1, _ROWS // max(1, n)), t_end)
     of_gates, of_state = inputs.new_empty(at_once, n, 4 * h), inputs.new_zeros(n, h)
     of_inputs, of_w_ih, of_w_hh = inputs.new_empty(t_end * n, i), torch.zeros_like(w_ih), torch.zeros_like(w_hh)
-    of_bias = np.zeros(4 * h)
+    of_bias, sums = np.zeros(4 * h), np.empty(4 * h, np.float32)  # over all steps, and over one
     arrays = grad.numpy(), states.numpy(), gates.numpy(), candidate.numpy(), of_gates.numpy(), of_state.numpy()
     x, before = inputs.reshape(-1, i), states.view(-1, h)
     w_hh = w_hh.roll(h, 0)  # n, r, z
@@ -111,7 +125,7 @@ def _backward(
     for end in range(t_end, 0, -at_once):
         start = max(0, end - at_once)
         for t in reversed(range(start, end)):
-            _step_back(*arrays, of_bias, t, t - start)
+            _step_back(*arrays, of_bias, sums, t, t - start)
             torch.addmm(of_state, of_recurrent[t - start], w_hh, out=of_state)
         rows, flat = slice(start * n, end * n), of_gates[: end - start].view(-1, 4 * h)
         torch.mm(flat[:, h:], w_ih, out=of_inputs[rows])
@@ -137,7 +151,7 @@ _Q1, _Q2, _Q3, _Q4 = (
 )
 
 
-@_part
+@part(**_fast)
 def _tanh(x):  # type: ignore[no-untyped-def]  # numba infers the types
     """x P(x^2) / Q(x^2), fitted for the least largest relative error (6e-9, with rounding 4e-7) up to the limit, where
     1 begins; unlike an exponential it becomes vector instructions. NaN stays NaN.
@@ -150,18 +164,18 @@ def _tanh(x):  # type: ignore[no-untyped-def]  # numba infers the types
     )
 
 
-@_part
+@part(**_fast)
 def _sigmoid(x):  # type: ignore[no-untyped-def]  # numba infers the types
     return _HALF + _HALF * _tanh(_HALF * x)
 
 
-@_compiled
+@entry_point(**_fast)
 def _step(  # every loop has its own few slices: with more, the compiler would not prove that they do not overlap
     states: FloatArray,
     gates: FloatArray,
     candidates: FloatArray,
     recurrent: FloatArray,
-    bias: FloatArray,
+    b_ih: FloatArray,
     b_hh: FloatArray,
     t: int,
     t_gates: int,
@@ -174,11 +188,11 @@ def _step(  # every loop has its own few slices: with more, the compiler would n
     for row in range(states.shape[1]):
         both, other = gates[t_gates, row, : 2 * h], recurrent[row, : 2 * h]
         for j in range(2 * h):
-            both[j] = _sigmoid(both[j] + other[j] + bias[j])
+            both[j] = _sigmoid(both[j] + b_ih[j] + other[j] + b_hh[j])
         candidate, other, b = candidates[t_candidate, row], recurrent[row, 2 * h :], b_hh[2 * h :]
         for j in range(h):
             candidate[j] = other[j] + b[j]
-        r, new, b = gates[t_gates, row, :h], gates[t_gates, row, 2 * h :], bias[2 * h :]
+        r, new, b = gates[t_gates, row, :h], gates[t_gates, row, 2 * h :], b_ih[2 * h :]
         for j in range(h):
             new[j] = _tanh(new[j] + b[j] + r[j] * candidate[j])
         z, old, after = gates[t_gates, row, h : 2 * h], states[t, row], states[t + 1, row]
@@ -186,7 +200,7 @@ def _step(  # every loop has its own few slices: with more, the compiler would n
             after[j] = new[j] + z[j] * (old[j] - new[j])
 
 
-@_compiled
+@entry_point(**_fast)
 def _step_back(
     grad: FloatArray,
     states: FloatArray,
@@ -195,6 +209,7 @@ def _step_back(
     of_gates: FloatArray,
     of_state: FloatArray,
     of_bias: FloatArray,
+    sums: FloatArray,
     t: int,
     t_gates: int,
 ) -> None:
@@ -202,7 +217,7 @@ def _step_back(
     sums those of the biases.
     """
     h = states.shape[2]
-    sums = np.zeros(4 * h, np.float32)
+    sums[:] = 0
     for row in range(states.shape[1]):
         later, now = of_state[row], grad[t, row]
         z, new, old = gates[t, row, h : 2 * h], gates[t, row, 2 * h :], states[t, row]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import torch
 
 from ..components.checkpoint import CheckpointError, find_weights, load
 from ..components.rng import Stream, derive
@@ -30,7 +30,10 @@ class LearnedPolicy(Policy):
 
     def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:
         self.spec, self.controller, self._selector = spec, controller, selector or Greedy()
-        self._device = next(iter(controller.buffers())).device
+        self._step = controller.stepper()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # the copy steps with its own weights
+        return type(self)(self.spec, copy.deepcopy(self.controller, memo), self._selector)
 
     @classmethod
     def load(cls, path: str | Path, checkpoint: str = "best") -> Self:
@@ -53,7 +56,6 @@ class LearnedPolicy(Policy):
         controller.load_state_dict(saved["controller"])
         return cls(description.spec, controller.eval())
 
-    @torch.inference_mode()
     def act(
         self, obs: FloatArray, avail: BoolArray | None = None, state: PolicyState | None = None
     ) -> tuple[IntArray, PolicyState]:
@@ -69,15 +71,11 @@ class LearnedPolicy(Policy):
             return actions[0], state
         if state is None:
             state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
-        hidden = self.controller.initial_state(len(obs)) if state.hidden is None else state.hidden
-        inputs = torch.from_numpy(obs).to(self._device), torch.from_numpy(state.last_actions).to(self._device)
-        if self.controller.training:  # since the last update; a network with dropout must not roll dice while it acts
-            self.controller.eval()
-        scores, hidden = self.controller.step(*inputs, hidden)
+        scores, hidden = self._step(obs, state.last_actions, state.hidden)
         if avail is None:
             avail = np.ones(scores.shape, np.bool_)
         keys = derive(state.keys, Stream.EXPLORATION)
-        actions = self._selector.select(scores.cpu().numpy(), avail, keys, state.t, state.steps)
+        actions = self._selector.select(scores, avail, keys, state.t, state.steps)
         return actions, state.after(actions, hidden)
 
     @property

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ...compiled import entry_point, part, sources
 from ...registry import register
-from .. import schedules
-from ..rng import UInt64Array, draw, uniform
+from .. import rng, schedules
+from ..rng import GOLDEN, UInt64Array, mix64
 from ..spec import BoolArray, FloatArray, IntArray
-from .base import Selector, greedy_actions
+from .base import Selector
 
 
 @register("selector")
@@ -49,17 +52,64 @@ class EpsilonGreedy(Selector):
 
     def select(self, scores: FloatArray, avail: BoolArray, keys: UInt64Array, t: int, steps: int) -> IntArray:
         """See `Selector.select`."""
-        greedy = greedy_actions(scores, avail)
-        n_agents = greedy.shape[1]
-        counter = 2 * (t * n_agents + np.arange(n_agents))  # two draws per decision: whether, and which
-        explore = uniform(draw(keys[:, None], counter)) < self.epsilon(steps)  # B A
-        if not explore.any():
-            return greedy
-        chosen = uniform(draw(keys[:, None], counter + 1))
-        return np.where(explore, nth_available(avail, chosen), greedy)
+        actions = np.empty(avail.shape[:2], np.int64)
+        _choose(scores, avail, keys, t, self.epsilon(steps), actions)
+        return actions
 
 
 def nth_available(avail: BoolArray, position: np.ndarray) -> IntArray:
     """The available action at relative ``position`` in [0, 1) ``[B, A]``: uniform when the position is."""
     rank = np.floor(position * avail.sum(axis=-1)).astype(np.int64)  # B A
     return (np.cumsum(avail, axis=-1) > rank[..., None]).argmax(axis=-1)
+
+
+_mix = part(mix64)
+_ONE, _SHIFT_11, _TO_UNIT = np.uint64(1), np.uint64(11), 1.0 / (1 << 53)
+
+
+@part
+def _uniform(key, counter):  # type: ignore[no-untyped-def]  # numba infers the types
+    """``uniform(draw(key, counter))`` of `hymarl.components.rng`."""
+    return (_mix(key + (np.uint64(counter) + _ONE) * GOLDEN) >> _SHIFT_11) * _TO_UNIT
+
+
+@part
+def _best(scores, avail):  # type: ignore[no-untyped-def]
+    """The available action with the largest score, the first of equals."""
+    best, found = 0, False
+    for action in range(len(scores)):
+        if avail[action] and (not found or scores[action] > scores[best]):
+            best, found = action, True
+    return best
+
+
+@part
+def _nth(avail, position):  # type: ignore[no-untyped-def]
+    """`nth_available` of one agent."""
+    left = int(position * avail.sum())
+    for action in range(len(avail)):
+        left -= avail[action]
+        if left < 0:
+            return action
+    return 0
+
+
+def _compile(version: int) -> Callable[..., Any]:
+    @entry_point
+    def choose(
+        scores: FloatArray, avail: BoolArray, keys: UInt64Array, t: int, epsilon: float, actions: IntArray
+    ) -> int:
+        n_envs, n_agents, _ = scores.shape
+        for b in range(n_envs):
+            for a in range(n_agents):
+                counter = 2 * (t * n_agents + a)  # two draws per decision: whether, and which
+                if _uniform(keys[b], counter) < epsilon:
+                    actions[b, a] = _nth(avail[b, a], _uniform(keys[b], counter + 1))
+                else:
+                    actions[b, a] = _best(scores[b, a], avail[b, a])
+        return version
+
+    return choose
+
+
+_choose = _compile(sources(Path(rng.__file__)))

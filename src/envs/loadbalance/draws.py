@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from ...compiled import part
 from ...components.rng import GOLDEN, mix64
-from .compiled import part
 from .layout import Record, Row
 
 ARRIVALS, DECISIONS, PACKETS, SCENARIO = 0, 1, 2, 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ...compiled import part
 from .arrivals import change_rate
-from .compiled import part
 from .draws import SCENARIO, next_exponential, next_integer, next_uniform
 from .layout import Floats, Record, Row
 from .parameters import Parameters

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...compiled import entry_point, part, pasted_part, shared_part, sources
+from ...components import rng
 from .arrivals import arrive, schedule, start_trace
-from .compiled import entry_point, part, pasted_part, shared_part, sources
 from .dispatch import SED, decode, prescribe
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Floats, Integers, Row, World
@@ -280,7 +282,7 @@ def _compile(version: int) -> Callable[..., Any]:
     return play_rows
 
 
-play_rows = _compile(sources())
+play_rows = _compile(sources(Path(rng.__file__), *Path(__file__).parent.glob("*.py")))
 """Restart or step the rows ``first`` to ``last - 1``.
 
 Args:

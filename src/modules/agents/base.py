@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...components.spec import FloatArray
 from ..gru import unroll
+
+ArrayStepper = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+"""From inputs ``[B, A, I]`` and state ``[B, A, *state_shape]`` to scores ``[B, A, U]`` and the next state."""
 
 
 class Network(nn.Module, ABC):
@@ -39,6 +44,13 @@ class Network(nn.Module, ABC):
             the recurrent state after the last step.
         """
 
+    def stepper(self) -> ArrayStepper | None:
+        """`forward` of one step without gradients on arrays, reading the weights where they are now; or ``None``.
+
+        NumPy's calls take a fraction of the time of PyTorch's, which for a few rows is most of the time.
+        """
+        return None
+
 
 def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear) -> None:
     """Orthogonal weights and zero bias: gain 1 for the linear layers among ``hidden``, 0.01 for heads, as in PyMARL2.
@@ -66,6 +78,24 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
         layers += [nn.Linear(input_dim, width), nn.ReLU()]
         input_dim = width
     return nn.Sequential(*layers), input_dim
+
+
+def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:
+    """Linear layers and ReLU on rows ``[N, I]``, by NumPy, in the layers' own memory."""
+    weights = [
+        (x.weight.detach().numpy().T, x.bias.detach().numpy()) if isinstance(x, nn.Linear) else None for x in layers
+    ]
+
+    def apply(x: FloatArray) -> FloatArray:
+        for layer in weights:
+            if layer is None:
+                x = np.maximum(x, 0)
+            else:
+                x = x @ layer[0]
+                x += layer[1]
+        return x
+
+    return apply
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

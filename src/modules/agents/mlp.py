@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...components.spec import EnvSpec
+from ...components.spec import EnvSpec, FloatArray
 from ...registry import register
-from .base import Network, mlp, orthogonal_
+from .base import ArrayStepper, Network, dense, mlp, orthogonal_
 
 
 @register("network")
@@ -38,3 +38,14 @@ class MLPNetwork(Network):
         """See `Network.forward`."""
         features = self.norm(self.body(inputs))
         return self.head(features), features, state
+
+    def stepper(self) -> ArrayStepper | None:
+        """See `Network.stepper`."""
+        if not isinstance(self.norm, nn.Identity):
+            return None
+        layers = dense([*self.body, self.head])
+
+        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+            return layers(inputs.reshape(-1, inputs.shape[-1])).reshape(*inputs.shape[:-1], -1), state
+
+        return step

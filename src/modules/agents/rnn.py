@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...components.spec import EnvSpec
+from ...components.spec import EnvSpec, FloatArray
 from ...registry import register
-from .base import Network, mlp, orthogonal_, run_gru
+from ..gru import gru_stepper
+from .base import ArrayStepper, Network, dense, mlp, orthogonal_, run_gru
 
 
 @register("network")
@@ -51,3 +52,15 @@ class RNNNetwork(Network):
         """See `Network.forward`."""
         hidden, last = run_gru(self.rnn, self.body(inputs.transpose(0, 1)), state)  # T B A H
         return self.head(self.norm(hidden)).transpose(0, 1), hidden.transpose(0, 1), last
+
+    def stepper(self) -> ArrayStepper | None:
+        """See `Network.stepper`."""
+        if not isinstance(self.norm, nn.Identity):
+            return None
+        body, recur, head = dense(self.body), gru_stepper(self.rnn), dense([self.head])
+
+        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+            hidden = recur(body(inputs.reshape(-1, inputs.shape[-1])), state.reshape(-1, state.shape[-1]))
+            return head(hidden).reshape(*inputs.shape[:-1], -1), hidden.reshape(state.shape)
+
+        return step

@@ -1,4 +1,4 @@
-"""How the simulator's functions are compiled.
+"""How functions are compiled.
 
 Only the entry point is called from Python and cached on disk. Everything else is a *part* of it. No part allocates, so
 arrays are passed without counting references, which would take most of the time; and no part can be called from Python,
@@ -31,12 +31,10 @@ entry_point: Callable[..., Any] = partial(_common, cache=True)
 """Decorator of a function that Python calls; compiled once and kept in a cache."""
 
 
-def sources() -> int:
-    """A checksum of the simulator's source files.
+def sources(*files: Path) -> int:
+    """A checksum of source files.
 
     numba recompiles a cached function when its own file changes, but not for changes in the files of its parts; with
     this number in its closure it does.
     """
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parents[1] / "components" / "rng.py"]
-    return zlib.crc32(b"".join(file.read_bytes() for file in files))
+    return zlib.crc32(b"".join(file.read_bytes() for file in sorted(files)))
