@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
 
+T = TypeVar("T")
+
+_second: ContextVar[ThreadPoolExecutor | None] = ContextVar("second thread", default=None)
 _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -13,15 +20,15 @@ class Threads(NamedTuple):
 
     Attributes:
         torch: threads of one torch operation.
-        beside: whether the target networks are evaluated in a second Python thread, beside the online ones.
+        beside: whether updates use a second Python thread, for target networks and gradients of weights.
     """
 
     torch: int
     beside: bool
 
     def __str__(self) -> str:
-        targets = "target networks in a second thread" if self.beside else "target networks after the online ones"
-        return f"{self.torch} for torch, {targets}, 1 for other libraries"
+        second = "a second one for targets and gradients" if self.beside else "no second one for targets and gradients"
+        return f"{self.torch} for torch, {second}, 1 for other libraries"
 
 
 def decide(asked: int | None, jobs: int, overlap: bool) -> Threads:
@@ -38,6 +45,25 @@ def decide(asked: int | None, jobs: int, overlap: bool) -> Threads:
     if asked is None:
         asked = 2 if available_cores() // jobs - overlap >= 2 else 1
     return Threads(torch=max(1, asked // 2), beside=asked > 1)
+
+
+@contextmanager
+def working_beside(second: ThreadPoolExecutor | None) -> Iterator[None]:
+    """Meanwhile `beside` uses this thread, or none."""
+    token = _second.set(second)
+    try:
+        yield
+    finally:
+        _second.reset(token)
+
+
+def beside(call: Callable[[], T]) -> Callable[[], T]:
+    """A call whose result is needed later: what is returned returns it; torch's threads need `torch.no_grad` anew.
+
+    It is made at once in the second thread, if there is one (`working_beside`), else when its result is needed.
+    """
+    second = _second.get()
+    return call if second is None else second.submit(call).result
 
 
 def available_cores() -> int:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
+from ..components.threads import working_beside
 from ..controllers.base import Controller
 from ..modules.mixers.base import Mixer
-
-T = TypeVar("T")
 
 
 class TargetUpdate:
@@ -129,15 +127,8 @@ class Learner(ABC):
         self._scaler = RewardScaler() if standardize_rewards else None
 
     def use_second_thread(self) -> None:
-        """Let what `beside` is given run at the same time as what follows it."""
-        self._second_thread = ThreadPoolExecutor(1, "hymarl-target")
-
-    def beside(self, call: Callable[[], T]) -> Callable[[], T]:
-        """A call whose result is needed later: what is returned returns it; torch's threads need `torch.no_grad` anew.
-
-        It is made at once in the second thread, if there is one, else when its result is needed.
-        """
-        return call if self._second_thread is None else self._second_thread.submit(call).result
+        """Let updates give work to a second thread, see `hymarl.components.threads.beside`; it changes no bit."""
+        self._second_thread = ThreadPoolExecutor(1, "hymarl-learner")
 
     def close(self) -> None:
         """End the second thread."""
@@ -151,9 +142,10 @@ class Learner(ABC):
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimizer step; scalars as tensors, so that nothing waits for a device until they are logged."""
         self.networks.train()
-        loss, metrics = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with working_beside(self._second_thread):
+            loss, metrics = self.loss(batch)
+            loss.backward()
         clip = torch.inf if self._grad_clip is None else self._grad_clip
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), clip)
         self.optimizer.step()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..components.episode import EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
+from ..components.threads import beside
 from ..controllers.base import Controller
 from ..modules.mixers.base import Mixer, MixerInputs
 from ..registry import register
@@ -83,7 +84,7 @@ class QLearner(Learner):
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Learner.loss`."""
-        slow = self.beside(partial(self._slow, batch))
+        slow = beside(partial(self._slow, batch))
         scores, features = self.controller.unroll(batch)  # B T+1 A U
         chosen = values.taken(scores[:, :-1], batch.actions)
         best = values.best(scores[:, :-1], batch.avail[:, :-1])

@@ -9,6 +9,7 @@ section 3). The products stay PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from ..compiled import entry_point, part
 from ..components.spec import FloatArray
+from ..components.threads import beside
 
 _ROWS = 1024
 """Rows, of several time steps, in one product of the inputs or of gradients: as many as the cache holds."""
@@ -115,22 +117,32 @@ def _backward(
     """
     (t_end, n, i), h = inputs.shape, states.shape[2]
     at_once = min(max(1, _ROWS // max(1, n)), t_end)
-    of_gates, of_state = inputs.new_empty(at_once, n, 4 * h), inputs.new_zeros(n, h)
+    of_gates, of_state = inputs.new_empty(2 * at_once, n, 4 * h), inputs.new_zeros(n, h)  # filled in turn
     of_inputs, of_w_ih, of_w_hh = inputs.new_empty(t_end * n, i), torch.zeros_like(w_ih), torch.zeros_like(w_hh)
     of_bias, sums = np.zeros(4 * h), np.empty(4 * h, np.float32)  # over all steps, and over one
     arrays = grad.numpy(), states.numpy(), gates.numpy(), candidate.numpy(), of_gates.numpy(), of_state.numpy()
     x, before = inputs.reshape(-1, i), states.view(-1, h)
     w_hh = w_hh.roll(h, 0)  # n, r, z
     of_recurrent = of_gates[..., : 3 * h].unbind(0)
-    for end in range(t_end, 0, -at_once):
-        start = max(0, end - at_once)
-        for t in reversed(range(start, end)):
-            _step_back(*arrays, of_bias, sums, t, t - start)
-            torch.addmm(of_state, of_recurrent[t - start], w_hh, out=of_state)
-        rows, flat = slice(start * n, end * n), of_gates[: end - start].view(-1, 4 * h)
-        torch.mm(flat[:, h:], w_ih, out=of_inputs[rows])
+
+    @torch.no_grad()
+    def add_of_weights(flat: Tensor, rows: slice) -> None:
         of_w_ih.addmm_(flat[:, h:].t(), x[rows])
         of_w_hh.addmm_(flat[:, : 3 * h].t(), before[rows])
+
+    def added() -> None:  # what is under way in the second thread, if there is one
+        pass
+
+    for number, end in enumerate(range(t_end, 0, -at_once)):
+        start, first = max(0, end - at_once), number % 2 * at_once
+        for t in reversed(range(start, end)):
+            _step_back(*arrays, of_bias, sums, t, first + t - start)
+            torch.addmm(of_state, of_recurrent[first + t - start], w_hh, out=of_state)
+        rows, flat = slice(start * n, end * n), of_gates[first : first + end - start].view(-1, 4 * h)
+        added()
+        added = beside(partial(add_of_weights, flat, rows))
+        torch.mm(flat[:, h:], w_ih, out=of_inputs[rows])
+    added()
     bias = torch.from_numpy(of_bias).to(inputs.dtype)
     of_b_hh = torch.cat([bias[h : 3 * h], bias[:h]])
     return of_inputs.view_as(inputs), of_state, of_w_ih, of_w_hh.roll(-h, 0), bias[h:], of_b_hh

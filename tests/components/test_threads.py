@@ -33,8 +33,8 @@ def test_a_run_gets_the_threads_it_can_use(monkeypatch, asked, cores, jobs, over
 
 
 def test_the_header_reads_well():
-    assert str(Threads(1, True)) == "1 for torch, target networks in a second thread, 1 for other libraries"
-    assert str(Threads(2, False)) == "2 for torch, target networks after the online ones, 1 for other libraries"
+    assert str(Threads(1, True)) == "1 for torch, a second one for targets and gradients, 1 for other libraries"
+    assert str(Threads(2, False)) == "2 for torch, no second one for targets and gradients, 1 for other libraries"
 
 
 def test_libraries_get_one_thread_unless_told_otherwise():
