@@ -237,7 +237,9 @@ class InfoMetrics:
         Raises:
             ValueError: an entry is not a number, or has not occurred at the end of the first episode.
         """
-        infos = list(infos) if self.names else []
+        if not self.names:
+            return np.zeros(0)
+        infos = list(infos)
         if self._awaited:
             self._occurred.update(*infos)
             self._awaited -= self._occurred

@@ -200,7 +200,7 @@ class ParallelGame:
         )
 
     def _state(self, obs: FloatArray) -> FloatArray:
-        return np.ravel(self._env.state() if self._has_state else obs)
+        return np.ravel(self._env.state()) if self._has_state else obs.ravel()
 
 
 class _Port(NamedTuple):
@@ -228,11 +228,14 @@ class _Port(NamedTuple):
     def observation(self, observation: Any, info: Mapping[str, Any]) -> tuple[NDArray[Any], BoolArray | None]:
         """The flat observation ``[O]`` and which actions are available ``[U]``, ``None`` if all are."""
         mask = info.get("action_mask")
-        if isinstance(observation, Mapping) and "action_mask" in observation:
-            mask = observation["action_mask"]
-            observation = {k: v for k, v in observation.items() if k != "action_mask"}
-        available = None if mask is None else np.asarray(mask).astype(np.bool_)
-        return self.flatten(observation), available
+        if isinstance(observation, np.ndarray) and self.flatten is np.ravel:
+            flat = observation.ravel()  # the usual case
+        else:
+            if isinstance(observation, Mapping) and "action_mask" in observation:
+                mask = observation["action_mask"]
+                observation = {k: v for k, v in observation.items() if k != "action_mask"}
+            flat = self.flatten(observation)
+        return flat, None if mask is None else np.asarray(mask).astype(np.bool_)
 
 
 def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dict[AgentName, Behavior]:

@@ -151,8 +151,9 @@ def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
     values: Iterable[Any] = time_step
     arrays: Iterable[NDArray[Any]] = out
     for name, value, array in zip(TimeStep._fields, values, arrays, strict=True):
-        if np.shape(value) != array.shape[1:]:
-            raise ValueError(f"{name} has the shape {np.shape(value)}, expected {array.shape[1:]}")
+        shape = value.shape if isinstance(value, np.ndarray) else np.shape(value)
+        if shape != array.shape[1:]:
+            raise ValueError(f"{name} has the shape {shape}, expected {array.shape[1:]}")
         array[row] = value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,13 +34,14 @@ class PolicyState:
 
     @classmethod
     def start(cls, spec: EnvSpec, keys: UInt64Array, steps: int = 0) -> Self:
-        """The state before the first action of B episodes."""
-        return cls(keys=keys, t=0, steps=steps, last_actions=np.full((len(keys), spec.n_agents), -1, np.int64))
+        """The state before the first action of B episodes; the keys are copied."""
+        last_actions = np.full((len(keys), spec.n_agents), -1, np.int64)
+        return cls(keys=keys.copy(), t=0, steps=steps, last_actions=last_actions)
 
     def after(self, actions: IntArray, hidden: Any = None) -> Self:
         """The state one joint action later."""
         steps = self.steps + len(actions)
-        return replace(self, t=self.t + 1, steps=steps, last_actions=actions, hidden=hidden)
+        return type(self)(self.keys, self.t + 1, steps, actions, hidden)
 
 
 class Policy(ABC):

@@ -31,6 +31,7 @@ class LearnedPolicy(Policy):
     def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:
         self.spec, self.controller, self._selector = spec, controller, selector or Greedy()
         self._step = controller.stepper()
+        self._episodes = self._keys = np.zeros(0, np.uint64)  # keys of the episodes in play, and for exploring in them
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # the copy steps with its own weights
         return type(self)(self.spec, copy.deepcopy(self.controller, memo), self._selector)
@@ -74,8 +75,9 @@ class LearnedPolicy(Policy):
         scores, hidden = self._step(obs, state.last_actions, state.hidden)
         if avail is None:
             avail = np.ones(scores.shape, np.bool_)
-        keys = derive(state.keys, Stream.EXPLORATION)
-        actions = self._selector.select(scores, avail, keys, state.t, state.steps)
+        if state.keys is not self._episodes:
+            self._episodes, self._keys = state.keys, derive(state.keys, Stream.EXPLORATION)
+        actions = self._selector.select(scores, avail, self._keys, state.t, state.steps)
         return actions, state.after(actions, hidden)
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..components.episode import EpisodeBatch
 from ..components.rng import Stream, UInt64Array, keys
-from ..components.spec import EnvSpec, IntArray, TimeStep
+from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..envs.vector_env import EpisodeFailure, RowFailure
 from ..policies.base import Policy, PolicyState
 from .placement import Placement
@@ -41,14 +41,28 @@ class TooManyFailures(Exception):
 
 @dataclass
 class _Wave:
-    """Episodes in play at once: environment row b plays batch row ``rows[b]`` where ``active[b]``."""
+    """Episodes in play at once: environment row b plays batch row ``rows[b]`` where ``active[b]``.
+
+    ``block`` is all of ``rows`` if they follow one another: whole blocks are stored in a third of the time.
+    """
 
     rows: IntArray
     keys: UInt64Array
     active: NDArray[np.bool_]
+    block: slice | None
 
     def without(self, failures: list[RowFailure]) -> None:
         self.active[[failure.row for failure in failures]] = False
+
+    def now(self) -> _Wave:
+        """The same episodes, whatever becomes inactive later."""
+        return _Wave(self.rows, self.keys, self.active.copy(), self.block)
+
+    def places(self, where: BoolArray) -> tuple[Any, Any]:
+        """Indices of these rows in the batch and among the environments."""
+        if self.block is not None and where.all():
+            return self.block, slice(None)
+        return self.rows[where], where
 
 
 class Runner:
@@ -159,7 +173,7 @@ class Runner:
         while wave.active.any():
             avail = step.avail | ~wave.active[:, None, None]  # finished rows ride along: any action will do
             actions, state = policy.act(step.obs, avail, state)
-            played = replace(wave, active=wave.active.copy())
+            played = wave.now()
             step = self._guard(partial(self.env.step, actions, wave.active.copy()), wave, lost)
             played.active &= wave.active
             _store_transition(arrays, step, actions, played, t)
@@ -175,7 +189,9 @@ class Runner:
         """Spare environments get the first episode's key and stay inactive."""
         spread = np.full(self.env.n_envs, rows[0])
         spread[: len(rows)] = rows
-        return _Wave(spread, episode_keys[spread], np.arange(self.env.n_envs) < len(rows))
+        whole = len(rows) == self.env.n_envs and bool((np.diff(rows) == 1).all())
+        block = slice(int(rows[0]), int(rows[-1]) + 1) if whole else None
+        return _Wave(spread, episode_keys[spread], np.arange(self.env.n_envs) < len(rows), block)
 
     def _guard(self, call: Callable[[], TimeStep], wave: _Wave, lost: list[int]) -> TimeStep:
         try:
@@ -194,19 +210,17 @@ class Runner:
 
 
 def _store_observation(arrays: dict[str, NDArray[np.generic]], step: TimeStep, wave: _Wave, t: int) -> None:
-    on = wave.active
-    rows = wave.rows[on]
+    rows, on = wave.places(wave.active)
     arrays["obs"][rows, t] = step.obs[on]
     arrays["state"][rows, t] = step.state[on]
-    alive = on & ~step.terminated
-    arrays["avail"][wave.rows[alive], t] = step.avail[alive]
+    rows, alive = wave.places(wave.active & ~step.terminated)
+    arrays["avail"][rows, t] = step.avail[alive]
 
 
 def _store_transition(
     arrays: dict[str, NDArray[np.generic]], step: TimeStep, actions: IntArray, wave: _Wave, t: int
 ) -> None:
-    on = wave.active
-    rows = wave.rows[on]
+    rows, on = wave.places(wave.active)
     arrays["actions"][rows, t] = actions[on]
     arrays["reward"][rows, t] = step.reward[on]
     arrays["terminated"][rows, t] = step.terminated[on]

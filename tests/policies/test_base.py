@@ -12,7 +12,8 @@ def test_an_episode_begins_without_a_past():
     keys = np.array([5, 6, 7], np.uint64)
     state = PolicyState.start(SPEC, keys, steps=100)
     assert (state.t, state.steps, state.hidden) == (0, 100, None)
-    assert state.keys is keys
+    keys[:] = 0  # the caller may use its array again
+    assert state.keys.tolist() == [5, 6, 7]
     assert (state.last_actions.dtype, state.last_actions.tolist()) == (np.int64, [[-1, -1]] * 3)
 
 
