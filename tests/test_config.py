@@ -190,17 +190,22 @@ def cpu_seconds(*command):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
 
 
-def test_a_mistake_costs_no_more_than_two_seconds_beside_importing_torch(tmp_path):
-    base, _ = cpu_seconds("-c", "import torch")
+@pytest.fixture(scope="module")
+def importing_torch():
+    """CPU seconds: what a slow or busy machine is measured by."""
+    return cpu_seconds("-c", "import torch")[0]
+
+
+def test_a_mistake_costs_little_beside_importing_torch(tmp_path, importing_torch):
     directory = f"hydra.run.dir={tmp_path}/run"
     cost, done = cpu_seconds("-m", "hymarl", directory, "network.rnn_dim=abc", "network=rnn")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("network=rnn: rnn_dim has the wrong type")
     assert not any(tmp_path.iterdir())
-    assert cost - base <= 2 * 1.5  # half as much again, for the noise of a busy machine
+    assert cost < 3 * importing_torch  # 1.5 to 1.8 times as much was seen
 
 
-def test_help_and_misspelt_options_import_nothing_heavy(tmp_path):
+def test_help_and_misspelt_options_import_nothing_heavy(importing_torch):
     code = """
 import sys
 from hymarl.main import main
@@ -215,7 +220,7 @@ for argument in ("--help", "mixer=qmxi", "mixer.embed_dimm=3"):
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("ended with")] == [f"ended with {n} set()" for n in (0, 2, 2)]
     assert "mixer: none, qmix, vdn" in lines
-    assert cost < 2 * 1.5
+    assert cost < 1.5 * importing_torch  # 0.5 to 0.8 times as much was seen, for all three
 
 
 # What a configuration means
