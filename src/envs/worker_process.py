@@ -12,9 +12,11 @@ import faulthandler
 import multiprocessing
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -33,6 +35,7 @@ RESET, STEP, CLOSE = b"r", b"s", b"c"
 DONE, FAILED_ROWS, FAILED = b"d", b"f", b"e"
 """First byte of an answer: all went well; some rows failed (their pickled list follows); all is lost (text follows)."""
 
+_LONGEST_WATCH_S = 0.005
 _ALIGNMENT = 64
 _PR_SET_PDEATHSIG = 1
 
@@ -102,7 +105,9 @@ def serve(commands: Connection, stderr: Connection, make_env: bytes, n_rows: int
 
 
 def _obey(env: VectorEnv, block: Block, commands: Connection) -> None:
-    while (command := commands.recv_bytes()) != CLOSE:
+    watch, worked_s = _Watch(commands), 0.0
+    while (command := watch.receive(worked_s)) != CLOSE:
+        began = time.perf_counter()
         try:
             answer = DONE
             # Copies: an environment may keep or change its arguments, the block belongs to the owner.
@@ -116,7 +121,35 @@ def _obey(env: VectorEnv, block: Block, commands: Connection) -> None:
         except Exception as error:
             commands.send_bytes(FAILED + describe(error).encode(errors="replace"))
             continue
-        commands.send_bytes(_write(time_step, block.time_step) or answer)
+        answer = _write(time_step, block.time_step) or answer
+        worked_s = time.perf_counter() - began
+        commands.send_bytes(answer)
+
+
+class _Watch:
+    """Waits for commands: first awake, ready to give its core to others, then asleep.
+
+    To wake a sleeping process, and on a virtual machine its core, takes as long as some steps of an environment.
+
+    Args:
+        commands: where they come from.
+    """
+
+    def __init__(self, commands: Connection) -> None:
+        self._commands = commands
+        self._poll = select.poll()
+        self._poll.register(commands, select.POLLIN)
+
+    def receive(self, worked_s: float) -> bytes:
+        """The next command.
+
+        Args:
+            worked_s: how long the last one took; so long, and at most some milliseconds, it stays awake.
+        """
+        until = time.perf_counter() + min(worked_s, _LONGEST_WATCH_S)
+        while not self._poll.poll(0) and time.perf_counter() < until:
+            os.sched_yield()
+        return self._commands.recv_bytes()
 
 
 def _write(time_step: TimeStep, shared: TimeStep) -> bytes:
