@@ -7,11 +7,14 @@ from collections.abc import Iterable
 import torch
 
 from ...registry import register
+from .base import without_compiler
+
+_Adam = without_compiler(torch.optim.Adam)
 
 
 @register("optimizer")
 class Adam:
-    """Makes `torch.optim.Adam`.
+    """Makes `torch.optim.Adam`, with one pass over all parameters.
 
     Args:
         lr: learning rate.
@@ -27,6 +30,11 @@ class Adam:
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """See `OptimizerFactory`."""
-        return torch.optim.Adam(
-            list(parameters), lr=self._lr, betas=self._betas, eps=self._eps, weight_decay=self._weight_decay
+        return _Adam(
+            list(parameters),
+            lr=self._lr,
+            betas=self._betas,
+            eps=self._eps,
+            weight_decay=self._weight_decay,
+            fused=True,
         )

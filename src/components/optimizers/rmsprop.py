@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import torch
 
 from ...registry import register
+from .base import without_compiler
+
+_RMSprop = without_compiler(torch.optim.RMSprop)
 
 
 @register("optimizer")
@@ -25,6 +28,6 @@ class RMSprop:
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """See `OptimizerFactory`."""
-        return torch.optim.RMSprop(
+        return _RMSprop(
             list(parameters), lr=self._lr, alpha=self._alpha, eps=self._eps, weight_decay=self._weight_decay
         )

@@ -1,5 +1,8 @@
 """Optimizers: a first step by hand, and settings that arrive."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -51,3 +54,23 @@ def test_weight_decay_is_added_to_the_gradient(component, name):
 def test_adam_takes_two_betas(component):
     with pytest.raises(registry.ConfigError, match=r"betas are two numbers, got \[0\.9\]"):
         component("optimizer", "adam", betas=[0.9])
+
+
+USE = """
+import sys, torch
+from hymarl.registry import find
+weight = torch.nn.Parameter(torch.ones(2))
+made = find("optimizer", sys.argv[1])(**eval(sys.argv[2]))([weight])
+made.zero_grad()
+weight.sum().backward()
+made.step()
+made.load_state_dict(made.state_dict())
+print(weight.requires_grad and weight.is_leaf and bool((weight < 1).all()), "torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", registry.names("optimizer"))
+def test_no_optimizer_imports_the_compiler(name, option):
+    command = [sys.executable, "-c", USE, name, repr(option("optimizer", name)[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "False"]
