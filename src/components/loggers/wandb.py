@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ...registry import register
@@ -14,6 +15,8 @@ from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
 if TYPE_CHECKING:
     import wandb
+
+Mode = Literal["offline", "online", "disabled"]
 
 _STEP = "env_steps"
 _LONGEST_NAME, _LONGEST_TAG = 128, 64  # the server refuses longer ones, which an offline run would notice too late
@@ -29,6 +32,9 @@ class WandbLogger(Logger):
     measurements of the machine. When the server cannot be reached, or no API key is configured, the run is recorded
     offline, with a warning. A resumed run gets an id of its own; ``resumed_from`` in its config is the earlier one.
 
+    It starts with the first record: starting takes it as long as everything else a run does between importing torch and
+    its first step.
+
     Args:
         run: the run.
         mode: ``offline`` writes files only, ``online`` uploads, ``disabled`` does nothing.
@@ -42,26 +48,15 @@ class WandbLogger(Logger):
         self,
         run: RunInfo,
         *,
-        mode: Literal["offline", "online", "disabled"],
+        mode: Mode,
         project: str,
         entity: str | None,
         init_timeout_s: float,
         finish_timeout_s: float,
     ) -> None:
-        import wandb
-
+        self._run, self._mode = run, mode
         self._project, self._entity = project, entity
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
-        with _hooks_restored():
-            # Process-wide, and what keeps wandb from prompting on a terminal.
-            wandb.setup(wandb.Settings(silent=True))
-        try:
-            self._wandb = self._start(run, mode)
-        except wandb.Error as error:
-            if mode != "online":
-                raise
-            _log.warning("wandb: not online (%s); recorded offline, upload it with `wandb sync`", _first_line(error))
-            self._wandb = self._start(run, "offline")
 
     def log(self, record: Record) -> None:
         """Send the record as one row."""
@@ -73,7 +68,22 @@ class WandbLogger(Logger):
         self._wandb.summary.update({"status": status, "reason": reason})
         self._wandb.finish(exit_code={"finished": 0, "failed": 1, "interrupted": 130}[status])
 
-    def _start(self, run: RunInfo, mode: Literal["offline", "online", "disabled"]) -> wandb.Run:
+    @cached_property
+    def _wandb(self) -> wandb.Run:
+        import wandb
+
+        with _hooks_restored():
+            # Process-wide, and what keeps wandb from prompting on a terminal.
+            wandb.setup(wandb.Settings(silent=True))
+        try:
+            return self._start(self._run, self._mode)
+        except wandb.Error as error:
+            if self._mode != "online":
+                raise
+            _log.warning("wandb: not online (%s); recorded offline, upload it with `wandb sync`", _first_line(error))
+            return self._start(self._run, "offline")
+
+    def _start(self, run: RunInfo, mode: Mode) -> wandb.Run:
         import wandb
 
         earlier = earlier_id(run, "wandb")
