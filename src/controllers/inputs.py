@@ -88,6 +88,7 @@ class EntityInputs(nn.Module):
         for action, (entity, kind) in enumerate(zip(entities.action_entity, entities.action_kind, strict=True)):
             flags[action + 1, entity if entity >= 0 else slice(None), kind] = 1.0
         self.register_buffer("flags", flags, persistent=False)
+        self._flags = flags.numpy() if last_action else np.zeros((len(flags), k, 0), np.float32)
         self._last_action, self._has_rest = last_action, spec.obs_dim > width
         self.input_dim = entities.n_features + (entities.n_kinds if last_action else 0) + spec.obs_dim - width
 
@@ -103,4 +104,12 @@ class EntityInputs(nn.Module):
 
     def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
         """See `InputBuilder.arrays`."""
-        return self(torch.from_numpy(obs).unsqueeze(1), torch.from_numpy(last_actions).unsqueeze(1)).squeeze(1).numpy()
+        k, features = self._shape
+        inputs = np.empty((*last_actions.shape, k, self.input_dim), np.float32)
+        flags = self._flags[last_actions + 1]
+        start = features + flags.shape[-1]
+        inputs[..., :features] = obs[..., self._block].reshape(*last_actions.shape, k, features)
+        inputs[..., features:start] = flags
+        rest = np.concatenate([obs[..., : self._block.start], obs[..., self._block.stop :]], axis=-1)
+        inputs[..., start:] = rest[..., None, :]
+        return inputs

@@ -81,14 +81,15 @@ class MAC(Controller):
         if len(steppers) < len(self.networks) or self.get_buffer("order").device.type != "cpu":
             return super().stepper()
         shape, build, n_actions = networks[0].state_shape, self.inputs.arrays, self._n_actions
-        members: list[Any] = self._members if len(steppers) > 1 else [slice(None)]
 
         def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
             inputs = build(obs, last_actions)  # B A I
             if state is None:
                 state = np.zeros((*last_actions.shape, *shape), np.float32)
+            if len(steppers) == 1:
+                return steppers[0](inputs, state)
             after, scores = np.empty_like(state), np.empty((*last_actions.shape, n_actions), np.float32)
-            for stepper, agents in zip(steppers, members, strict=True):
+            for stepper, agents in zip(steppers, self._members, strict=True):
                 scores[:, agents], after[:, agents] = stepper(inputs[:, agents], state[:, agents])
             return scores, after
 

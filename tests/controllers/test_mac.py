@@ -46,6 +46,35 @@ def test_unrolling_a_batch_equals_acting_step_by_step(mac, random_batch, three, 
             last = batch.actions[:, t].long()
 
 
+STEPPED = [
+    *((network, sharing, {}, {}) for network in NETWORKS for sharing in SHARING),
+    ("rnn", "shared", {"hidden_dims": []}, {"agent_id": False}),
+    ("rnn", "grouped", {"layer_norm": True}, {}),
+    ("mlp", "independent", {}, NO_HINT),
+    ("entity", "shared", {"n_layers": 1}, {"last_action": False}),
+    ("entity", "grouped", {"rnn_dim": 5}, {}),
+]
+
+
+@pytest.mark.parametrize(("network", "sharing", "settings", "changes"), STEPPED)
+def test_stepping_with_arrays_is_stepping_and_follows_the_weights(
+    mac, random_batch, three, network, sharing, settings, changes
+):
+    made, batch = mac(network, sharing, settings, **changes), random_batch(three, [5, 3, 1, 5])
+    step = made.stepper()
+    for _ in range(2):
+        state, hidden, last = made.initial_state(4), None, torch.full((4, 3), -1)
+        for t in range(5):
+            wanted, state = made.step(batch.obs[:, t], last, state)
+            scores, hidden = step(batch.obs[:, t].numpy(), last.numpy(), hidden)
+            assert scores.dtype == "float32"
+            assert torch.allclose(torch.from_numpy(scores), wanted, atol=1e-5)
+            last = batch.actions[:, t].long()
+        with torch.no_grad():
+            for weight in made.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+
+
 @pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_agent_goes_through_its_own_network(mac, random_batch, three, network, sharing):
