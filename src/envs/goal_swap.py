@@ -53,7 +53,10 @@ class GoalSwap:
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(edge)} on its edge")
         start = np.arange(a) * len(edge) // a
         self._start, self._goal = edge[start], edge[(start + size - 1) % len(edge)]
-        self._order = own_first(a)
+        self._order, self._offset = own_first(a), self._board.around
+        # Of every agent from every cell, agent after agent.
+        self._distance = self._board.distance(np.arange(self._board.n_cells), self._goal[:, None]).ravel()
+        self._first_distance = np.arange(a) * self._board.n_cells
         self.n_envs = n_envs
         self.spec = EnvSpec(
             n_agents=a,
@@ -74,14 +77,14 @@ class GoalSwap:
 
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
         """Move in the active rows."""
-        actions = np.where(active[:, None], actions, 0)
-        wanted = self._cell + np.where(self._cell == self._goal, 0, self._board.around[actions])
-        wall = self._board.is_border[wanted]
+        offset = self._offset.take(actions, mode="clip")  # of rows that are not active actions may be anything
+        wanted = self._cell + offset * (self._cell != self._goal)
+        wall = self._board.is_border.take(wanted)
         cell, bounced = _bounce(self._cell, np.where(wall, self._cell, wanted))
         cost = _WALL_COST * wall.sum(axis=1) + _BOUNCE_COST * bounced
         np.copyto(self._cell, cell, where=active[:, None])
         self._t += active
-        distance = self._board.distance(self._cell, self._goal).sum(axis=1)
+        distance = self._distance.take(self._cell + self._first_distance).sum(axis=1)
         home = distance == 0
         out = self._observe()
         out.reward[:] = np.where(home, _HOME_REWARD, -_STEP_COST - _DISTANCE_COST * distance - cost)
@@ -103,8 +106,8 @@ class GoalSwap:
     def _observe(self) -> TimeStep:
         out = TimeStep.zeros(self.spec, self.n_envs)
         b, a = self._cell.shape
-        place, goal = self._board.place[self._cell], self._board.place[self._goal]
-        out.obs[:, :, : 2 * a] = place[:, self._order].reshape(b, a, 2 * a)
+        place, goal = self._board.place.take(self._cell, axis=0), self._board.place[self._goal]
+        out.obs[:, :, : 2 * a] = place.take(self._order, axis=1).reshape(b, a, 2 * a)
         out.obs[:, :, 2 * a :] = goal
         out.state[:, : 2 * a] = place.reshape(b, 2 * a)
         out.state[:, 2 * a :] = goal.ravel()
