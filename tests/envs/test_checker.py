@@ -20,6 +20,7 @@ NEEDED = {
     "gymnasium": {"task": "Parts-v0", "package": "tuple_games"},
     "pymarl": {"entry_point": "pymarl_games:Duel"},
     "rware": {"kwargs": {"max_steps": 60}},
+    "simlb_table": {"episode_flows": 2000},
 }
 """What an option leaves to the user, or would make the test take long."""
 

@@ -379,7 +379,7 @@ def test_the_scene_shows_what_is_there():
 @pytest.mark.parametrize("start", ["random", "fixed"])
 @pytest.mark.parametrize("reward", ["sum", "individual"])
 def test_the_contract_is_kept(start, reward):
-    check_environment(game(n_envs=3, start=start, reward=reward), n_episodes=1)
+    check_environment(game(n_envs=3, start=start, reward=reward, episode_limit=40), n_episodes=1)
 
 
 @pytest.mark.parametrize(
