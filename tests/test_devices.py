@@ -68,6 +68,14 @@ def test_acting_stays_on_its_device(make_controller, spec, random_batch, network
     assert actions.shape == (2, spec.n_agents)
 
 
+@pytest.mark.parametrize("network", names("network"))
+def test_a_controller_that_is_elsewhere_has_no_arrays(make_controller, spec, network):
+    """A policy is made of it; only its tensors cannot be computed with, as they have no content."""
+    policy = LearnedPolicy(spec, make_controller(spec, network).to("meta"))
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        policy.act(torch.zeros(2, spec.n_agents, spec.obs_dim).numpy())
+
+
 def test_copies_to_a_gpu_are_pinned_and_do_not_wait(monkeypatch, spec, random_batch):
     calls, batch = [], random_batch(spec, [2])
 

@@ -94,9 +94,10 @@ class OverlappedCollector(Collector):
         """See `Collector.take`; waits for the collection under way."""
         if self._n_updates is None:
             self._copy(n_updates)
-        task = self._task or self._begin()
+        self._task = self._task or self._begin()
+        collection = self._task.result()
         self._task = None
-        return task.result()
+        return collection
 
     def prepare(self, n_updates: int, begin: bool) -> None:
         """See `Collector.prepare`."""
@@ -116,7 +117,7 @@ class OverlappedCollector(Collector):
     def close(self) -> None:
         """See `Collector.close`; waits for the collection under way, whose episodes are lost."""
         if self._task is not None:
-            self._task.join()
+            self._task.wait()
 
     def _begin(self) -> _Task:
         assert self._n_updates is not None
@@ -135,6 +136,7 @@ class _Task(threading.Thread):
         self._call = call
         self._done: Collection | None = None
         self._error: BaseException | None = None
+        self._ended = threading.Event()
         self.start()
 
     def run(self) -> None:
@@ -143,10 +145,16 @@ class _Task(threading.Thread):
             self._done = self._call()
         except BaseException as error:
             self._error = error
+        finally:
+            self._ended.set()
+
+    def wait(self) -> None:
+        """Wait for the end of the call, again and again if interrupted, which `threading.Thread.join` cannot."""
+        self._ended.wait()
 
     def result(self) -> Collection:
         """What the call returned, when it has."""
-        self.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         assert self._done is not None

@@ -43,7 +43,7 @@ class Controller(nn.Module, ABC):
     def stepper(self) -> Stepper:
         """`step` without gradients, on arrays, for as many calls as there are.
 
-        It reads the weights where they are now, so it follows updates, but not weights that are moved elsewhere.
+        It follows updates; weights that were moved or replaced count from the next start of an episode on.
         """
         device = next(iter(self.buffers())).device
 

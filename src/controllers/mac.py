@@ -76,10 +76,25 @@ class MAC(Controller):
 
     def stepper(self) -> Stepper:
         """See `Controller.stepper`; by NumPy where all networks can."""
-        networks = [network for network in self.networks if isinstance(network, Network)]
+        slow, places = super().stepper, _places(self)
+        current = self._array_stepper() or slow()
+
+        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
+            nonlocal current, places
+            if state is None and places != (now := _places(self)):
+                places, current = now, self._array_stepper() or slow()
+            return current(obs, last_actions, state)
+
+        return step
+
+    def _array_stepper(self) -> Stepper | None:
+        on_cpu = all(x.device.type == "cpu" for x in (*self.parameters(), *self.buffers()))
+        if not (on_cpu and _speak_for(self, "stepper", "step", "_forward")):
+            return None
+        networks = [n for n in self.networks if isinstance(n, Network) and _speak_for(n, "stepper", "forward")]
         steppers = [stepper for network in networks if (stepper := network.stepper()) is not None]
-        if len(steppers) < len(self.networks) or self.get_buffer("order").device.type != "cpu":
-            return super().stepper()
+        if len(steppers) < len(self.networks):
+            return None
         shape, build, n_actions = networks[0].state_shape, self.inputs.arrays, self._n_actions
 
         def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
@@ -120,6 +135,20 @@ class MAC(Controller):
             torch.cat(features, dim=2).index_select(2, place),
             torch.cat(states, dim=1).index_select(1, place),
         )
+
+
+def _places(controller: nn.Module) -> list[tuple[torch.device, int]]:
+    """Where weights are; it changes when they are replaced or moved, not when they are updated."""
+    return [(weight.device, weight.data_ptr()) for weight in controller.parameters()]
+
+
+def _speak_for(module: nn.Module, short_cut: str, *methods: str) -> bool:
+    """Whether a method was written with, or after, those whose work it does in another way."""
+
+    def where(name: str) -> type:
+        return next(cls for cls in type(module).__mro__ if name in vars(cls))
+
+    return all(issubclass(where(short_cut), where(name)) for name in methods)
 
 
 def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list[int]]:

@@ -146,12 +146,17 @@ class Learner(ABC):
         with working_beside(self._second_thread):
             loss, metrics = self.loss(batch)
             loss.backward()
-        clip = torch.inf if self._grad_clip is None else self._grad_clip
-        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), clip)
+        norm = self._clip()
         self.optimizer.step()
         self.updates += 1
         self.target.step(self.updates)
         return {"loss": loss.detach(), "grad_norm": norm, **metrics}
+
+    def _clip(self) -> Tensor:
+        """Make the gradient no longer than allowed; returns its norm before."""
+        if self._grad_clip is not None:
+            return nn.utils.clip_grad_norm_(self.networks.parameters(), self._grad_clip)
+        return nn.utils.get_total_norm([p.grad for p in self.networks.parameters() if p.grad is not None])
 
     def observe(self, batch: EpisodeBatch) -> None:
         """See newly collected episodes once, before they are replayed: running statistics."""

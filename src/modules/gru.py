@@ -37,9 +37,14 @@ def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
 
     Returns:
         ``[T, N, H]``. Gradients can be taken once, not of gradients.
+
+    Raises:
+        ValueError: a GRU of another kind.
     """
+    if gru.num_layers != 1 or gru.bidirectional or gru.batch_first or not gru.bias:
+        raise ValueError(f"a GRU must have one layer, one direction, biases, and time as its first axis; got {gru}")
     if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
-        return gru(inputs, state.unsqueeze(0))[0]
+        return gru(inputs, state.unsqueeze(0).contiguous())[0]  # cuDNN takes no other
     weights: Sequence[Tensor] = gru.all_weights[0]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (inputs, state, *weights)):
         states: Tensor = _Unroll.apply(inputs, state, *weights)
@@ -165,8 +170,8 @@ _Q1, _Q2, _Q3, _Q4 = (
 
 @part(**_fast)
 def _tanh(x):  # type: ignore[no-untyped-def]  # numba infers the types
-    """x P(x^2) / Q(x^2), fitted for the least largest relative error (6e-9, with rounding 4e-7) up to the limit, where
-    1 begins; unlike an exponential it becomes vector instructions. NaN stays NaN.
+    """x P(x^2) / Q(x^2), fitted for the least largest relative error (6e-9, with rounding 4e-7) up to the limit, and
+    within 4e-7 of 1 beyond it; unlike an exponential it becomes vector instructions. NaN stays NaN.
     """
     x = _LIMIT if x > _LIMIT else x
     x = -_LIMIT if x < -_LIMIT else x

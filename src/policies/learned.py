@@ -66,10 +66,16 @@ class LearnedPolicy(Policy):
             obs: ``[B, A, O]``, or ``[A, O]`` for one environment.
             avail: ``[B, A, U]`` or ``[A, U]``.
             state: what the previous call returned.
+
+        Raises:
+            ValueError: observations of another shape.
         """
         if obs.ndim == 2:
             actions, state = self.act(obs[None], None if avail is None else avail[None], state)
             return actions[0], state
+        if obs.shape[1:] != (self.spec.n_agents, self.spec.obs_dim):
+            a, o = self.spec.n_agents, self.spec.obs_dim
+            raise ValueError(f"observations must have the shape [B, {a}, {o}] or [{a}, {o}], got {list(obs.shape)}")
         if state is None:
             state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
         scores, hidden = self._step(obs, state.last_actions, state.hidden)

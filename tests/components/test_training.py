@@ -1,6 +1,7 @@
 """The training loop: how often it does what, that evaluating disturbs nothing, and exact continuation."""
 
 import copy
+import signal
 import threading
 from fractions import Fraction
 from functools import partial
@@ -454,6 +455,34 @@ def test_closing_closes_all_environments(make_trainer):
     trainer.close()
     assert trainer.runner.env.closed
     assert trainer.validation.env.closed
+
+
+def test_closing_after_an_interruption_waits_for_the_episodes_under_way(make_trainer, monkeypatch):
+    trainer = make_trainer(overlap=True)
+    begun, go_on, step = threading.Event(), threading.Event(), trainer.runner.env.step
+
+    def held(actions, active):
+        begun.set()
+        assert go_on.wait(30)
+        return step(actions, active)
+
+    def interrupt():
+        assert begun.wait(30)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    monkeypatch.setattr(trainer.runner.env, "step", held)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            story(trainer.run())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert trainer.runner.steps == 0
+    threading.Timer(0.05, go_on.set).start()
+    trainer.close()
+    assert trainer.runner.steps > 0
+    assert trainer.runner.env.closed
 
 
 def test_stopwatch_counts_seconds_and_steps_since_the_last_lap(monkeypatch):

@@ -75,6 +75,51 @@ def test_stepping_with_arrays_is_stepping_and_follows_the_weights(
                 weight.add_(0.1 * torch.randn_like(weight))
 
 
+def first_scores(made, step, obs):
+    last = torch.full((len(obs), 3), -1)
+    wanted, _ = made.step(obs, last, made.initial_state(len(obs)))
+    return torch.from_numpy(step(obs.numpy(), last.numpy(), None)[0]), wanted
+
+
+def negated(cls, method):
+    """A subclass whose ``method`` returns the negative of what it did."""
+
+    def changed(self, *args):
+        first, *rest = getattr(cls, method)(self, *args)
+        return (-first, *rest)
+
+    return type("Changed", (cls,), {method: changed})
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("changed", ["forward", "step", "_forward", "an activation"])
+def test_stepping_with_arrays_does_what_a_changed_class_does(mac, three, network, changed):
+    made, obs = mac(network), torch.randn(4, 3, three.obs_dim)
+    inside = made.networks[0]
+    if changed == "forward":
+        inside.__class__ = negated(type(inside), "forward")
+    elif changed == "an activation":
+        inside.body.append(torch.nn.Tanh())
+    else:
+        made.__class__ = negated(type(made), changed)
+    scores, wanted = first_scores(made, made.stepper(), obs)
+    assert torch.allclose(scores, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("move", ["share", "assign", "double and back"])
+def test_stepping_with_arrays_finds_weights_that_were_moved(mac, three, network, move):
+    made, obs = mac(network), torch.randn(4, 3, three.obs_dim)
+    step, other = made.stepper(), mac(network, seed=1).state_dict()
+    if move == "share":
+        made.share_memory()
+    elif move == "double and back":
+        made.double().float()
+    made.load_state_dict(other, assign=move == "assign")
+    scores, wanted = first_scores(made, step, obs)
+    assert torch.allclose(scores, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_agent_goes_through_its_own_network(mac, random_batch, three, network, sharing):

@@ -177,6 +177,13 @@ def test_the_gradient_is_clipped_by_its_norm(slope_learner, random_batch, grad_c
     assert not any(x.requires_grad for x in metrics.values())
 
 
+def test_no_clipping_changes_no_gradient_however_long(slope_learner, random_batch):
+    learner = slope_learner(grad_clip=None)
+    metrics = learner.update(rewarded(random_batch, 3e19))  # the squares are too large for a norm
+    assert metrics["grad_norm"].isinf()
+    assert torch.allclose(learner.controller.weight, torch.full((1, 4), -3e18))
+
+
 def test_gradients_do_not_accumulate(slope_learner, random_batch):
     learner = slope_learner()
     norms = [learner.update(rewarded(random_batch, 1.0))["grad_norm"].item() for _ in range(3)]

@@ -109,3 +109,11 @@ def test_the_quotient_is_the_hyperbolic_tangent():
     assert np.abs(y[near] / wanted[near] - 1).max() < 5e-7
     assert np.abs(y).max() <= 1
     assert np.array_equal(y, -y[::-1])
+
+
+@pytest.mark.parametrize("other", [{"num_layers": 2}, {"bidirectional": True}, {"batch_first": True}, {"bias": False}])
+def test_a_gru_of_another_kind_is_refused(other):
+    with pytest.raises(
+        ValueError, match="a GRU must have one layer, one direction, biases, and time as its first axis"
+    ):
+        unroll(nn.GRU(3, 4, **other), torch.zeros(5, 2, 3), torch.zeros(2, 4))

@@ -133,3 +133,11 @@ def test_a_policy_is_loaded_from_a_run_without_anything_else(tmp_path, descripti
 def test_nothing_to_load_is_one_sentence(tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoints"):
         LearnedPolicy.load(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [(2, 1, 0), (2, 0, 1), (2, 0, -1)])
+def test_observations_of_another_shape_are_refused(controller, spec, wrong):
+    n, agents, width = wrong
+    obs = np.zeros((n, spec.n_agents + agents, spec.obs_dim + width), np.float32)
+    with pytest.raises(ValueError, match=r"observations must have the shape \[B, 2, .*\] or \[2, .*\], got \["):
+        LearnedPolicy(spec, controller).act(obs)

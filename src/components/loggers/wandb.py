@@ -7,7 +7,6 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ...registry import register
@@ -55,21 +54,31 @@ class WandbLogger(Logger):
         finish_timeout_s: float,
     ) -> None:
         self._run, self._mode = run, mode
+        self._wandb: wandb.Run | None = None
+        self._tried = False
         self._project, self._entity = project, entity
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
 
     def log(self, record: Record) -> None:
         """Send the record as one row."""
         row = {f"{record.table}/{name}": float(value) for name, value in record.values.items()}
-        self._wandb.log({**row, _STEP: record.step})
+        self._started().log({**row, _STEP: record.step})
 
     def finish(self, status: Status, reason: str | None) -> None:
         """Finish the wandb run; it counts as failed unless the status is ``finished``."""
-        self._wandb.summary.update({"status": status, "reason": reason})
-        self._wandb.finish(exit_code={"finished": 0, "failed": 1, "interrupted": 130}[status])
+        if self._tried and self._wandb is None:  # it could not start
+            return
+        started = self._started()
+        started.summary.update({"status": status, "reason": reason})
+        started.finish(exit_code={"finished": 0, "failed": 1, "interrupted": 130}[status])
 
-    @cached_property
-    def _wandb(self) -> wandb.Run:
+    def _started(self) -> wandb.Run:
+        if self._wandb is None:
+            self._tried = True
+            self._wandb = self._start_or_fall_back()
+        return self._wandb
+
+    def _start_or_fall_back(self) -> wandb.Run:
         import wandb
 
         with _hooks_restored():

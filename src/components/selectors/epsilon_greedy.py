@@ -52,6 +52,8 @@ class EpsilonGreedy(Selector):
 
     def select(self, scores: FloatArray, avail: BoolArray, keys: UInt64Array, t: int, steps: int) -> IntArray:
         """See `Selector.select`."""
+        if scores.shape != avail.shape or len(keys) != len(scores):  # the compiled loop would read beyond them
+            raise ValueError(f"scores {scores.shape}, avail {avail.shape} and {len(keys)} keys do not fit together")
         actions = np.empty(avail.shape[:2], np.int64)
         _choose(scores, avail, keys, t, self.epsilon(steps), actions)
         return actions

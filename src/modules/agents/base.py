@@ -80,10 +80,17 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers), input_dim
 
 
+def is_dense(layers: Iterable[nn.Module]) -> bool:
+    """Whether `dense` knows all of these layers."""
+    return all(type(layer) in (nn.Linear, nn.ReLU, nn.Identity) for layer in layers)
+
+
 def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:
-    """Linear layers and ReLU on rows ``[N, I]``, by NumPy, in the layers' own memory."""
+    """Linear layers with biases, ReLU and nothing on rows ``[N, I]``, by NumPy, in the layers' own memory."""
     weights = [
-        (x.weight.detach().numpy().T, x.bias.detach().numpy()) if isinstance(x, nn.Linear) else None for x in layers
+        (x.weight.detach().numpy().T, x.bias.detach().numpy()) if isinstance(x, nn.Linear) else None
+        for x in layers
+        if not isinstance(x, nn.Identity)
     ]
 
     def apply(x: FloatArray) -> FloatArray:

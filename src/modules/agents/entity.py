@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...components.spec import EnvSpec, FloatArray
 from ...registry import register
 from ..gru import gru_stepper
-from .base import ArrayStepper, Network, dense, orthogonal_, run_gru
+from .base import ArrayStepper, Network, dense, is_dense, orthogonal_, run_gru
 
 
 @register("network")
@@ -78,8 +78,10 @@ class EntityNetwork(Network):
         scores = self.value(summary) + advantage - advantage.mean(dim=-1, keepdim=True)
         return scores, summary, state
 
-    def stepper(self) -> ArrayStepper:
+    def stepper(self) -> ArrayStepper | None:
         """See `Network.stepper`."""
+        if not is_dense([self.own, self.mean, *self.body, self.advantage, self.value]):
+            return None
         own, mean, body = dense([self.own]), self.mean.weight.detach().numpy().T, dense(self.body)
         recur = None if self.rnn is None else gru_stepper(self.rnn)
         read_advantage, read_value = dense([self.advantage]), dense([self.value])
@@ -97,7 +99,8 @@ class EntityNetwork(Network):
             x = x.reshape(len(inputs), k, -1)  # N K H
             summary = np.add.reduce(x, axis=1) / k
             x = np.concatenate([x, summary[:, None]], axis=1)
-            scores = read_advantage(x.reshape(-1, x.shape[-1])).reshape(len(x), -1)[:, places]  # N U
+            advantage = read_advantage(x.reshape(-1, x.shape[-1])).reshape(len(x), -1)  # N (K+1)*kinds
+            scores = advantage.take(places, axis=1)  # N U
             scores += read_value(summary) - scores.mean(axis=1, keepdims=True)
             return scores.reshape(*lead, -1), state
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...components.spec import EnvSpec, FloatArray
 from ...registry import register
-from .base import ArrayStepper, Network, dense, mlp, orthogonal_
+from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_
 
 
 @register("network")
@@ -41,11 +41,12 @@ class MLPNetwork(Network):
 
     def stepper(self) -> ArrayStepper | None:
         """See `Network.stepper`."""
-        if not isinstance(self.norm, nn.Identity):
+        layers = [*self.body, self.norm, self.head]
+        if not is_dense(layers):
             return None
-        layers = dense([*self.body, self.head])
+        apply = dense(layers)
 
         def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-            return layers(inputs.reshape(-1, inputs.shape[-1])).reshape(*inputs.shape[:-1], -1), state
+            return apply(inputs.reshape(-1, inputs.shape[-1])).reshape(*inputs.shape[:-1], -1), state
 
         return step

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ...components.spec import EnvSpec, FloatArray
 from ...registry import register
 from ..gru import gru_stepper
-from .base import ArrayStepper, Network, dense, mlp, orthogonal_, run_gru
+from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_, run_gru
 
 
 @register("network")
@@ -55,9 +55,9 @@ class RNNNetwork(Network):
 
     def stepper(self) -> ArrayStepper | None:
         """See `Network.stepper`."""
-        if not isinstance(self.norm, nn.Identity):
+        if not is_dense([*self.body, self.norm, self.head]):
             return None
-        body, recur, head = dense(self.body), gru_stepper(self.rnn), dense([self.head])
+        body, recur, head = dense(self.body), gru_stepper(self.rnn), dense([self.norm, self.head])
 
         def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
             hidden = recur(body(inputs.reshape(-1, inputs.shape[-1])), state.reshape(-1, state.shape[-1]))

@@ -112,6 +112,34 @@ def test_disabled_leaves_nothing(make_run: Callable[..., RunInfo]) -> None:
     assert list(run.directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_run_that_could_not_start_is_not_started_again_at_the_end(
+    make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    import wandb
+
+    started = []
+
+    def init(**settings: Any) -> None:
+        started.append(settings["mode"])
+        raise error
+
+    monkeypatch.setattr(wandb, "init", init)
+    logger = WandbLogger(make_run(), **SETTINGS)
+    with pytest.raises(type(error)):
+        logger.log(Record("metrics", 1, {"loss": 1.0}))
+    logger.finish("interrupted", None)
+    assert started == ["offline"]
+
+
+def test_a_run_that_ends_before_its_first_record_is_recorded(make_run: Callable[..., RunInfo]) -> None:
+    run = make_run()
+    logger = WandbLogger(run, **SETTINGS)
+    assert not (run.directory / "wandb").exists()
+    logger.finish("failed", "no environment")
+    assert [r.exit.exit_code for r in recorded(run, logger._wandb.id) if r.HasField("exit")] == [1]
+
+
 ONLINE = """
 import sys
 from pathlib import Path

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hymarl import registry
-from hymarl.components.rng import Stream, keys
+from hymarl.components.rng import Stream, draw, keys, uniform
 from hymarl.components.selectors.base import greedy_actions
 from hymarl.components.selectors.epsilon_greedy import nth_available
 
 NAMES = registry.names("selector")
+KEY = keys(0, Stream.EXPLORATION, 0)
 
 
 def situation(n_envs, n_agents=3, n_actions=5, seed=0):
@@ -83,6 +84,23 @@ def test_greedy_selector_ignores_key_and_time(component):
 def test_without_epsilon_it_is_greedy(epsilon_greedy):
     scores, avail, episode_keys = situation(200)
     assert (epsilon_greedy(0.0).select(scores, avail, episode_keys, 3, 0) == greedy_actions(scores, avail)).all()
+
+
+@pytest.mark.parametrize("n_envs", [1, 40])
+@pytest.mark.parametrize("t", [0, 7])
+def test_two_draws_per_decision_say_whether_and_which(epsilon_greedy, n_envs, t):
+    scores, avail, episode_keys = situation(n_envs)
+    chances = uniform(draw(episode_keys[:, None], 2 * (t * 3 + np.arange(6) // 2) + np.arange(6) % 2))  # B 2A
+    explored = nth_available(avail, chances[:, 1::2])
+    wanted = np.where(chances[:, ::2] < 0.4, explored, greedy_actions(scores, avail))
+    assert (epsilon_greedy(0.4).select(scores, avail, episode_keys, t, 0) == wanted).all()
+
+
+def test_arrays_that_do_not_fit_are_refused(epsilon_greedy):
+    scores, avail, episode_keys = situation(4)
+    for wrong in ((scores[:3], avail, episode_keys), (scores, avail[..., 1:], episode_keys), (scores, avail, KEY)):
+        with pytest.raises(ValueError, match="do not fit together"):
+            epsilon_greedy(0.5).select(*wrong, 0, 0)
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
