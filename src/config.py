@@ -40,7 +40,7 @@ class Component:
 
     def factory(self) -> Callable[..., Any]:
         """Call it with the run-time objects."""
-        return factory(self.group, self.name, self.settings)
+        return factory(self.group, self.name, self.settings, self.option)
 
     def plain(self) -> dict[str, Any]:
         """As it is saved."""

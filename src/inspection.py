@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,11 @@ def check(config: RunConfig) -> None:
     """
     option, started = config.components["env"].option, time.perf_counter()
     make = environment_factory(config)
-    with closing(make(_CHECKED_ROWS)) as env, closing(make(_CHECKED_ROWS)) as twin:
+    with ExitStack() as stack:
+        env, twin = make(_CHECKED_ROWS), make(_CHECKED_ROWS)
+        for made in (env, twin):
+            if hasattr(made, "close"):  # else it is one of the findings
+                stack.callback(made.close)
         try:
             check_environment(env, twin=twin)
         except EnvironmentContractError as error:

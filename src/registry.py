@@ -94,11 +94,21 @@ def suggest(wrong: str, choices: Iterable[str]) -> str:
 
 
 def parameters(component: Callable[..., Any]) -> dict[str, Any]:
-    """Name and type of every setting: the keyword-only parameters of a class or function."""
+    """Name and type of every setting: the keyword-only parameters of a class or function.
+
+    Raises:
+        ConfigError: one has no type.
+    """
     function = component.__init__ if inspect.isclass(component) else component
     hints = get_type_hints(function)
     kinds = inspect.signature(function).parameters
-    return {n: hints[n] for n, p in kinds.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    found = [name for name, parameter in kinds.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    untyped = [name for name in found if name not in hints]
+    if untyped:
+        raise ConfigError(
+            f"{component.__qualname__}: the setting {untyped[0]} has no type; write {untyped[0]}: int, say"
+        )
+    return {name: hints[name] for name in found}
 
 
 def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str) -> dict[str, Any]:
@@ -136,16 +146,23 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
     return {str(k): v for k, v in settings.items()}
 
 
-def factory(group: str, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+def factory(group: str, name: str, settings: Mapping[str, Any], option: str | None = None) -> Callable[..., Any]:
     """The class with its settings filled in: call it with the run-time objects.
 
     The factory is picklable, so worker processes can be sent one.
     """
-    return partial(build, group, name, dict(settings))
+    return partial(build, group, name, dict(settings), option=option)
 
 
-def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any) -> Any:
+def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, option: str | None = None) -> Any:
     """Construct a component from run-time objects and plain settings.
+
+    Args:
+        group: its group.
+        name: as which it is registered.
+        settings: plain and checked.
+        runtime: the positional arguments.
+        option: what was chosen, for messages; ``None``: ``name``.
 
     Raises:
         ConfigError: the constructor refused a value (it raised ``ValueError``).
@@ -154,7 +171,7 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any) -> 
     try:
         return cls(*runtime, **settings)
     except ValueError as error:
-        raise ConfigError(f"{group}={name}: {error}") from error
+        raise ConfigError(f"{group}={option or name}: {error}") from error
 
 
 def _exists(path: str) -> bool:

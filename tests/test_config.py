@@ -60,7 +60,7 @@ MISTAKES = [
     ("runner.workers=9", "runner=parallel: workers must be between 0 and n_envs=8, got 9"),
     ("network.hidden_dims=[8,-3]", "network=rnn: hidden_dims must be at least 1, got [8, -3]"),
     # not together
-    ("agents=8", "env=matrix_game: agents=8, but the payoffs are for 2 agents (they nest 2 times)"),
+    ("agents=8", "env=two_step: agents=8, but the payoffs are for 2 agents (they nest 2 times)"),
     ("env.individual_rewards=true", "mixer=qmix learns one joint value from a common reward, but this environment …"),
     ("network=entity", "network=entity fits any number of agents, so it cannot take the agent's id; set controller…"),
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),

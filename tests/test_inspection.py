@@ -106,6 +106,8 @@ def test_a_film_is_the_episode_that_was_played(component):
 def test_things_are_where_they_should_be_in_text():
     scene = GridScene(2, 3, (Thing(0, 1, "G", "black", "ring"), Thing(1, 2, "a", "tab:blue")))
     assert to_text(scene) == " .  (G)  .\n .   .   a"
+    foods = GridScene(1, 2, (Thing(0, 0, "2", "black", "square"), Thing(0, 1, "2", "tab:blue")))
+    assert to_text(foods) == "[2]  2"
     assert to_text(LevelScene(("one", "two"), (3.0, 0.0), "jobs", 1.5)) == "jobs, at 1.50 s\none    3.0 ###\ntwo    0.0"
     odd = to_text(LevelScene(("a", "b"), (float("nan"), float("inf")), "jobs", 0.0))
     assert odd == f"jobs, at 0.00 s\na    nan\nb    inf {'#' * 40}"

@@ -88,7 +88,7 @@ class EntityInputs(nn.Module):
         for action, (entity, kind) in enumerate(zip(entities.action_entity, entities.action_kind, strict=True)):
             flags[action + 1, entity if entity >= 0 else slice(None), kind] = 1.0
         self.register_buffer("flags", flags, persistent=False)
-        self._flags = flags.numpy() if last_action else np.zeros((len(flags), k, 0), np.float32)
+        self._flags = flags.numpy().copy() if last_action else np.zeros((len(flags), k, 0), np.float32)
         self._last_action, self._has_rest = last_action, spec.obs_dim > width
         self.input_dim = entities.n_features + (entities.n_kinds if last_action else 0) + spec.obs_dim - width
 

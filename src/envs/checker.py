@@ -15,6 +15,7 @@ from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from .single import describe
 from .vector_env import VectorEnv
 
+_TOO_LARGE = 1e6  # for a number that a network reads
 _LEFT_AFTER = 2  # steps of an episode that is left in its middle
 _ACTIONS = 0xAC710  # derives the keys of the random actions from an episode's key
 
@@ -48,7 +49,10 @@ def check_environment(env: VectorEnv, *, n_episodes: int = 3, seed: int = 0, twi
         EnvironmentContractError: lists everything that was found, at most one example per rule.
     """
     findings = _Findings()
-    _check_spec(env, findings)
+    for name in ("n_envs", "spec", "reset", "step", "close"):
+        findings.require(hasattr(env, name), name, f"{type(env).__name__} has no {name}: add it, see VectorEnv")
+    if not findings:
+        _check_spec(env, findings)
     if not findings:
         for episode in range(n_episodes):
             indices = np.arange(env.n_envs) + episode * env.n_envs
@@ -275,6 +279,9 @@ def _check_values(now: TimeStep, method: str, where: BoolArray, findings: _Findi
     for name, array in zip(TimeStep._fields, arrays, strict=True):
         text = f"{method} returns {name} with NaN or infinity: return finite numbers"
         findings.require(np.isfinite(array).all(), name + " finite", text)
+        largest = np.abs(array, dtype=np.float64).max(initial=0.0) if name in ("obs", "state") else 0.0
+        text = f"{method} returns {name} with numbers up to {largest:.3g}: scale them, networks learn from ones near 1"
+        findings.require(not _TOO_LARGE < largest < np.inf, name + " size", text)
         text = f"{method} returns {name} in a row that it was not asked for: leave zeros there"
         findings.require(not array[~where].any(), name + " zeros", text)
     both = now.terminated & now.truncated

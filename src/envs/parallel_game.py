@@ -99,6 +99,7 @@ class ParallelGame:
             headline_metrics=self._metrics.names,
         )
         self._alive: Set[AgentName] = set()
+        self._ended: set[AgentName] = set()
         self._cut_off = False
         self._t = 0
         self._generators: dict[AgentName, np.random.Generator] = {}
@@ -112,7 +113,7 @@ class ParallelGame:
     def reset(self, seed: int) -> TimeStep:
         """Start a new episode from the upper 31 bits of the seed; scripted agents draw from all of it."""
         observations, infos = self._env.reset(seed=library_seed(seed))
-        self._alive, self._cut_off, self._t = set(self._env.agents), False, 0
+        self._alive, self._ended, self._cut_off, self._t = set(self._env.agents), set(), False, 0
         self._seen = observations, infos
         if self._alive.isdisjoint(self._names):
             raise ValueError("after reset no agent of the team plays: an episode needs at least one step")
@@ -131,11 +132,12 @@ class ParallelGame:
         observations, rewards, terminations, truncations, infos = self._env.step(given)
         self._t += 1
         self._seen = observations, infos
+        _check_ends(played & set(self._env.agents), terminations, truncations)
         if self._at_limit == "truncated" and self._t == self._own_limit and not any(truncations.values()):
             terminations, truncations = {}, terminations
         cut_off = {n for n in played if truncations.get(n) and not terminations.get(n)}
-        ended = {n for n in played if terminations.get(n)} | cut_off
-        self._alive = set(self._env.agents) - ended
+        self._ended |= {n for n in played if terminations.get(n)} | cut_off
+        self._alive = set(self._env.agents) - self._ended  # some environments go on listing who has ended
         self._cut_off |= not cut_off.isdisjoint(self._names)
         # The list of agents is empty after the last step, whose rewards and observations are in the dictionaries.
         if isinstance(rewards, Mapping):
@@ -206,6 +208,8 @@ class ParallelGame:
 class _Port(NamedTuple):
     """How one agent's observations and actions become arrays and back."""
 
+    name: AgentName
+    has_keys: bool
     flatten: Callable[[Any], NDArray[Any]]
     obs_dim: int
     n_actions: int
@@ -217,25 +221,55 @@ class _Port(NamedTuple):
         actions, observations = env.action_space(name), env.observation_space(name)
         if not isinstance(actions, spaces.Discrete):
             raise ValueError(f"agent {name!r} has the action space {actions}; only Discrete ones can be played")
-        if isinstance(observations, spaces.Dict):
+        has_keys = isinstance(observations, spaces.Dict)
+        if has_keys:
             observations = spaces.Dict({k: v for k, v in observations.items() if k != "action_mask"})
         flatten = np.ravel if isinstance(observations, spaces.Box) else partial(spaces.flatten, observations)
-        return cls(flatten, spaces.flatdim(observations), int(actions.n), int(actions.start))
+        return cls(name, has_keys, flatten, spaces.flatdim(observations), int(actions.n), int(actions.start))
 
     def action(self, index: int) -> int:
         return int(index) + self.first_action
 
     def observation(self, observation: Any, info: Mapping[str, Any]) -> tuple[NDArray[Any], BoolArray | None]:
-        """The flat observation ``[O]`` and which actions are available ``[U]``, ``None`` if all are."""
+        """The flat observation ``[O]`` and which actions are available ``[U]``, ``None`` if all are.
+
+        Raises:
+            ValueError: the mask has not one entry per action.
+        """
         mask = info.get("action_mask")
         if isinstance(observation, np.ndarray) and self.flatten is np.ravel:
             flat = observation.ravel()  # the usual case
         else:
-            if isinstance(observation, Mapping) and "action_mask" in observation:
-                mask = observation["action_mask"]
-                observation = {k: v for k, v in observation.items() if k != "action_mask"}
+            if isinstance(observation, Mapping):
+                mask = observation.get("action_mask", mask)
+                observation = self._unmasked(observation)
             flat = self.flatten(observation)
-        return flat, None if mask is None else np.asarray(mask).astype(np.bool_)
+        return flat, None if mask is None else self._available(mask)
+
+    def _unmasked(self, observation: Mapping[str, Any]) -> Any:
+        if not self.has_keys and "observation" in observation:  # the space is that of this entry alone
+            return observation["observation"]
+        return {k: v for k, v in observation.items() if k != "action_mask"}
+
+    def _available(self, mask: Any) -> BoolArray:
+        available = np.asarray(mask).astype(np.bool_).ravel()
+        if available.size != self.n_actions:
+            raise ValueError(
+                f"agent {self.name!r} has {self.n_actions} actions, but the size of its action_mask is {available.size}"
+            )
+        return available
+
+
+def _check_ends(
+    names: Set[AgentName], terminations: Mapping[AgentName, Any], truncations: Mapping[AgentName, Any]
+) -> None:
+    """Raise a ValueError if an agent that the environment still lists is in neither dictionary."""
+    for name in sorted(names, key=str):
+        if name not in terminations and name not in truncations:
+            raise ValueError(
+                f"agent {name!r} plays, but neither the terminations nor the truncations that step() returned have an "
+                "entry for it; return true or false for each agent in both, under the agent's name"
+            )
 
 
 def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dict[AgentName, Behavior]:
@@ -251,10 +285,11 @@ def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dic
 
 
 def _state_dim(env: Any) -> int | None:
-    """Size of ``env.state()``; ``None`` if the environment has no state of its own."""
+    """Size of ``env.state()``; ``None`` if the environment has no state of its own, or none that is an array."""
     if not hasattr(env, "state"):
         return None
     try:
-        return int(np.size(env.state()))
-    except NotImplementedError:
+        state = np.asarray(env.state())
+    except Exception:  # not only NotImplementedError: some of PettingZoo's own games have an attribute of that name
         return None
+    return state.size if state.dtype.kind in "biuf" else None

@@ -20,8 +20,10 @@ def to_pettingzoo(env: VectorEnv, seed: int = 0) -> ParallelEnv[str, Any, int]:
     """The environment as a ``pettingzoo.ParallelEnv`` with agents ``agent_0``, ``agent_1``, …
 
     An observation is a dictionary of ``observation`` and ``action_mask`` (int8, 1: available); the infos repeat the
-    mask and hold the environment's metrics. A common reward is given to every agent. ``reset(seed=s)`` plays the first
-    episode of seed ``s``, each later ``reset()`` the next one. ``max_cycles`` is the episode limit.
+    mask and hold the environment's metrics. For an action that is not available the first one that is counts, so that
+    players who look at no masks, as in PettingZoo's own tests, can play. A common reward is given to every agent.
+    ``reset(seed=s)`` plays the first episode of seed ``s``, each later ``reset()`` the next one. ``max_cycles`` is the
+    episode limit.
 
     Args:
         env: one with ``n_envs`` 1; closing the result closes it.
@@ -113,11 +115,11 @@ class _Exported:
     def _checked(self, agent: int, name: str, actions: dict[str, int]) -> int:
         if name not in actions:
             raise ValueError(f"there is no action for {name}")
-        action = int(actions[name])
-        if not (0 <= action < self._env.spec.n_actions and self._last.avail[0, agent, action]):
-            available = np.flatnonzero(self._last.avail[0, agent]).tolist()
-            raise ValueError(f"{name} cannot take action {action}; its action_mask allows {available}")
-        return action
+        action, n_actions = int(actions[name]), self._env.spec.n_actions
+        if not 0 <= action < n_actions:
+            raise ValueError(f"{name} cannot take action {action}; there are the actions 0 to {n_actions - 1}")
+        available = self._last.avail[0, agent]
+        return action if available[action] else int(available.argmax())
 
     def _observations(self) -> dict[str, Any]:
         return {

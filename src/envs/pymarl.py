@@ -119,9 +119,10 @@ class PymarlGame:
 
     def step(self, actions: IntArray) -> TimeStep:
         """Execute the joint action."""
-        reward, terminated, cut, info = _parts(self._env.step(actions.tolist()))
+        given = np.array(actions, np.int64)  # PyMARL gives an array too; a copy, as environments may change it
+        reward, terminated, cut, info = _parts(self._env.step(given))
         self._t += 1
-        terminated, cut = bool(np.all(terminated)), bool(np.all(cut))
+        terminated, cut = bool(np.all(np.asarray(terminated))), bool(np.all(np.asarray(cut)))  # tensors, too
         if terminated and self._is_time_limit(info):
             terminated, cut = False, True
         truncated = not terminated and (cut or bool(info.get("episode_limit")) or self._t == self.spec.episode_limit)

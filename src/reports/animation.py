@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ _CELL, _OVERSAMPLING = 48, 2  # pixels; drawn larger, then reduced: smooth edges
 _FRAME_MS, _LAST_FRAME_MS = 250, 1500
 _LONG, _LONG_FRAME_MS = 60, 100  # frames from which on a picture moves faster
 _BAR = 40  # characters
+_IN_TEXT: Mapping[str, str] = {"disc": "{}", "square": "[{}]", "ring": "({})"}
 
 
 def write_gif(scenes: Sequence[Scene], captions: Sequence[str], path: Path) -> None:
@@ -53,7 +54,7 @@ def to_text(scene: Scene) -> str:
 def _grid_text(scene: GridScene) -> str:
     cells = [["."] * scene.width for _ in range(scene.height)]
     for thing in scene.things:
-        cells[thing.row][thing.column] = f"({thing.label})" if thing.shape == "ring" else thing.label
+        cells[thing.row][thing.column] = _IN_TEXT[thing.shape].format(thing.label)
     size = max(len(text) for row in cells for text in row)
     return "\n".join(" ".join(text.center(size) for text in row).rstrip() for row in cells)
 

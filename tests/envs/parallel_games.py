@@ -84,8 +84,52 @@ class Clipped(Uneven):
         return observations, rewards, terminations, truncations, infos
 
 
+class Lingering(Uneven):
+    """Lists, shows and calls ended its ended agents for the rest of the episode."""
+
+    def reset(self, seed=None, options=None):
+        self.ends = {}, {}
+        return super().reset(seed, options)
+
+    def step(self, actions):
+        self.agents = [agent for agent in self.agents if not any(ends.get(agent) for ends in self.ends)]
+        _, rewards, terminations, truncations, infos = super().step(actions)
+        self.agents = list(self.possible_agents)
+        self.ends = self.ends[0] | terminations, self.ends[1] | truncations
+        return self.look(self.agents), rewards, *self.ends, infos
+
+
+class Undeclared(Uneven):
+    """Declares the space of the observation alone, as PettingZoo's tutorial on masks does, and observes tuples."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_spaces = {"a": spaces.MultiDiscrete([2, 5]), "b": spaces.Box(-np.inf, np.inf, (3,))}
+
+    def look(self, agents):
+        seen = super().look(agents)
+        mask = np.array([1, self.t > 0])
+        return seen | ({"a": {"observation": (1, self.t), "action_mask": mask}} if "a" in seen else {})
+
+    def infos(self, agents):
+        return {agent: {} for agent in agents}
+
+
+class NoState(Uneven):
+    """Has no state but an attribute of that name, as PettingZoo's games between two have."""
+
+    state = {"a": 1}  # noqa: RUF012
+
+
+class DictState(Uneven):
+    """Has a state that is not an array."""
+
+    def state(self):
+        return {"a": 1}
+
+
 class Damaged(Uneven):
-    """Has one defect, ``what``, in all observations, in the state or in the rewards from the first step on."""
+    """Has one defect, ``what``, in observations, masks, the state, rewards or ends from the first step on."""
 
     def __init__(self, what, number=np.nan):
         super().__init__()
@@ -102,7 +146,15 @@ class Damaged(Uneven):
 
     def step(self, actions):
         observations, rewards, *rest = super().step(actions)
+        if self.what == "ends":
+            rest[0] = rest[1] = {"__all__": True}
         return observations, rewards | ({"b": self.number} if self.what == "reward" else {}), *rest
+
+    def infos(self, agents):
+        infos = super().infos(agents)
+        if self.what == "mask" and self.t:
+            infos["a"]["action_mask"] = np.ones(self.number)
+        return infos
 
 
 class Quitting(Uneven):

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import torch
 
 
 class Duel:
@@ -101,6 +102,18 @@ class Odd(Duel):
             "no values": None,
         }
         return answers.get(self.what, (reward, over, info))
+
+
+class Tensors(Duel):
+    """Uses the actions as the array that PyMARL gives, overwrites them, and returns tensors."""
+
+    def step(self, actions):
+        assert (actions.shape, actions.dtype, actions.tolist()) == ((self.n,), np.int64, list(actions))
+        attackers = (actions == 2).sum()
+        _, over, info = super().step(actions)
+        actions[:] = 0
+        over = torch.tensor([over] * self.n)
+        return self.get_obs(), torch.tensor(float(attackers)), over, torch.zeros_like(over), info
 
 
 class Unfinished:

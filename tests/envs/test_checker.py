@@ -111,6 +111,21 @@ def filled(name, value):
     return change
 
 
+@rule("Broken has no spec: add it, see VectorEnv")
+def no_spec(walk):
+    class Broken(walk):
+        def __init__(self, n_envs):
+            super().__init__(n_envs)
+            del self.spec
+
+    return Broken
+
+
+@rule("reset returns state with numbers up to 3e+07: scale them, networks learn from ones near 1")
+def huge_state(walk):
+    return changed(walk, "reset", filled("state", 3e7))
+
+
 @rule("n_envs is 3.0: make it an int of at least 1")
 def fractional_rows(walk):
     class Broken(walk):

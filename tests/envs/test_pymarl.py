@@ -191,6 +191,16 @@ def test_one_reward_in_a_list_is_common(duel, reward, paid):
     assert game.go(0, 0).reward.tolist() == paid
 
 
+def test_actions_are_an_array_of_its_own_and_tensors_are_read(duel):
+    game = duel("Tensors", at_limit="terminated")
+    game.start()
+    joint = np.array([[1, 2]])
+    now = game.env.step(joint, game.every)
+    assert (now.reward.tolist(), now.terminated[0], joint.tolist()) == ([1], False, [[1, 2]])
+    now = game.go(2, 2)
+    assert (now.reward.tolist(), now.terminated[0], now.truncated[0]) == ([2], True, False)
+
+
 def test_metrics_must_be_numbers(duel, monkeypatch):
     import pymarl_games
 

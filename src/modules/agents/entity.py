@@ -85,7 +85,7 @@ class EntityNetwork(Network):
         own, mean, body = dense([self.own]), self.mean.weight.detach().numpy().T, dense(self.body)
         recur = None if self.rnn is None else gru_stepper(self.rnn)
         read_advantage, read_value = dense([self.advantage]), dense([self.value])
-        places = self.get_buffer("places").numpy()
+        places = self.get_buffer("places").numpy().copy()
 
         def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
             lead, (k, i) = inputs.shape[:-2], inputs.shape[-2:]
