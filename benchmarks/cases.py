@@ -42,6 +42,11 @@ CASES: Sequence[Case] = (
     Case("collect-spread", "Collecting, simple_spread with 3 agents, 8 environments", "env steps/s", 5),
     Case("collect-loadbalance", "Collecting, load balancing 4 × 4, 8 environments", "env steps/s", 5),
     Case("collect-goal_swap", "Collecting, goal swap, 64 environments", "env steps/s", 5),
+    Case("random-lbf", "Collecting by a random policy, Level-Based Foraging, 32 environments", "env steps/s", 5),
+    *(
+        Case(f"step-{env}", f"Stepping {env}, 64 environments, random actions, resets included", "env steps/s", 3)
+        for env in ("climbing", "goal_swap", "meeting", "foraging25", "predator_prey", "loadbalance")
+    ),
     Case("train-w1-1", "Training W1: Level-Based Foraging, 1 environment", "env steps/s", 10),
     Case("train-w1-8", "Training W1: Level-Based Foraging, 8 environments", "env steps/s", 10),
     Case("train-w2-1", "Training W2: simple_spread, 1 environment", "env steps/s", 10),

@@ -27,6 +27,8 @@ KINDS: Mapping[str, str] = {
     "learner": "Learner update",
     "act": "Acting",
     "collect": "Collecting episodes",
+    "random": "Collecting by a random policy",
+    "step": "Environments alone",
     "train": "Training, end to end",
     "start": "Start-up",
 }

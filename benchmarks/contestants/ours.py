@@ -173,6 +173,58 @@ def collect(case: str, seconds: float, overrides: Sequence[str]) -> None:
         report(rate, where=runner.where, versions=versions("hymarl", "torch", "numpy"))
 
 
+def collect_at_random(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """Environment steps per second of the runner with a policy that costs next to nothing."""
+    from hymarl.assembly import build_runner
+    from hymarl.components.rng import Stream
+    from hymarl.policies.random import RandomPolicy
+
+    config = configure((*COLLECTED[case], "runner.n_envs=32", *overrides))
+    prepare(config)
+    with closing(build_runner(config, Stream.TRAINING)) as runner:
+        policy, n = RandomPolicy(runner.spec), runner.env.n_envs
+        runner.collect(policy, n)
+        first, began = runner.steps, time.perf_counter()
+        while (wall := time.perf_counter() - began) < seconds:
+            runner.collect(policy, n)
+        report((runner.steps - first) / wall, where=runner.where, versions=versions("hymarl", "numpy"))
+
+
+def step(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """Environment steps per second of the environment alone, with random available actions; resets are counted."""
+    import numpy as np
+
+    from hymarl.assembly import environment_factory
+    from hymarl.components.rng import Stream, keys
+    from hymarl.components.selectors.epsilon_greedy import nth_available
+
+    config = configure((f"env={case}", *overrides))
+    prepare(config)
+    n_envs, everywhere, steps, spent, episode = 64, np.ones(64, np.bool_), 0, 0.0, 0
+    with closing(environment_factory(config)(n_envs)) as env:
+        chances = np.random.default_rng(0).random((256, n_envs, env.spec.n_agents))
+        while episode < 2 or spent < seconds:
+            if episode == 1:  # everything is compiled
+                steps, spent = 0, 0.0
+            before = time.perf_counter()
+            now, active = (
+                env.reset(keys(0, Stream.TRAINING, np.arange(n_envs) + episode * n_envs), everywhere),
+                everywhere,
+            )
+            spent += time.perf_counter() - before
+            for t in range(env.spec.episode_limit):
+                actions = nth_available(now.avail | ~active[:, None, None], chances[t % len(chances)])
+                before = time.perf_counter()
+                now = env.step(actions, active)
+                spent += time.perf_counter() - before
+                steps += int(active.sum())
+                active = active & ~(now.terminated | now.truncated)
+                if not active.any():
+                    break
+            episode += 1
+        report(steps / spent, versions=versions("hymarl", "numpy"))
+
+
 def training(case: str) -> list[str]:
     """The overrides of a training workload: no evaluation but a short one at the start, no checkpoints."""
     game = GAMES[case]
@@ -246,7 +298,15 @@ def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
         main.main()
 
 
-CASES = {"learner": learner, "act": act, "collect": collect, "train": train, "start": start}.items()
+CASES = {
+    "learner": learner,
+    "act": act,
+    "collect": collect,
+    "random": collect_at_random,
+    "step": step,
+    "train": train,
+    "start": start,
+}.items()
 
 if __name__ == "__main__":
     kind, _, which = sys.argv[1].partition("-")
