@@ -286,10 +286,15 @@ def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dic
 
 def _state_dim(env: Any) -> int | None:
     """Size of ``env.state()``; ``None`` if the environment has no state of its own, or none that is an array."""
-    if not hasattr(env, "state"):
+    if not (hasattr(env, "state") and callable(env.state)):
         return None
     try:
         state = np.asarray(env.state())
-    except Exception:  # not only NotImplementedError: some of PettingZoo's own games have an attribute of that name
+    except NotImplementedError:
         return None
+    except TypeError:
+        inside = env.unwrapped  # PettingZoo wraps its games with a method, also those with an attribute of that name
+        if hasattr(inside, "state") and not callable(inside.state):
+            return None
+        raise
     return state.size if state.dtype.kind in "biuf" else None

@@ -121,6 +121,13 @@ class NoState(Uneven):
     state = {"a": 1}  # noqa: RUF012
 
 
+class BrokenState(Uneven):
+    """Has a state that cannot be computed."""
+
+    def state(self):
+        return self.forgotten
+
+
 class DictState(Uneven):
     """Has a state that is not an array."""
 

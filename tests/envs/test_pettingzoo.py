@@ -83,6 +83,11 @@ def test_state_that_is_not_there_is_all_observations(kind, kwargs):
     assert start(uneven(entry_point=f"parallel_games:{kind}", kwargs=kwargs)).state.tolist() == [[1, 0, 0, 2, 0, 0]]
 
 
+def test_a_mistake_in_the_state_is_not_hidden():
+    with pytest.raises(ValueError, match=r"cannot be played: AttributeError: .* no attribute 'forgotten'"):
+        uneven(entry_point="parallel_games:BrokenState")
+
+
 def test_mask_need_not_be_in_the_space():
     env = uneven(entry_point="parallel_games:Undeclared")
     assert start(env).obs[0].tolist() == [[0, 1, 1, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0]]
