@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hymarl.components.training import Trainer
     from hymarl.config import RunConfig
     from hymarl.learners.base import Learner
+    from hymarl.policies.base import Policy
     from hymarl.policies.learned import LearnedPolicy
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -157,13 +158,27 @@ def act(case: str, seconds: float, overrides: Sequence[str]) -> None:
 
 def collect(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """Environment steps per second of the runner, acting included, learning not."""
+    report_collecting((*COLLECTED[case], *overrides), make_policy, seconds)
+
+
+def collect_at_random(case: str, seconds: float, overrides: Sequence[str]) -> None:
+    """Environment steps per second of the runner with 32 environments and a policy that costs next to nothing."""
+    from hymarl.policies.random import RandomPolicy
+
+    report_collecting((*COLLECTED[case], "runner.n_envs=32", *overrides), lambda _, spec: RandomPolicy(spec), seconds)
+
+
+def report_collecting(
+    overrides: Sequence[str], policy_of: Callable[[RunConfig, EnvSpec], Policy], seconds: float
+) -> None:
+    """Measure and report the configured runner with a policy."""
     from hymarl.assembly import build_runner
     from hymarl.components.rng import Stream
 
-    config = configure((*COLLECTED[case], *overrides))
+    config = configure(overrides)
     prepare(config)
     with closing(build_runner(config, Stream.TRAINING)) as runner:
-        policy, n = make_policy(config, runner.spec), runner.env.n_envs
+        policy, n = policy_of(config, runner.spec), runner.env.n_envs
         runner.collect(policy, n)  # compiles
         runner.collect(policy, n)
         first, began = runner.steps, time.perf_counter()
@@ -171,23 +186,6 @@ def collect(case: str, seconds: float, overrides: Sequence[str]) -> None:
             runner.collect(policy, n)
         rate = (runner.steps - first) / wall
         report(rate, where=runner.where, versions=versions("hymarl", "torch", "numpy"))
-
-
-def collect_at_random(case: str, seconds: float, overrides: Sequence[str]) -> None:
-    """Environment steps per second of the runner with a policy that costs next to nothing."""
-    from hymarl.assembly import build_runner
-    from hymarl.components.rng import Stream
-    from hymarl.policies.random import RandomPolicy
-
-    config = configure((*COLLECTED[case], "runner.n_envs=32", *overrides))
-    prepare(config)
-    with closing(build_runner(config, Stream.TRAINING)) as runner:
-        policy, n = RandomPolicy(runner.spec), runner.env.n_envs
-        runner.collect(policy, n)
-        first, began = runner.steps, time.perf_counter()
-        while (wall := time.perf_counter() - began) < seconds:
-            runner.collect(policy, n)
-        report((runner.steps - first) / wall, where=runner.where, versions=versions("hymarl", "numpy"))
 
 
 def step(case: str, seconds: float, overrides: Sequence[str]) -> None:
@@ -206,11 +204,9 @@ def step(case: str, seconds: float, overrides: Sequence[str]) -> None:
         while episode < 2 or spent < seconds:
             if episode == 1:  # everything is compiled
                 steps, spent = 0, 0.0
+            seeds, active = keys(0, Stream.TRAINING, np.arange(n_envs) + episode * n_envs), everywhere
             before = time.perf_counter()
-            now, active = (
-                env.reset(keys(0, Stream.TRAINING, np.arange(n_envs) + episode * n_envs), everywhere),
-                everywhere,
-            )
+            now = env.reset(seeds, everywhere)
             spent += time.perf_counter() - before
             for t in range(env.spec.episode_limit):
                 actions = nth_available(now.avail | ~active[:, None, None], chances[t % len(chances)])
