@@ -296,3 +296,12 @@ def test_factory_survives_the_way_to_a_worker(plugin: Callable[[str], str]) -> N
 )
 def test_suggest(wrong: str, choices: list[str], message: str) -> None:
     assert suggest(wrong, choices) == message
+
+
+def test_a_setting_without_a_type_is_named() -> None:
+    class Untyped:
+        def __init__(self, spec, *, width: int, depth) -> None:  # type: ignore[no-untyped-def]
+            pass
+
+    with pytest.raises(ConfigError, match=r"Untyped: the setting depth has no type; write depth: int, say"):
+        parameters(Untyped)

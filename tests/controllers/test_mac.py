@@ -92,7 +92,7 @@ def negated(cls, method):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("changed", ["forward", "step", "_forward", "an activation"])
+@pytest.mark.parametrize("changed", ["forward", "step", "_forward", "an activation", "no bias"])
 def test_stepping_with_arrays_does_what_a_changed_class_does(mac, three, network, changed):
     made, obs = mac(network), torch.randn(4, 3, three.obs_dim)
     inside = made.networks[0]
@@ -100,6 +100,8 @@ def test_stepping_with_arrays_does_what_a_changed_class_does(mac, three, network
         inside.__class__ = negated(type(inside), "forward")
     elif changed == "an activation":
         inside.body.append(torch.nn.Tanh())
+    elif changed == "no bias":
+        next(layer for layer in inside.body if isinstance(layer, torch.nn.Linear)).bias = None
     else:
         made.__class__ = negated(type(made), changed)
     scores, wanted = first_scores(made, made.stepper(), obs)

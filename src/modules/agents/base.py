@@ -86,9 +86,11 @@ def is_dense(layers: Iterable[nn.Module]) -> bool:
 
 
 def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:
-    """Linear layers with biases, ReLU and nothing on rows ``[N, I]``, by NumPy, in the layers' own memory."""
+    """Linear layers, ReLU and nothing on rows ``[N, I]``, by NumPy, in the layers' own memory."""
     weights = [
-        (x.weight.detach().numpy().T, x.bias.detach().numpy()) if isinstance(x, nn.Linear) else None
+        (x.weight.detach().numpy().T, 0 if x.bias is None else x.bias.detach().numpy())
+        if isinstance(x, nn.Linear)
+        else None
         for x in layers
         if not isinstance(x, nn.Identity)
     ]
