@@ -25,12 +25,12 @@ restrain_libraries()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from hymarl.app.config import option  # noqa: E402
 from hymarl.components.buffer import EpisodeBuffer  # noqa: E402
 from hymarl.components.memory import reuse_large_blocks  # noqa: E402
 from hymarl.components.rng import Stream  # noqa: E402
 from hymarl.components.selectors.epsilon_greedy import EpsilonGreedy  # noqa: E402
-from hymarl.config import option  # noqa: E402
-from hymarl.envs.vector_env import VectorEnv  # noqa: E402
+from hymarl.envs.contract.vector_env import VectorEnv  # noqa: E402
 from hymarl.policies.base import PolicyState  # noqa: E402
 from hymarl.policies.description import PolicyDescription  # noqa: E402
 from hymarl.policies.learned import LearnedPolicy  # noqa: E402

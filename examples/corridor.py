@@ -4,7 +4,7 @@ import numpy as np
 
 from hymarl.components.rng import draw
 from hymarl.components.spec import EnvSpec, TimeStep
-from hymarl.envs.scene import GridScene, Thing, team_color
+from hymarl.envs.contract.scene import GridScene, Thing, team_color
 from hymarl.registry import register
 
 

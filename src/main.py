@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from .app.config import explain
+from .app.directories import discard_if_unused, register_resolvers
 from .components.threads import restrain_libraries
-from .config import explain
-from .output import discard_if_unused, register_resolvers
 
 _HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"  # the first: Hydra hands its errors on to us
 
@@ -26,7 +26,7 @@ class JobFailed(Exception):
 def _job(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     try:
-        from .launch import launch  # imports torch, which --help does not need
+        from .app.launch import launch  # imports torch, which --help does not need
 
         launch(cfg, job)
     except Exception as error:

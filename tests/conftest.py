@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from hymarl import registry
 from hymarl.components import rng
 from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
-from hymarl.envs.vector_env import EpisodeFailure, RowFailure
+from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
 from hymarl.main import main
 from hymarl.policies.description import PolicyDescription
 

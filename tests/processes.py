@@ -10,7 +10,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 def start(directory, arguments, environment):
     """Start the program in ``directory``; what it prints goes to ``output.txt`` there."""
-    _CONTEXT.set_forkserver_preload(["hymarl.launch", "hymarl.main"])
+    _CONTEXT.set_forkserver_preload(["hymarl.app.launch", "hymarl.main"])
     process = _CONTEXT.Process(target=_run, args=(str(directory), list(arguments), dict(environment)))
     process.start()
     return process

@@ -12,34 +12,23 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 OTHERS = [*ROOT.glob("main.py"), *sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("examples/*.py"))]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*SOURCES, *OTHERS]}
 
-# Who may import whom, of the parts directly under src/. Everything may import itself; nobody imports backwards.
-MAY_IMPORT = {
-    "registry": set[str](),
-    "compiled": set[str](),
-    "components": {"registry", "compiled"},
-    "envs": {"components", "registry", "compiled"},
-    "modules": {"components", "registry", "compiled"},
-    "controllers": {"modules", "components", "registry"},
-    "learners": {"controllers", "modules", "components", "registry"},
-    "policies": {"controllers", "modules", "envs", "components", "registry"},
-    "runners": {"policies", "envs", "components", "registry"},
-    "reports": {"envs", "components", "registry"},
-}
-# What puts the parts together sees more of them.
-CONDUCTORS = {
-    "src/components/training.py": {"registry", "runners", "learners", "policies", "controllers", "envs", "reports"},
-    "src/components/collecting.py": {"registry", "runners", "policies", "envs"},
-    "src/components/evaluation.py": {"registry", "runners", "policies", "envs", "reports"},
-    "src/config.py": {*MAY_IMPORT},
-    "src/assembly.py": {*MAY_IMPORT, "config"},
-    "src/inspection.py": {*MAY_IMPORT, "config", "assembly"},
-    "src/experiment.py": {*MAY_IMPORT, "config", "assembly", "inspection"},
-    "src/launch.py": {*MAY_IMPORT, "config", "assembly", "experiment", "inspection"},
-    "src/output.py": {"config"},
-    "src/main.py": {"components", "config", "launch", "output"},
-    "src/__main__.py": {"main"},
-}
-KNOW_OMEGACONF = {"src/registry.py", "src/config.py", "src/output.py", "src/launch.py", "src/main.py"}
+# The parts directly under src/ from the ground up: each may import those before it, and itself.
+ORDER = (
+    "registry",
+    "components",
+    "envs",
+    "modules",
+    "controllers",
+    "policies",
+    "learners",
+    "runners",
+    "training",
+    "reports",
+    "app",
+    "main",
+    "__main__",
+)
+KNOW_OMEGACONF = {"src/registry.py", "src/app/config.py", "src/app/directories.py", "src/app/launch.py", "src/main.py"}
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}
 LIMIT_FILE, LIMIT_FUNCTION, LIMIT_MAIN = 400, 60, 60  # lines
@@ -72,23 +61,47 @@ def offences(paths: Iterable[Path], find: Callable[[ast.Module], Iterable[int]])
     return [f"{name(path)}:{line}" for path in paths for line in find(TREES[path])]
 
 
-def test_the_allowed_directions_have_no_cycle() -> None:
-    assert next(iter(TopologicalSorter(MAY_IMPORT).static_order())) == "registry"
+def test_every_part_has_its_place_in_the_order() -> None:
+    assert {part_of(path) for path in SOURCES} - {"__init__"} == set(ORDER)
 
 
-def test_every_part_has_its_directions() -> None:
-    parts = {part_of(path) for path in SOURCES if name(path) not in CONDUCTORS}
-    assert parts - {"__init__"} <= set(MAY_IMPORT)
-
-
-def test_imports_go_one_way() -> None:
+def test_imports_point_towards_the_ground() -> None:
     wrong = []
     for path in SOURCES:
         own = part_of(path)
-        allowed = CONDUCTORS.get(name(path), MAY_IMPORT.get(own, set())) | {own, "__version__"}
+        allowed = {"__version__"} if own == "__init__" else {*ORDER[: ORDER.index(own) + 1], "__version__"}
         used = [(line, full.split(".")[1]) for line, full in imports(path) if full.startswith("hymarl.")]
         wrong += [f"{name(path)}:{line} imports {part}" for line, part in used if part not in allowed]
     assert not wrong
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Modules of the package that a source file imports when it is imported, by their dotted names."""
+    known = {dotted(p) for p in SOURCES}
+    late = {child for f in ast.walk(TREES[path]) if isinstance(f, ast.FunctionDef) for child in ast.walk(f)}
+    typing = {
+        child
+        for test in ast.walk(TREES[path])
+        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        for child in ast.walk(test)
+    }
+    lines = {n.lineno for n in ast.walk(TREES[path]) if isinstance(n, ast.Import | ast.ImportFrom)} - {
+        n.lineno for n in late | typing if isinstance(n, ast.Import | ast.ImportFrom)
+    }
+    names = {full for line, full in imports(path) if line in lines}
+    return {module for full in names for module in (full, full.rpartition(".")[0]) if module in known} - {dotted(path)}
+
+
+def dotted(path: Path) -> str:
+    """``hymarl.envs.board`` for ``src/envs/board.py``."""
+    parts = path.relative_to(ROOT / "src").with_suffix("").parts
+    return ".".join(["hymarl", *(part for part in parts if part != "__init__")])
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    packages = {dotted(path) for path in SOURCES if path.name == "__init__.py"}
+    graph = {dotted(path): modules_imported(path) - packages for path in SOURCES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
 
 
 def test_imports_inside_the_package_are_relative() -> None:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from hymarl.components.spec import EnvSpec
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
 from hymarl.modules.mixers.base import MixerInputs
 from hymarl.registry import check_settings
 

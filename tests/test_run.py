@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from hymarl.components.buffer import EpisodeBuffer
-from hymarl.components.checkpoint import ReplayFiles, load
-from hymarl.components.run_directory import Table
+from hymarl.components.files import load
 from hymarl.policies.learned import LearnedPolicy
+from hymarl.training.checkpoint import ReplayFiles
+from hymarl.training.run_directory import Table
 
 # No interval divides another or the length of a collection; the replay wraps around; running statistics are on.
 SETTINGS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
 from hymarl.registry import build, check_settings, find
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,13 +16,13 @@ from measure import Window, call_ms, first_step_hook, report, report_update, ver
 from workloads import ACTING, BATCH_EPISODES, BUFFER_EPISODES, FC, GAMES, GRU, HYPERNET, LEARNER, MIXING, Sizes
 
 if TYPE_CHECKING:
+    from hymarl.app.config import RunConfig
     from hymarl.components.episode import EpisodeBatch
     from hymarl.components.spec import EnvSpec
-    from hymarl.components.training import Trainer
-    from hymarl.config import RunConfig
     from hymarl.learners.base import Learner
     from hymarl.policies.base import Policy
     from hymarl.policies.learned import LearnedPolicy
+    from hymarl.training.trainer import Trainer
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
@@ -49,8 +49,8 @@ def configure(overrides: Sequence[str]) -> RunConfig:
     from hydra import compose, initialize_config_module
     from omegaconf import open_dict
 
-    from hymarl.config import read
-    from hymarl.output import register_resolvers
+    from hymarl.app.config import read
+    from hymarl.app.directories import register_resolvers
 
     register_resolvers()
     with initialize_config_module("hymarl.conf", version_base="1.3"):
@@ -99,7 +99,7 @@ def specification(sizes: Sizes) -> EnvSpec:
 
 def make_learner(config: RunConfig, spec: EnvSpec) -> Learner:
     """The configured learner without environments."""
-    from hymarl.assembly import describe_policy
+    from hymarl.app.assembly import describe_policy
     from hymarl.learners.base import Learner
 
     parts = config.components
@@ -125,7 +125,7 @@ def synthetic_batch(spec: EnvSpec, sizes: Sizes) -> EpisodeBatch:
 
 def make_policy(config: RunConfig, spec: EnvSpec) -> LearnedPolicy:
     """The configured policy, exploring."""
-    from hymarl.assembly import describe_policy
+    from hymarl.app.assembly import describe_policy
     from hymarl.policies.learned import LearnedPolicy
 
     controller = describe_policy(config, spec).controller()
@@ -172,7 +172,7 @@ def report_collecting(
     overrides: Sequence[str], policy_of: Callable[[RunConfig, EnvSpec], Policy], seconds: float
 ) -> None:
     """Measure and report the configured runner with a policy."""
-    from hymarl.assembly import build_runner
+    from hymarl.app.assembly import build_runner
     from hymarl.components.rng import Stream
 
     config = configure(overrides)
@@ -192,9 +192,9 @@ def step(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """Environment steps per second of the environment alone, with random available actions; resets are counted."""
     import numpy as np
 
-    from hymarl.assembly import environment_factory
+    from hymarl.app.assembly import environment_factory
     from hymarl.components.rng import Stream, keys
-    from hymarl.components.selectors.epsilon_greedy import nth_available
+    from hymarl.components.selectors.base import nth_available
 
     config = configure((f"env={case}", *overrides))
     prepare(config)
@@ -239,7 +239,7 @@ def training(case: str) -> list[str]:
 
 def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """Environment steps per second of the training loop, and what its parts alone would allow."""
-    from hymarl.assembly import build_trainer
+    from hymarl.app.assembly import build_trainer
 
     config = configure((*training(case), *overrides))
     window = Window(seconds)
@@ -279,7 +279,8 @@ def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
         assert status == 0
         report(usage.ru_utime + usage.ru_stime, rss_mb=usage.ru_maxrss / 1024, versions=versions("hymarl"))
         return
-    from hymarl import experiment, main
+    from hymarl import main
+    from hymarl.app import experiment
 
     build = experiment.build_trainer
 

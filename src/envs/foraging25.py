@@ -9,9 +9,9 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
 from ..registry import register
-from .board import STAY, Board
-from .rewards import Reward, of_team
-from .scene import GridScene, team_color
+from .contract.scene import GridScene, team_color
+from .contract.team_reward import Reward, of_team
+from .grid.board import STAY, Board
 
 Start = Literal["random", "fixed"]
 

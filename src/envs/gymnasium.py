@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..registry import register
-from .adapter import AdaptedEnvs, AtLimit, imported, made, own_limit, with_agents
-from .parallel_game import ParallelGame
-from .rewards import Reward
+from .adapters.common import AdaptedEnvs, AtLimit, imported, made, own_limit, with_agents
+from .adapters.parallel_game import ParallelGame
+from .contract.team_reward import Reward
 
 _INSTALL = "pip install 'hymarl[pettingzoo]'"
 _MANY = (list, tuple, np.ndarray)

@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 
 from ..registry import register
+from .adapters.parallel_game import ParallelGame
+from .contract.scene import GridScene, Thing, team_color
+from .contract.team_reward import Reward
 from .gymnasium import Gymnasium, TupleEnv
-from .parallel_game import ParallelGame
-from .rewards import Reward
-from .scene import GridScene, Thing, team_color
 
 
 class ForagingTupleEnv(TupleEnv):

@@ -7,8 +7,8 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .board import Board, own_first
-from .scene import GridScene, team_color
+from .contract.scene import GridScene, team_color
+from .grid.board import Board, own_first
 
 _MEETING_REWARD = 10.0
 _STEP_COST = 0.01

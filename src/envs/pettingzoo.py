@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import register
-from .adapter import AdaptedEnvs, AtLimit, agents_hint, loaded, made, with_agents
-from .parallel_game import ParallelGame
-from .rewards import Reward
+from .adapters.common import AdaptedEnvs, AtLimit, agents_hint, loaded, made, with_agents
+from .adapters.parallel_game import ParallelGame
+from .contract.team_reward import Reward
 
 
 @register("env")
@@ -30,8 +30,8 @@ class PettingZoo(AdaptedEnvs):
             of steps after which it always ends: ``terminated`` (the interface tells time limits from other ends) or
             ``truncated`` (this environment does not).
         others: agents that are not of the team but scripted: the beginning of their names to the ``module:function``
-            that plays them, see `hymarl.envs.parallel_game.Situation`. Rewards, sizes, metrics and the end of an
-            episode are those of the team alone; the state stays the environment's. ``None``: there are none.
+            that plays them, see `hymarl.envs.adapters.parallel_game.Situation`. Rewards, sizes, metrics and the end of
+            an episode are those of the team alone; the state stays the environment's. ``None``: there are none.
 
     Raises:
         ValueError: a package is missing, or the settings do not fit the environment.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..components.rng import UInt64Array, derive, draw, uniform
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .board import STAY, Board
-from .scene import GridScene, team_color
+from .contract.scene import GridScene, team_color
+from .grid.board import STAY, Board
 
 CATCH = 5
 _FREE, _TAKEN, _CATCHING = range(3)  # what a cell is to a prey beside it; the border is taken

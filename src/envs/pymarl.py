@@ -10,7 +10,7 @@ import numpy as np
 
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register
-from .adapter import (
+from .adapters.common import (
     AdaptedEnvs,
     AtLimit,
     InfoMetrics,
@@ -23,9 +23,9 @@ from .adapter import (
     team_reward,
     with_agents,
 )
-from .global_generators import library_seed
-from .rewards import Reward
-from .scene import Scene
+from .adapters.global_generators import library_seed
+from .contract.scene import Scene
+from .contract.team_reward import Reward
 
 _METHODS = ("reset", "step", "get_obs", "get_state", "get_avail_actions", "get_env_info")
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape")
@@ -39,9 +39,9 @@ class Pymarl(AdaptedEnvs):
     one reward for all or one per agent. ``info["episode_limit"]`` true means truncated, whatever else is said.
 
     Such environments draw from the global random generators; each episode has its own, see
-    `hymarl.envs.global_generators`, and a ``reset`` that takes a ``seed`` gets one. What draws its randomness elsewhere
-    does not repeat its episodes: StarCraft II (``kwargs.seed`` fixes a whole game's, not an episode's, and is then the
-    same for every row) and the teams and positions of SMACv2.
+    `hymarl.envs.adapters.global_generators`, and a ``reset`` that takes a ``seed`` gets one. What draws its randomness
+    elsewhere does not repeat its episodes: StarCraft II (``kwargs.seed`` fixes a whole game's, not an episode's, and is
+    then the same for every row) and the teams and positions of SMACv2.
 
     The settings that are not explained here are explained in `AdaptedEnvs`.
 

@@ -12,8 +12,8 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapter import imported, with_agents
-from .single import describe
+from .adapters.common import imported, with_agents
+from .adapters.single import describe
 
 _INSTALL = "pip install 'hymarl[smax]'"
 _OWN_ARGUMENTS = frozenset({"scenario", "max_steps", "action_type"})

@@ -17,11 +17,11 @@ from torch import Tensor
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapter import agents_hint, imported, loaded, made, with_agents
-from .rewards import Reward, of_team
-from .scene import PictureScene
-from .single import describe
-from .tensor_rows import batched_tensors, put_rows, rows_kept
+from .adapters.common import agents_hint, imported, loaded, made, with_agents
+from .adapters.single import describe
+from .adapters.tensor_rows import batched_tensors, put_rows, rows_kept
+from .contract.scene import PictureScene
+from .contract.team_reward import Reward, of_team
 
 _INSTALL = "pip install 'hymarl[vmas]'"
 _SEED_SHIFT = np.uint64(32)  # NumPy's old generator, which the library seeds too, takes 32 bits

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..compiled import entry_point, part
+from ..components.compiled import entry_point, part
 from ..components.spec import FloatArray
 from ..components.threads import beside
 

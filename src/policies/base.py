@@ -11,7 +11,7 @@ import numpy as np
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
-from ..envs.vector_env import Dispatching, VectorEnv
+from ..envs.contract.vector_env import Dispatching, VectorEnv
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..envs.contract.vector_env import Dispatching, VectorEnv
 from ..envs.loadbalance.parameters import Rule
-from ..envs.vector_env import Dispatching, VectorEnv
 from ..registry import ConfigError, register
 from .base import Policy, PolicyState
 

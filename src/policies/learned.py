@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..components.checkpoint import CheckpointError, find_weights, load
+from ..components.files import CheckpointError, find_weights, load
 from ..components.rng import Stream, derive
 from ..components.selectors.base import Selector
 from ..components.selectors.greedy import Greedy

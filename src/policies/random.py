@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..components.rng import Stream, derive, draw, uniform
-from ..components.selectors.epsilon_greedy import nth_available
+from ..components.selectors.base import nth_available
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
 from ..registry import register
 from .base import Policy, PolicyState

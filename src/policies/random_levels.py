@@ -6,7 +6,7 @@ import numpy as np
 
 from ..components.rng import Stream, derive, draw, uniform
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
-from ..envs.vector_env import Dispatching, VectorEnv
+from ..envs.contract.vector_env import Dispatching, VectorEnv
 from ..registry import ConfigError, register
 from .base import Policy, PolicyState
 

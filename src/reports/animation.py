@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.scene import GridScene, LevelScene, PictureScene, Scene, Thing, team_color
+from ..envs.contract.scene import GridScene, LevelScene, PictureScene, Scene, Thing, team_color
 
 _CELL, _OVERSAMPLING = 48, 2  # pixels; drawn larger, then reduced: smooth edges
 _FRAME_MS, _LAST_FRAME_MS = 250, 1500

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..components.evaluation import Evaluation
-from ..components.run_directory import Table
-from .tables import bootstrap_ratio_ci, format_ci, format_table, mean_ci
+from ..components.statistics import bootstrap_ratio_ci, mean_ci
+from ..training.evaluation import Evaluation
+from ..training.run_directory import Table
+from .tables import format_ci, format_table
 
 
 class Comparison:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..components.statistics import mean_ci
 from .evaluations import FloatColumn, read_evaluations
-from .tables import mean_ci
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

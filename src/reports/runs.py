@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .tables import bootstrap_ratio_ci, format_ci, format_table, mean_ci
+from ..components.statistics import bootstrap_ratio_ci, mean_ci
+from .tables import format_ci, format_table
 
 Episodes = dict[str, dict[str, list[float]]]
 """By policy, by column: one number per test episode."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..components.episode import EpisodeBatch
 from ..components.rng import Stream, UInt64Array, keys
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
-from ..envs.vector_env import EpisodeFailure, RowFailure
+from ..envs.contract.vector_env import EpisodeFailure, RowFailure
 from ..policies.base import Policy, PolicyState
 from .placement import Placement
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..components.rng import UInt64Array
-from ..envs.scene import Scene, Visible
-from ..envs.vector_env import VectorEnv
+from ..envs.contract.scene import Scene, Visible
+from ..envs.contract.vector_env import VectorEnv
 from ..policies.base import Policy, PolicyState
 
 

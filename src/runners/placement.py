@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..components.rng import Stream, derive, draw, keys, uniform
-from ..components.selectors.epsilon_greedy import nth_available
+from ..components.selectors.base import nth_available
 from ..components.threads import available_cores
-from ..envs.single import SingleEnvs
-from ..envs.vector_env import EpisodeFailure, VectorEnv
-from ..envs.workers import WorkerEnvs
+from ..envs.adapters.single import SingleEnvs
+from ..envs.contract.vector_env import EpisodeFailure, VectorEnv
+from ..envs.workers.pool import WorkerEnvs
 
 MakeEnv = Callable[[int], VectorEnv]
 """Makes environments with the given number of rows."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hymarl.components.checkpoint import load, save
+from hymarl.components.files import load, save
 from hymarl.components.spec import Entities, EnvSpec
 from hymarl.policies.description import PolicyDescription
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from hymarl.components import rng
 from hymarl.components.rng import Stream
-from hymarl.envs.workers import WorkerEnvs
+from hymarl.envs.workers.pool import WorkerEnvs
 from hymarl.registry import build, check_settings, find
 
 

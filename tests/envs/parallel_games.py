@@ -6,8 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from hymarl.envs.adapters.pettingzoo_export import to_pettingzoo
 from hymarl.envs.matrix_game import MatrixGame
-from hymarl.envs.pettingzoo_export import to_pettingzoo
 
 
 class Uneven(ParallelEnv):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from hymarl.config import read
+from hymarl.app.config import read
 from hymarl.registry import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from hymarl.components import rng
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.contract.scene import Visible
 from hymarl.envs.foraging25 import Foraging25
-from hymarl.envs.scene import Visible
 from hymarl.registry import ConfigError, build, check_settings
 
 CONF = Path(__file__).parents[2] / "conf" / "env" / "foraging25.yaml"

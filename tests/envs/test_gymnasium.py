@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from hymarl.envs.checker import check_environment
-from hymarl.envs.vector_env import EpisodeFailure
+from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.contract.vector_env import EpisodeFailure
 from hymarl.registry import ConfigError
 
 

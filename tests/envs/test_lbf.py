@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hymarl.envs.checker import check_environment
-from hymarl.envs.scene import Thing, Visible
+from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.contract.scene import Thing, Visible
 from hymarl.registry import ConfigError
 
 NOTHING = 0

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hymarl.envs import mpe_opponents
-from hymarl.envs.checker import check_environment
-from hymarl.envs.parallel_game import Situation
+from hymarl.envs.adapters import mpe_opponents
+from hymarl.envs.adapters.parallel_game import Situation
+from hymarl.envs.contract.checker import check_environment
 from hymarl.registry import ConfigError
 
 STAY, LEFT, RIGHT, DOWN, UP = range(5)
@@ -99,7 +99,7 @@ def test_prey_flees(position, pursuers, obstacle, action):
 def test_prey_is_hard_to_catch_at_random(play):
     """It gets away from a team that moves at random, and a prey that stays where it is does not."""
     caught = {}
-    for behavior in ("hymarl.envs.mpe_opponents:flee", "parallel_games:chance"):
+    for behavior in ("hymarl.envs.adapters.mpe_opponents:flee", "parallel_games:chance"):
         game = play("mpe_tag", n_envs=20, others={"agent": behavior})
         caught[behavior] = sum(now.reward.sum() for now in game.episode())
     fleeing, careless = caught.values()

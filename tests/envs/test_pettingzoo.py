@@ -11,11 +11,11 @@ from pettingzoo.test import parallel_api_test
 
 from hymarl.components import rng
 from hymarl.components.rng import Stream
-from hymarl.envs.checker import check_environment
+from hymarl.envs.adapters.pettingzoo_export import to_pettingzoo
+from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.contract.vector_env import EpisodeFailure
 from hymarl.envs.matrix_game import MatrixGame
 from hymarl.envs.pettingzoo import PettingZoo
-from hymarl.envs.pettingzoo_export import to_pettingzoo
-from hymarl.envs.vector_env import EpisodeFailure
 
 PICKY = "parallel_games:Picky"
 A_3, A_4, B_0, B_1, B_2 = 0, 1, 0, 1, 2
@@ -385,11 +385,11 @@ def test_packages_are_needed_only_on_use():
     script = """
 import sys
 sys.modules["pettingzoo"] = sys.modules["gymnasium"] = None
-import hymarl.envs.pettingzoo, hymarl.envs.pettingzoo_export
+import hymarl.envs.pettingzoo, hymarl.envs.adapters.pettingzoo_export
 from hymarl.envs.matrix_game import MatrixGame
 game = MatrixGame(None, 1, payoffs=[[1]], next_state=None, steps=1, observe_step=True, individual_rewards=False)
 try:
-    hymarl.envs.pettingzoo_export.to_pettingzoo(game)
+    hymarl.envs.adapters.pettingzoo_export.to_pettingzoo(game)
 except ImportError as error:
     print(error)
 """

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from hymarl.components import rng
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.contract.scene import Visible
 from hymarl.envs.predator_prey import PredatorPrey
-from hymarl.envs.scene import Visible
 from hymarl.registry import ConfigError, build, check_settings
 
 CONF = Path(__file__).parents[2] / "conf" / "env" / "predator_prey.yaml"

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
 from hymarl.registry import ConfigError
 
 
@@ -155,7 +155,7 @@ def test_settings_that_do_not_fit_are_explained(duel, changes, message):
 
 
 def test_agent_without_an_action_is_a_failure(duel):
-    from hymarl.envs.vector_env import EpisodeFailure
+    from hymarl.envs.contract.vector_env import EpisodeFailure
 
     with pytest.raises(EpisodeFailure, match=r"get_avail_actions\(\) leaves no action to agents \[1\]"):
         duel("Stuck").start()
@@ -172,7 +172,7 @@ def test_agent_without_an_action_is_a_failure(duel):
     ],
 )
 def test_departures_from_the_interface_are_explained(duel, what, message):
-    from hymarl.envs.vector_env import EpisodeFailure
+    from hymarl.envs.contract.vector_env import EpisodeFailure
 
     game = duel("Odd", kwargs={"what": what})
 
@@ -204,7 +204,7 @@ def test_actions_are_an_array_of_its_own_and_tensors_are_read(duel):
 def test_metrics_must_be_numbers(duel, monkeypatch):
     import pymarl_games
 
-    from hymarl.envs.vector_env import EpisodeFailure
+    from hymarl.envs.contract.vector_env import EpisodeFailure
 
     monkeypatch.setattr(pymarl_games.Duel, "step", lambda self, actions: (0, False, {"battle_won": "yes"}))
     game = duel(metrics=["battle_won"])

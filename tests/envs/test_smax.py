@@ -7,7 +7,7 @@ import pytest
 
 from hymarl.components import rng
 from hymarl.components.rng import Stream
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
 from hymarl.envs.smax import Smax
 from hymarl.registry import ConfigError, build
 

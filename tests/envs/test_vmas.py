@@ -10,9 +10,9 @@ import torch
 
 from hymarl.components import rng
 from hymarl.components.rng import Stream
-from hymarl.envs import tensor_rows
 from hymarl.envs import vmas as adapter
-from hymarl.envs.checker import EnvironmentContractError, check_environment
+from hymarl.envs.adapters import tensor_rows
+from hymarl.envs.contract.checker import EnvironmentContractError, check_environment
 from hymarl.envs.vmas import Vmas
 from hymarl.registry import ConfigError, build
 

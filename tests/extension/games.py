@@ -4,8 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+from hymarl.envs.adapters.pettingzoo_export import to_pettingzoo
 from hymarl.envs.matrix_game import MatrixGame
-from hymarl.envs.pettingzoo_export import to_pettingzoo
 
 
 def climbing(dies_at=None, grave=None, breaks_at=None):

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from hymarl.components.episode import EpisodeBatch
-from hymarl.components.evaluation import Evaluation
 from hymarl.components.rng import Stream
-from hymarl.components.training import Trainer
 from hymarl.learners.values import taken
 from hymarl.modules.mixers.base import MixerInputs
 from hymarl.policies.learned import LearnedPolicy
+from hymarl.training.evaluation import Evaluation
+from hymarl.training.trainer import Trainer
 
 # The two-step game of the QMIX paper: agent 0's first action chooses 2A, which pays 7 always, or 2B.
 GAMMA = 0.99

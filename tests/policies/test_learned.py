@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hymarl.components.checkpoint import CheckpointError, save
+from hymarl.components.files import CheckpointError, save
 from hymarl.components.rng import Stream, derive, keys
 from hymarl.components.selectors.base import greedy_actions
 from hymarl.policies.base import PolicyState

@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from hymarl.app.config import option
 from hymarl.components.rng import Stream, keys
-from hymarl.config import option
 from hymarl.envs.loadbalance.parameters import RULES
 from hymarl.policies.base import Policy, PolicyState
 from hymarl.registry import ConfigError, build

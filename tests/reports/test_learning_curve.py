@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hymarl.components.statistics import mean_ci
 from hymarl.reports.learning_curve import (
     Curve,
     episode_curve,
@@ -16,7 +17,6 @@ from hymarl.reports.learning_curve import (
     short_count,
     spread,
 )
-from hymarl.reports.tables import mean_ci
 
 
 def write_run(

@@ -4,7 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hymarl.reports.tables import bootstrap_ratio_ci, format_ci, format_table, mean_ci, student_975
+from hymarl.components.statistics import bootstrap_ratio_ci, mean_ci, student_975
+from hymarl.reports.tables import format_ci, format_table
 
 SCIPY = {1: 12.706205, 2: 4.302653, 4: 2.776445, 10: 2.228139, 11: 2.200985, 19: 2.093024, 29: 2.04523, 99: 1.984217}
 """scipy.stats.t.ppf(0.975, degrees of freedom)"""

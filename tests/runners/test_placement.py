@@ -8,8 +8,8 @@ import pytest
 
 from hymarl.components.rng import Stream
 from hymarl.components.spec import EnvSpec, TimeStep
-from hymarl.envs.single import SingleEnvs
-from hymarl.envs.workers import WorkerEnvs
+from hymarl.envs.adapters.single import SingleEnvs
+from hymarl.envs.workers.pool import WorkerEnvs
 from hymarl.policies.random import RandomPolicy
 from hymarl.runners import placement
 from hymarl.runners.placement import place

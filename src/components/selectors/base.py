@@ -16,6 +16,12 @@ def greedy_actions(scores: FloatArray, avail: BoolArray) -> IntArray:
     return np.where(avail, scores, -np.inf).argmax(axis=-1)
 
 
+def nth_available(avail: BoolArray, position: np.ndarray) -> IntArray:
+    """The available action at relative ``position`` in [0, 1) ``[B, A]``: uniform when the position is."""
+    rank = np.floor(position * avail.sum(axis=-1)).astype(np.int64)  # B A
+    return (np.cumsum(avail, axis=-1) > rank[..., None]).argmax(axis=-1)
+
+
 class Selector(ABC):
     """Chooses among available actions by their scores.
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ...compiled import entry_point, part, sources
 from ...registry import register
 from .. import rng, schedules
+from ..compiled import entry_point, part, sources
 from ..rng import GOLDEN, UInt64Array, mix64
 from ..spec import BoolArray, FloatArray, IntArray
 from .base import Selector
@@ -59,12 +59,6 @@ class EpsilonGreedy(Selector):
         return actions
 
 
-def nth_available(avail: BoolArray, position: np.ndarray) -> IntArray:
-    """The available action at relative ``position`` in [0, 1) ``[B, A]``: uniform when the position is."""
-    rank = np.floor(position * avail.sum(axis=-1)).astype(np.int64)  # B A
-    return (np.cumsum(avail, axis=-1) > rank[..., None]).argmax(axis=-1)
-
-
 _mix = part(mix64)
 _ONE, _SHIFT_11, _TO_UNIT = np.uint64(1), np.uint64(11), 1.0 / (1 << 53)
 
@@ -87,7 +81,7 @@ def _best(scores, avail):  # type: ignore[no-untyped-def]
 
 @part
 def _nth(avail, position):  # type: ignore[no-untyped-def]
-    """`nth_available` of one agent."""
+    """`hymarl.components.selectors.base.nth_available` of one agent."""
     left = int(position * avail.sum())
     for action in range(len(avail)):
         left -= avail[action]

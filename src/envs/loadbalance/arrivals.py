@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...compiled import part
+from ...components.compiled import part
 from .dispatch import choose
 from .draws import (
     BALANCER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part
+from ...components.compiled import part
 from .draws import DECISIONS, next_integer, next_uniform
 from .layout import Floats, Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ...compiled import part
+from ...components.compiled import part
 from ...components.rng import GOLDEN, mix64
 from .layout import Record, Row
 

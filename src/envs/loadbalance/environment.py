@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
-from ..scene import LevelScene
+from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
 from .metrics import episode_metrics, metric_names
 from .parameters import RULES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part
+from ...components.compiled import part
 from .dispatch import FAVOUR, mean_tilt, tilt_of
 from .layout import Row
 from .parameters import N_BASE, N_PAPER, STATES, Parameters

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part, shared_part
+from ...components.compiled import part, shared_part
 from .draws import next_integer, next_uniform
 from .layout import Floats, Record, Records, Row
 from .parameters import Measuring

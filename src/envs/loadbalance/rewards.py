@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part, shared_part
+from ...components.compiled import part, shared_part
 from .layout import Integers, Records, Row
 from .parameters import FIELDS, SCOPES, Parameters
 from .reservoirs import COMPLETION, DURATION, reservoir_of

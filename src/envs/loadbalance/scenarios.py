@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part
+from ...components.compiled import part
 from .arrivals import change_rate
 from .draws import SCENARIO, next_exponential, next_integer, next_uniform
 from .layout import Floats, Record, Row

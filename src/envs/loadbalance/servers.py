@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ...compiled import part
+from ...components.compiled import part
 from .draws import PACKETS, next_exponential
 from .layout import Record, Row
 from .parameters import Parameters

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...compiled import entry_point, part, pasted_part, shared_part, sources
 from ...components import rng
+from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
 from .dispatch import SED, decode, prescribe
 from .draws import PACKETS, next_uniform

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from hymarl import registry
 from hymarl.components.rng import Stream, draw, keys, uniform
-from hymarl.components.selectors.base import greedy_actions
-from hymarl.components.selectors.epsilon_greedy import nth_available
+from hymarl.components.selectors.base import greedy_actions, nth_available
 
 NAMES = registry.names("selector")
 KEY = keys(0, Stream.EXPLORATION, 0)

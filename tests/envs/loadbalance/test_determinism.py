@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hymarl.envs.checker import check_environment
+from hymarl.envs.contract.checker import check_environment
 
 VARIANTS = {
     "default": {},

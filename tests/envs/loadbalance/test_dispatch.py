@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hymarl.envs.contract.vector_env import Dispatching
 from hymarl.envs.loadbalance.parameters import RULES
-from hymarl.envs.vector_env import Dispatching
 
 
 def course(env, start, advance, rule, weights=None, steps=40):

@@ -1,0 +1,117 @@
+"""Looking at environments: whether one keeps its contract, and what a policy does in one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Literal
+
+from ..components.rng import Stream, keys
+from ..components.spec import EnvSpec
+from ..envs.contract.checker import EnvironmentContractError, check_environment
+from ..envs.contract.vector_env import EpisodeFailure
+from ..policies.base import Policy
+from ..registry import ConfigError
+from ..reports.animation import to_text, write_gif
+from ..runners.film import Film, film
+from .assembly import environment_factory
+from .config import RunConfig
+
+Medium = Literal["gif", "terminal"]
+
+_CHECKED_ROWS = 4
+_TERMINAL_S = 0.25  # between two pictures
+
+
+def check(config: RunConfig) -> None:
+    """Check the configured environment with `check_environment` and say what it is.
+
+    Raises:
+        ConfigError: what it breaks, one line per rule, each with what to change.
+    """
+    option, started = config.components["env"].option, time.perf_counter()
+    make = environment_factory(config)
+    with ExitStack() as stack:
+        env, twin = make(_CHECKED_ROWS), make(_CHECKED_ROWS)
+        for made in (env, twin):
+            if hasattr(made, "close"):  # else it is one of the findings
+                stack.callback(made.close)
+        try:
+            check_environment(env, twin=twin)
+        except EnvironmentContractError as error:
+            findings = "\n".join(f"- {text}" for text in error.findings)
+            raise ConfigError(f"env={option} breaks the contract of environments:\n{findings}") from error
+        print(f"env={option} keeps the contract of environments ({time.perf_counter() - started:.1f} s)")
+        print(_sizes(env.spec))
+
+
+def _sizes(spec: EnvSpec) -> str:
+    rows = {
+        "agents": spec.n_agents,
+        "actions": spec.n_actions,
+        "observation": spec.obs_dim,
+        "state": spec.state_dim,
+        "episode limit": spec.episode_limit,
+        "rewards": "one for each agent" if spec.individual_rewards else "one for the team",
+        "metrics": ", ".join(spec.metric_names) or "none",
+        "entities": spec.entities.n_entities if spec.entities else "none",
+    }
+    return "\n".join(f"{name:>20}  {value}" for name, value in rows.items())
+
+
+def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medium: Medium) -> Callable[[Path], str]:
+    """Play the first test episode and show it in the terminal, or return what writes it to a directory.
+
+    Args:
+        config: what to play.
+        name: of the policy.
+        make: makes it.
+        medium: where to show the episode.
+
+    Returns:
+        A function that takes the directory to write to and says what was written, for people.
+
+    Raises:
+        ConfigError: the environment cannot be looked at.
+    """
+    option, key = config.components["env"].option, keys(config.eval.seed, Stream.TEST, 0)
+    with closing(environment_factory(config)(1)) as env:
+        try:
+            seen = film(env, make(env.spec), key)
+            texts = [to_text(scene) for scene in seen.scenes] if medium == "terminal" else []
+        except ValueError as error:
+            raise ConfigError(f"env={option} cannot be rendered: {error}") from error
+        except EpisodeFailure as failure:  # the evaluation may still go well: it plays failed episodes once more
+            reason = str(failure)
+            return lambda _: f"the first test episode could not be shown: {reason}"
+    captions = _captions(seen, f"{option} {name}")
+    if medium == "terminal":
+        _show(texts, captions)
+        return lambda _: "shown above: the first test episode"
+    return lambda directory: _write(seen, captions, directory / f"{option}_{name}.gif")
+
+
+def _captions(seen: Film, title: str) -> list[str]:
+    total, captions = 0.0, []
+    for scene, reward in zip(seen.scenes, seen.rewards, strict=True):
+        total += reward
+        captions.append(", ".join(filter(None, [title, scene.caption, f"return {total:.2f}"])))
+    return captions
+
+
+def _write(seen: Film, captions: list[str], path: Path) -> str:
+    write_gif(seen.scenes, captions, path)
+    return f"the first test episode: {path}"
+
+
+def _show(texts: list[str], captions: list[str]) -> None:
+    """One picture after the other: in place in a terminal, below each other elsewhere."""
+    for text, caption in zip(texts, captions, strict=True):
+        if sys.stdout.isatty():
+            print("\033[2J\033[H", end="")
+        print(f"{text}\n{caption}\n", flush=True)
+        if sys.stdout.isatty():
+            time.sleep(_TERMINAL_S)

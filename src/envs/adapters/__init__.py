@@ -1,0 +1,1 @@
+"""What the adapters for environments of other libraries share."""

@@ -1,0 +1,1 @@
+"""What environments on a grid share."""

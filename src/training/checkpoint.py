@@ -1,0 +1,57 @@
+"""What a run's ``checkpoints/`` holds.
+
+``latest.pt`` is everything an exact continuation needs but the replayed episodes; ``replay/`` those, in files that are
+written once; ``weights_<step>.pt`` the last few and ``best.pt`` the best by validation return, both weights only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..components.buffer import EpisodeBuffer
+from ..components.episode import EpisodeBatch
+from ..components.files import load, save
+
+
+class ReplayFiles:
+    """The replayed episodes on disk: every checkpoint adds one file with what is new, whole files fall off the old end.
+
+    A file is never changed once written, so the files a checkpoint lists are as they were when it was made, whatever
+    happened to the process afterwards.
+
+    Args:
+        folder: where the files are.
+        entries: what an earlier `append` returned, to continue.
+    """
+
+    def __init__(self, folder: Path, entries: list[dict[str, Any]] | None = None) -> None:
+        self._folder = folder
+        self._entries = list(entries or [])
+
+    def append(self, buffer: EpisodeBuffer) -> list[dict[str, Any]]:
+        """Write the episodes that are not on disk yet; returns the list of files that hold the buffer."""
+        done = self._entries[-1]["end"] if self._entries else 0
+        first = max(done, buffer.first)
+        if first < buffer.n_inserted:
+            name = f"episodes_{first:09d}_{buffer.n_inserted:09d}.pt"
+            checksum = save(self._folder / name, dict(buffer.episodes(first).tensors()))
+            self._entries.append({"file": name, "first": first, "end": buffer.n_inserted, "checksum": checksum})
+        self._entries = [entry for entry in self._entries if entry["end"] > buffer.first]
+        return list(self._entries)
+
+    def prune(self) -> None:
+        """Delete files no longer listed; only after the checkpoint that no longer lists them is on disk."""
+        listed = {entry["file"] for entry in self._entries}
+        for path in self._folder.glob("*.pt"):
+            if path.name not in listed:
+                path.unlink()
+
+    def restore(self, buffer: EpisodeBuffer) -> None:
+        """Fill an empty buffer as it was.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+        """
+        parts = (EpisodeBatch(**load(self._folder / e["file"], e["checksum"])) for e in self._entries)  # one at a time
+        buffer.restore(self._entries[0]["first"] if self._entries else 0, parts)

@@ -1,0 +1,156 @@
+"""Everything a training run writes: tables, loggers, checkpoints, status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..components.files import CheckpointError, keep_newest, load, save
+from ..components.loggers.base import LoggerSet, Record, Status, Table
+from .checkpoint import ReplayFiles
+from .evaluation import Evaluation
+from .run_directory import RunDirectory
+from .trainer import Checkpoint, Stopwatch, Trainer
+
+
+class Recorder:
+    """Takes what `Trainer.run` yields; as a context it closes everything and says how the run ended.
+
+    Args:
+        directory: of the run.
+        trainer: whose state is saved.
+        policy: plain data of the policy's description, stored beside weights.
+        loggers: receive records and messages.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, trainer: Trainer, policy: Mapping[str, Any], loggers: LoggerSet
+    ) -> None:
+        self._directory, self._trainer, self._policy, self._loggers = directory, trainer, policy, loggers
+        self._replay = ReplayFiles(directory.checkpoints / "replay")
+        metric_names = trainer.runner.spec.metric_names
+        self._tables = {
+            "metrics": directory.table("metrics", ("step", *trainer.metric_names)),
+            "timing": directory.table("timing", ("step", *Stopwatch.columns)),
+        }
+        self._evaluations = directory.table("evaluations", Evaluation.columns(metric_names))
+        self._log = (directory.path / "train.log").open("a", encoding="utf-8")
+        self._ended: tuple[Status, str | None] = ("finished", None)
+        self._failures_told = [0, 0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is not None:
+            interrupted = issubclass(kind, KeyboardInterrupt)
+            self.ended("interrupted" if interrupted else "failed", None if interrupted else f"{kind.__name__}: {error}")
+        status, reason = self._ended
+        with ExitStack() as each:  # whatever happens to the others, e.g. on a full disk
+            each.callback(self._log.close)
+            each.callback(self._directory.close)
+            each.callback(self._loggers.finish, status, reason)
+            each.callback(self._directory.status, status, reason)
+            self._tell_failures()
+
+    def ended(self, status: Status, reason: str | None = None) -> None:
+        """Say how the run ended, if not as finished."""
+        self._ended = (status, reason)
+
+    def say(self, text: str) -> None:
+        """A message to the console and ``train.log``."""
+        self._loggers.message(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """A line in ``train.log`` only."""
+        self._log.write(text + "\n")
+        self._log.flush()
+
+    def take(self, event: Record | Evaluation | Checkpoint) -> None:
+        """Write one event."""
+        self._tell_failures()
+        if isinstance(event, Record):
+            self._tables[event.table].append({"step": event.step, **event.values})
+            self._tables[event.table].flush()
+            self._loggers.log(event)
+        elif isinstance(event, Evaluation):
+            self.evaluated(event)
+        else:
+            self._save(event)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Write an evaluation, one row per episode."""
+        for row in evaluation.rows():
+            self._evaluations.append(row)
+        self._evaluations.flush()
+        table: Table = "test" if evaluation.stream == "test" else "evaluation"  # tested weights may be older than now
+        self._loggers.log(Record(table, self._trainer.progress.steps, evaluation.summary()))
+
+    def continue_from(self, saved: Mapping[str, Any] | None) -> None:
+        """Cut the tables back to what `restore` returned; empty them if there was no checkpoint yet."""
+        if saved is None:
+            self._directory.clear()
+            return
+        self._replay = ReplayFiles(self._directory.checkpoints / "replay", saved["replay"])
+        self._directory.cut(saved["tables"])
+
+    def _tell_failures(self) -> None:
+        """Say which environments have failed since the last time; their episodes are played again or skipped."""
+        for i, runner in enumerate((self._trainer.runner, self._trainer.validation)):
+            for failure in runner.failures[self._failures_told[i] :]:
+                self.say(f"warning: {failure}")
+            self._failures_told[i] = len(runner.failures)
+
+    def _save(self, event: Checkpoint) -> None:
+        folder, learner = self._directory.checkpoints, self._trainer.learner
+        weights = {
+            "policy": dict(self._policy),
+            "controller": learner.controller.state_dict(),
+            "mixer": learner.mixer.state_dict(),
+            "step": event.step,
+        }
+        if event.best:
+            save(folder / "best.pt", weights)
+        if event.resumable:
+            save(folder / f"weights_{event.step:012d}.pt", weights)
+            replay = self._replay.append(self._trainer.buffer)
+            state = {"trainer": self._trainer.state_dict(), "replay": replay, "tables": self._directory.positions()}
+            save(folder / "latest.pt", state)
+            self._replay.prune()
+            keep_newest(list(folder.glob("weights_*.pt")), self._trainer.keep_checkpoints)
+
+
+def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
+    """Put the trainer where the last checkpoint of a run was; changes nothing on disk.
+
+    Args:
+        trainer: new.
+        path: the run's directory.
+
+    Returns:
+        What `Recorder.continue_from` needs; None if the run had no checkpoint yet.
+
+    Raises:
+        CheckpointError: something is missing, damaged or does not fit.
+    """
+    folder = path / "checkpoints"
+    if not (folder / "latest.pt").exists():
+        if any(int(weights.stem.removeprefix("weights_")) > 0 for weights in folder.glob("weights_*.pt")):
+            raise CheckpointError(f"{folder / 'latest.pt'} is gone, so {path} cannot be continued")
+        return None
+    saved = load(folder / "latest.pt")
+    try:
+        trainer.load_state_dict(saved["trainer"])
+        ReplayFiles(folder / "replay", saved["replay"]).restore(trainer.buffer)
+        sizes = dict(saved["tables"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / 'latest.pt'} does not fit this run: {str(error).splitlines()[0]}") from error
+    for name, size in sizes.items():
+        table = path / f"{name}.csv"
+        if not table.exists() or table.stat().st_size < size:
+            raise CheckpointError(f"{table} is shorter than it was at the checkpoint")
+    return saved
