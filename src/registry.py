@@ -22,6 +22,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from .ranges import check_range, without_ranges
+
 PACKAGES: Mapping[str, str] = {
     "env": "hymarl.envs",
     "runner": "hymarl.runners",
@@ -37,19 +39,20 @@ PACKAGES: Mapping[str, str] = {
 """Where the components of each configuration group live."""
 
 _MARK = "registered_group"
-T = TypeVar("T", bound=type)
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
     """A mistake in the configuration: one sentence that says what is wrong, where, and what to do."""
 
 
-def register(group: str) -> Callable[[T], T]:
+def register(group: str) -> Callable[[C], C]:
     """Class decorator: this class is the component of ``group`` that its file is named after."""
     if group not in PACKAGES:
         raise ValueError(f"there is no group {group!r}; the groups are {', '.join(PACKAGES)}")
 
-    def mark(cls: T) -> T:
+    def mark(cls: C) -> C:
         setattr(cls, _MARK, group)
         return cls
 
@@ -94,21 +97,36 @@ def suggest(wrong: str, choices: Iterable[str]) -> str:
 
 
 def parameters(component: Callable[..., Any]) -> dict[str, Any]:
-    """Name and type of every setting: the keyword-only parameters of a class or function.
+    """Name and type, with its range, of every setting: the keyword-only parameters of a class or function.
+
+    A constructor that ends in ``**settings`` and hands them on to the next one inherits that one's settings.
 
     Raises:
         ConfigError: one has no type.
     """
-    function = component.__init__ if inspect.isclass(component) else component
+    types: dict[str, Any] = {}
+    for function in _constructors(component) if inspect.isclass(component) else [component]:
+        hints = get_type_hints(function, include_extras=True)
+        kinds = inspect.signature(function).parameters.values()
+        found = [p.name for p in kinds if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in types]
+        untyped = [name for name in found if name not in hints]
+        if untyped:
+            raise ConfigError(
+                f"{component.__qualname__}: the setting {untyped[0]} has no type; write {untyped[0]}: int, say"
+            )
+        types |= {name: hints[name] for name in found}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in kinds):
+            break
+    return types
+
+
+def objects(component: type) -> dict[str, Any]:
+    """Name and type of the run-time objects that a class asks for: its constructor's positional parameters."""
+    function = _constructors(component)[0]
     hints = get_type_hints(function)
-    kinds = inspect.signature(function).parameters
-    found = [name for name, parameter in kinds.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    untyped = [name for name in found if name not in hints]
-    if untyped:
-        raise ConfigError(
-            f"{component.__qualname__}: the setting {untyped[0]} has no type; write {untyped[0]}: int, say"
-        )
-    return {name: hints[name] for name in found}
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in positional]
+    return {name: hints.get(name, Any) for name in names[1:]}
 
 
 def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str) -> dict[str, Any]:
@@ -132,12 +150,17 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
         raise ConfigError(f"{where}: unknown key {error.key!r}; {suggest(str(error.key), types)}") from error
     except ValidationError as error:
         key, reason = error.full_key or error.key, str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_say(types, key)})") from error
+        raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
     if missing:
         raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one, e.g. {missing[0]}=… in its YAML file")
     assert isinstance(settings, dict)
+    try:
+        for name, kind in types.items():
+            check_range(kind, settings[name], name)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
     for name, kind in types.items():
         choices = _choices(kind)
         if choices and settings[name] not in choices:
@@ -165,13 +188,32 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
         option: what was chosen, for messages; ``None``: ``name``.
 
     Raises:
-        ConfigError: the constructor refused a value (it raised ``ValueError``).
+        ConfigError: a value is out of its range, or the constructor refused it (it raised ``ValueError``).
     """
     cls = find(group, name)
     try:
+        for setting, kind in parameters(cls).items():
+            if setting in settings:
+                check_range(kind, settings[setting], setting)
         return cls(*runtime, **settings)
     except ValueError as error:
         raise ConfigError(f"{group}={option or name}: {error}") from error
+
+
+def expect(kind: type[T], made: object, where: str) -> T:
+    """What was built, if it is what its group is for.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(made, kind):
+        raise ConfigError(f"{where}: {type(made).__module__}.{type(made).__qualname__} must be a {kind.__name__}")
+    return made
+
+
+def _constructors(component: type) -> list[Callable[..., Any]]:
+    """``__init__`` of the class and of those it inherits from, in the order in which they call each other."""
+    return [vars(cls)["__init__"] for cls in component.__mro__ if "__init__" in vars(cls)]
 
 
 def _exists(path: str) -> bool:
@@ -187,7 +229,8 @@ def _registered(module: ModuleType, group: str) -> list[type]:
 
 
 def _storable(kind: Any) -> Any:
-    """OmegaConf knows no Literal: store it as text (or text or null), checked afterwards."""
+    """OmegaConf knows neither ranges nor Literal: store that as text (or text or null), checked afterwards."""
+    kind = without_ranges(kind)
     if get_origin(kind) is Literal:
         return str
     if _choices(kind):
@@ -203,6 +246,6 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return (*get_args(literal[0]), *([None] if type(None) in options else [])) if literal else ()
 
 
-def _say(types: Mapping[str, Any], key: Any) -> str:
-    kind = types.get(str(key).split("[")[0].split(".")[0], "another type")
+def _describe(types: Mapping[str, Any], key: Any) -> str:
+    kind = without_ranges(types.get(str(key).split("[")[0].split(".")[0], "another type"))
     return kind.__name__ if inspect.isclass(kind) and not get_args(kind) else str(kind).replace("typing.", "")

@@ -49,7 +49,7 @@ MISTAKES = [
     ("mixer.positive=absolute", "mixer=qmix: positive=absolute is not a choice; did you mean 'abs'? choose one of: …"),
     # out of range
     ("train.total_steps=0", "train: total_steps must be at least 1, got 0"),
-    ("train.updates_per_episode=inf", "train: updates_per_episode must be a number from 0 on, got inf"),
+    ("train.updates_per_episode=inf", "train: updates_per_episode must be finite, got inf"),
     ("train.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
     ("train.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
     ("eval.episodes=0", "eval.episodes must be at least 1, got 0"),
