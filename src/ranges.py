@@ -50,6 +50,8 @@ class Range:
         return text or "finite"
 
 
+_ANY = Range()
+
 Count = Annotated[int, Range(at_least=1, at_most=10**9)]
 """How many there are of something, or how wide something is: at least 1."""
 
@@ -67,6 +69,10 @@ NonNegative = Annotated[float, Range(at_least=0)]
 
 Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 """A part or probability, from 0 to 1."""
+
+
+Seed = Annotated[int, Range(at_least=0)]
+"""A whole number from 0 on, as large as one likes."""
 
 
 def check_range(kind: Any, value: Any, name: str) -> None:
@@ -91,7 +97,7 @@ def check_range(kind: Any, value: Any, name: str) -> None:
         if value is not None and len(inner) == 1:
             check_range(inner[0], value, name)
         elif value is not None:
-            _each_number(value, name, Range())
+            _each_number(value, name, _ANY)
     elif isinstance(value, list) and arguments:
         for i, item in enumerate(value):
             check_range(arguments[0], item, f"{name}[{i}]")
@@ -99,7 +105,7 @@ def check_range(kind: Any, value: Any, name: str) -> None:
         for key, item in value.items():
             check_range(arguments[1], item, f"{name}.{key}")
     else:
-        _each_number(value, name, Range())
+        _each_number(value, name, _ANY)
 
 
 def without_ranges(kind: Any) -> Any:
@@ -122,7 +128,7 @@ def _each_number(value: Any, name: str, allowed: Range) -> None:
         for key, item in value.items():
             _each_number(item, f"{name}.{key}", allowed)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if isinstance(value, int) and abs(value) > _LARGEST:
+        if allowed == _ANY and isinstance(value, int) and abs(value) > _LARGEST:
             raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {value}")
         if not allowed.allows(value):
             raise ValueError(f"{name} must be {allowed}, got {value}")

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import pytest
 
-from hymarl.ranges import Count, Fraction, Natural, NonNegative, Positive, Range, Steps, check_range, without_ranges
+from hymarl.ranges import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    Seed,
+    Steps,
+    check_range,
+    without_ranges,
+)
 from hymarl.registry import ConfigError, check_settings, expect, objects, parameters
 
 Rate = Annotated[float, Range(above=0, infinite=True)]
@@ -19,6 +30,7 @@ Rate = Annotated[float, Range(above=0, infinite=True)]
         (Count, [1, 10**9], [0, -3, 10**9 + 1, 2**63, 10**30]),
         (Natural, [0, 5], [-1]),
         (Steps, [1, 10**15], [0, 10**15 + 1]),
+        (Seed, [0, 10**40], [-1]),
         (Positive, [1e-300, 1e308], [0.0, -1.0, math.inf, math.nan]),
         (NonNegative, [0.0, 2.0], [-1e-9, math.inf, -math.inf]),
         (Fraction, [0, 0.5, 1], [1.0000001, -0.1, math.nan]),

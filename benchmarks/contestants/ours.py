@@ -280,16 +280,16 @@ def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
         report(usage.ru_utime + usage.ru_stime, rss_mb=usage.ru_maxrss / 1024, versions=versions("hymarl"))
         return
     from hymarl import main
-    from hymarl.app import experiment
+    from hymarl.app import train
 
-    build = experiment.build_trainer
+    build = train.build_trainer
 
     def hooked(config: RunConfig) -> Trainer:
         trainer: Any = build(config)
         trainer.validation.env.step = first_step_hook(trainer.validation.env.step)
         return trainer
 
-    experiment.build_trainer = hooked
+    train.build_trainer = hooked
     with TemporaryDirectory() as folder:
         sys.argv = ["main.py", *training("w1-1"), f"hydra.run.dir={folder}/run", *overrides]
         main.main()

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from ..ranges import Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
@@ -136,7 +137,7 @@ class RootSettings:
     """The settings that belong to no component."""
 
     agents: int | None
-    seed: int
+    seed: Seed
     device: str
     threads: int | None
     resume: str | None
@@ -161,7 +162,6 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
     applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
-    _at_least(0, "seed", root["seed"])
     if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
         raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
     from ..training.trainer import Trainer  # imports torch

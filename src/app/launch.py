@@ -11,8 +11,10 @@ from omegaconf import DictConfig
 
 from ..components.threads import available_cores
 from ..registry import ConfigError
-from . import experiment, inspection
+from .check import check
 from .config import RunConfig, change, load_saved, overridden_keys, read
+from .evaluate import evaluate_run, evaluate_scripted
+from .train import train
 
 _WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
 _WHEN_CHECKING = frozenset({"check", "env", "agents"})
@@ -30,25 +32,25 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     if cfg.check:
         _allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
-        inspection.check(config)
+        check(config)
         return
     if cfg.resume is not None:
         source = here / str(cfg.resume)
-        experiment.train(_resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
+        train(_resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
         return
     if (path / "config.yaml").exists():
         raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
     if cfg.evaluate is not None:
         source = here / str(cfg.evaluate)
-        experiment.evaluate_run(_evaluated(source, config, overrides), source, path, cfg.render)
+        evaluate_run(_evaluated(source, config, overrides), source, path, cfg.render)
     elif config.components["policy"].name != "learned":
-        experiment.evaluate_scripted(_test_episodes(config, overrides), path, cfg.render)
+        evaluate_scripted(_test_episodes(config, overrides), path, cfg.render)
     else:
         if cfg.render is not None:
             raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
         if config.init_from is not None:
             config = replace(config, init_from=str(here / config.init_from))
-        experiment.train(config, path, jobs=_jobs(job))
+        train(config, path, jobs=_jobs(job))
 
 
 def _jobs(job: HydraConf) -> int:

@@ -53,7 +53,7 @@ MISTAKES = [
     ("train.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
     ("train.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
     ("eval.episodes=0", "eval.episodes must be at least 1, got 0"),
-    ("seed=-1", "seed must be at least 0, got -1"),
+    ("seed=-1", "the command line: seed must be at least 0, got -1"),
     ("threads=0", "threads must be from 1 to 256, or null; got 0"),
     ("device=nonsense", "device=nonsense cannot be used: Expected one of cpu, cuda, …"),
     ("learner.gamma=2", "learner=q: gamma and td_lambda must be in [0, 1], got 2.0 and 0.0"),

@@ -1,17 +1,16 @@
-"""Looking at environments: whether one keeps its contract, and what a policy does in one."""
+"""Showing the first test episode of a policy."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 from ..components.rng import Stream, keys
 from ..components.spec import EnvSpec
-from ..envs.contract.checker import EnvironmentContractError, check_environment
 from ..envs.contract.vector_env import EpisodeFailure
 from ..policies.base import Policy
 from ..registry import ConfigError
@@ -22,44 +21,7 @@ from .config import RunConfig
 
 Medium = Literal["gif", "terminal"]
 
-_CHECKED_ROWS = 4
 _TERMINAL_S = 0.25  # between two pictures
-
-
-def check(config: RunConfig) -> None:
-    """Check the configured environment with `check_environment` and say what it is.
-
-    Raises:
-        ConfigError: what it breaks, one line per rule, each with what to change.
-    """
-    option, started = config.components["env"].option, time.perf_counter()
-    make = environment_factory(config)
-    with ExitStack() as stack:
-        env, twin = make(_CHECKED_ROWS), make(_CHECKED_ROWS)
-        for made in (env, twin):
-            if hasattr(made, "close"):  # else it is one of the findings
-                stack.callback(made.close)
-        try:
-            check_environment(env, twin=twin)
-        except EnvironmentContractError as error:
-            findings = "\n".join(f"- {text}" for text in error.findings)
-            raise ConfigError(f"env={option} breaks the contract of environments:\n{findings}") from error
-        print(f"env={option} keeps the contract of environments ({time.perf_counter() - started:.1f} s)")
-        print(_sizes(env.spec))
-
-
-def _sizes(spec: EnvSpec) -> str:
-    rows = {
-        "agents": spec.n_agents,
-        "actions": spec.n_actions,
-        "observation": spec.obs_dim,
-        "state": spec.state_dim,
-        "episode limit": spec.episode_limit,
-        "rewards": "one for each agent" if spec.individual_rewards else "one for the team",
-        "metrics": ", ".join(spec.metric_names) or "none",
-        "entities": spec.entities.n_entities if spec.entities else "none",
-    }
-    return "\n".join(f"{name:>20}  {value}" for name, value in rows.items())
 
 
 def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medium: Medium) -> Callable[[Path], str]:

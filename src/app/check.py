@@ -1,0 +1,50 @@
+"""Does an environment keep its contract?"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from ..components.spec import EnvSpec
+from ..envs.contract.checker import EnvironmentContractError, check_environment
+from ..registry import ConfigError
+from .assembly import environment_factory
+from .config import RunConfig
+
+_CHECKED_ROWS = 4
+
+
+def check(config: RunConfig) -> None:
+    """Check the configured environment with `check_environment` and say what it is.
+
+    Raises:
+        ConfigError: what it breaks, one line per rule, each with what to change.
+    """
+    option, started = config.components["env"].option, time.perf_counter()
+    make = environment_factory(config)
+    with ExitStack() as stack:
+        env, twin = make(_CHECKED_ROWS), make(_CHECKED_ROWS)
+        for made in (env, twin):
+            if hasattr(made, "close"):  # else it is one of the findings
+                stack.callback(made.close)
+        try:
+            check_environment(env, twin=twin)
+        except EnvironmentContractError as error:
+            findings = "\n".join(f"- {text}" for text in error.findings)
+            raise ConfigError(f"env={option} breaks the contract of environments:\n{findings}") from error
+        print(f"env={option} keeps the contract of environments ({time.perf_counter() - started:.1f} s)")
+        print(_sizes(env.spec))
+
+
+def _sizes(spec: EnvSpec) -> str:
+    rows = {
+        "agents": spec.n_agents,
+        "actions": spec.n_actions,
+        "observation": spec.obs_dim,
+        "state": spec.state_dim,
+        "episode limit": spec.episode_limit,
+        "rewards": "one for each agent" if spec.individual_rewards else "one for the team",
+        "metrics": ", ".join(spec.metric_names) or "none",
+        "entities": spec.entities.n_entities if spec.entities else "none",
+    }
+    return "\n".join(f"{name:>20}  {value}" for name, value in rows.items())
