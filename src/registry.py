@@ -31,8 +31,10 @@ PACKAGES: Mapping[str, str] = {
     "controller": "hymarl.controllers",
     "network": "hymarl.modules.agents",
     "selector": "hymarl.components.selectors",
+    "replay": "hymarl.components.replay",
     "learner": "hymarl.learners",
     "mixer": "hymarl.modules.mixers",
+    "critic": "hymarl.modules.critics",
     "optimizer": "hymarl.components.optimizers",
     "logger": "hymarl.components.loggers",
 }

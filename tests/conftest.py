@@ -1,5 +1,6 @@
 """Settings that every test needs, and what the tests of several folders are made of."""
 
+import copy
 import io
 import signal
 import sys
@@ -17,10 +18,15 @@ from omegaconf import OmegaConf
 
 from hymarl import registry
 from hymarl.components import rng
-from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
+from hymarl.components.episode import EpisodeBatch
+from hymarl.components.spec import Entities, EnvSpec, TimeStep
 from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
 from hymarl.main import main
 from hymarl.policies.description import PolicyDescription
+from hymarl.policies.learned import LearnedPolicy
+from hymarl.training.collecting import Collector, Weights
+from hymarl.training.evaluation import Evaluator
+from hymarl.training.trainer import Trainer
 
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
@@ -70,6 +76,21 @@ def make_controller(option):
         return PolicyDescription(
             spec, *option("controller", "mac", **changes), *option("network", network, **network_settings)
         ).controller()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trainer():
+    """A trainer of parts that were built before: ``make_trainer(runner, validation, learner, selector, replay, …)``."""
+
+    def make(runner, validation, learner, selector, replay, settings, evaluation_episodes=1):
+        def policy(selector=None):
+            return LearnedPolicy(runner.spec, copy.deepcopy(learner.networks["controller"]), selector)
+
+        collector = Collector(runner, policy(selector), lambda: Weights(learner.policy_weights(), learner.updates))
+        evaluator = Evaluator(policy(), validation, evaluation_episodes)
+        return Trainer(collector, evaluator, learner, replay, settings, "cpu")
 
     return make
 

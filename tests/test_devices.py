@@ -4,10 +4,12 @@ There need not be another device to see that: inside ``with torch.device("meta")
 device of its own has no content, and mixing it with real ones is an error.
 """
 
+import numpy as np
 import pytest
 import torch
 
 from hymarl.components.episode import EpisodeBatch
+from hymarl.components.replay.base import Sample
 from hymarl.components.selectors.greedy import Greedy
 from hymarl.policies.learned import LearnedPolicy
 from hymarl.registry import names
@@ -25,6 +27,11 @@ def test_the_fixture_finds_what_takes_the_device_for_granted(elsewhere):
     x = torch.ones(2, device="cpu")
     with pytest.raises((RuntimeError, NotImplementedError)):
         torch.maximum(x, torch.arange(2)).tolist()
+
+
+def sampled(batch):
+    """The batch as replay would hand it to a learner."""
+    return Sample(batch, np.arange(batch.n_episodes))
 
 
 @pytest.fixture
@@ -49,9 +56,9 @@ def make(component, make_controller, spec):
 def test_an_update_stays_on_its_device(make, spec, random_batch, mixer, network, settings):
     learner, batch = make(mixer, network, **settings), random_batch(spec, [3, 6, 2])
     with torch.device("meta"):
-        learner.observe(batch)
+        learner.prepare(batch)
         for _ in range(2):
-            metrics = learner.update(batch.to("cpu"))
+            metrics = learner.update(sampled(batch.to("cpu"))).metrics
     assert all(float(x) == float(x) for x in metrics.values())
     assert all(x.device.type == "cpu" for x in learner.networks.state_dict().values())
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from hymarl.components.buffer import EpisodeBuffer
 from hymarl.components.files import load
+from hymarl.components.replay.uniform import UniformReplay
 from hymarl.policies.learned import LearnedPolicy
 from hymarl.training.checkpoint import ReplayFiles
 from hymarl.training.run_directory import Table
@@ -26,12 +26,17 @@ from hymarl.training.run_directory import Table
 SETTINGS = (
     *("env=chance", "logger=[]", "runner.n_envs=3", "eval.episodes=3", "eval.test_episodes=4"),
     *("network.hidden_dims=[8]", "network.rnn_dim=8", "mixer.embed_dim=4", "mixer.hypernet_dim=8"),
-    *("train.total_steps=400", "train.batch_episodes=4", "train.buffer_episodes=30", "train.updates_per_episode=0.7"),
+    *(
+        "train.total_steps=400",
+        "replay.batch_episodes=4",
+        "replay.buffer_episodes=30",
+        "replay.updates_per_episode=0.7",
+    ),
     *("train.log_interval_steps=50", "train.eval_interval_steps=90", "train.checkpoint_interval_steps=70"),
     *("learner.target_interval_updates=7", "learner.standardize_rewards=true", "selector.anneal_steps=300"),
 )
 TINY = (
-    *("env=two_step", "logger=[]", "train.total_steps=48", "train.batch_episodes=4", "train.buffer_episodes=16"),
+    *("env=two_step", "logger=[]", "train.total_steps=48", "replay.batch_episodes=4", "replay.buffer_episodes=16"),
     *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
 )
 
@@ -99,7 +104,7 @@ def replayed(run):
     """The episodes that a continuation would find in its replay."""
     spec = LearnedPolicy.load(run).spec
     capacity = 30
-    buffer = EpisodeBuffer(spec, capacity, seed=0)
+    buffer = UniformReplay(spec, {}, 0, batch_episodes=1, buffer_episodes=capacity, updates_per_episode=0.0)
     ReplayFiles(run / "checkpoints" / "replay", load(run / "checkpoints" / "latest.pt")["replay"]).restore(buffer)
     return buffer.first, buffer.n_inserted, buffer.episodes(buffer.first).tensors()
 
@@ -189,7 +194,7 @@ def test_the_header_names_what_a_reader_needs(finished):
     "odd",
     [
         "train.total_steps=1 eval.episodes=1 eval.test_episodes=1 train.log_interval_steps=1000000 runner=episode",
-        "runner.n_envs=100 train.buffer_episodes=4 train.updates_per_episode=0 seed=99999999999999999999 env.steps=1",
+        "runner.n_envs=100 replay.buffer_episodes=4 replay.updates_per_episode=0 seed=99999999999999999999 env.steps=1",
         "train.log_interval_steps=1 train.eval_interval_steps=1 train.checkpoint_interval_steps=1 "
         "train.keep_checkpoints=1 controller=independent selector=greedy ~algo",
     ],
@@ -380,7 +385,7 @@ def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(hymarl, copy, d
 
 def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
     before = contents(finished)
-    outcome = hymarl(finished.parent, "resume=run", "learner.gamma=0.9", "train.batch_episodes=8", "logger=[]")
+    outcome = hymarl(finished.parent, "resume=run", "learner.gamma=0.9", "replay.batch_episodes=8", "logger=[]")
     assert (outcome.code, outcome.err) == (
         2,
         "resume continues a run exactly as it was configured; leave out learner.gamma, train.batch_episodes, or start "
@@ -585,7 +590,7 @@ def extension_env(n_envs):
 
 BALANCING = (
     *("env=loadbalance", "env.cpus=[1,2]", "env.episode_limit=5", "env.warmup=0.5", "logger=[]", "runner.n_envs=2"),
-    *("train.total_steps=80", "train.batch_episodes=4", "train.buffer_episodes=16", "eval.episodes=2"),
+    *("train.total_steps=80", "replay.batch_episodes=4", "replay.buffer_episodes=16", "eval.episodes=2"),
 )
 
 

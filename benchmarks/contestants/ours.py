@@ -71,7 +71,7 @@ def prepare(config: RunConfig, made: Learner | None = None) -> None:
     overlap = "overlap" in config.components["runner"].settings and config.components["runner"].settings["overlap"]
     threads = decide(config.threads, 1, overlap)
     torch.set_num_threads(threads.torch)
-    if made and threads.beside:
+    if made and threads.second:
         made.use_second_thread()
     reuse_large_blocks()
 
@@ -228,9 +228,9 @@ def training(case: str) -> list[str]:
         *TASKS[game.name],
         *([f"env.task={game.task}-v3"] if game.task else []),
         f"runner.n_envs={game.n_envs}",
-        f"train.batch_episodes={BATCH_EPISODES}",
-        f"train.buffer_episodes={BUFFER_EPISODES}",
-        f"train.updates_per_episode={1 / game.n_envs}",
+        f"replay.batch_episodes={BATCH_EPISODES}",
+        f"replay.buffer_episodes={BUFFER_EPISODES}",
+        f"replay.updates_per_episode={1 / game.n_envs}",
         *(f"train.{x}_interval_steps=1000000000" for x in ("eval", "checkpoint")),
         "train.total_steps=1000000000",
         "eval.episodes=1",

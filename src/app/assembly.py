@@ -3,23 +3,33 @@ played."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
+from ..components.replay.base import Replay
 from ..components.rng import Stream, keys
+from ..components.selectors.base import Selector
 from ..components.spec import EnvSpec
+from ..controllers.base import Controller
 from ..envs.contract.vector_env import Dispatching, VectorEnv
+from ..learners.base import Learner
 from ..modules.agents.base import Network
 from ..modules.mixers.base import Mixer
 from ..policies.base import Policy
 from ..policies.description import PolicyDescription
 from ..policies.learned import LearnedPolicy
-from ..registry import ConfigError, build, find
+from ..registry import ConfigError, build, expect, find, names, objects, suggest
 from ..runners.base import Runner
+from ..training.collecting import Collector, Weights
+from ..training.evaluation import Evaluator
 from ..training.trainer import Trainer
 from .config import RunConfig, option
 
@@ -39,8 +49,7 @@ def build_runner(config: RunConfig, stream: Stream) -> Runner:
     if stream is Stream.TEST and issubclass(find("env", env.name), Dispatching) and "workers" in chosen.settings:
         chosen = replace(chosen, settings={**chosen.settings, "workers": 0})
     runner = chosen.factory()(environment_factory(config), seed, stream)
-    assert isinstance(runner, Runner)
-    return runner
+    return expect(Runner, runner, f"runner={chosen.option}")
 
 
 def describe_policy(config: RunConfig, spec: EnvSpec) -> PolicyDescription:
@@ -82,9 +91,9 @@ def check_fit(config: RunConfig, spec: EnvSpec) -> None:
     Raises:
         ConfigError: one sentence that says what to change.
     """
-    mixer, network = config.components["mixer"], config.components["network"]
-    kind = find("mixer", mixer.name)
-    if spec.individual_rewards and issubclass(kind, Mixer) and kind.joint:
+    mixer, network = config.components.get("mixer"), config.components["network"]
+    kind = Mixer if mixer is None else find("mixer", mixer.name)
+    if mixer and spec.individual_rewards and issubclass(kind, Mixer) and kind.joint:
         raise ConfigError(
             f"mixer={mixer.option} learns one joint value from a common reward, but this environment gives individual "
             f"rewards; choose mixer=none, or a common reward in the environment"
@@ -101,25 +110,98 @@ def build_trainer(config: RunConfig) -> Trainer:
     """Everything a training run consists of, initialized by the run's seed."""
     check_combination(config)
     check_device(config.device)
-    parts = config.components
     with ExitStack() as on_error:
         runner = on_error.enter_context(closing(build_runner(config, Stream.TRAINING)))
         spec = runner.spec
         check_fit(config, spec)
         validation = on_error.enter_context(closing(build_runner(config, Stream.VALIDATION)))
         with _initialization(config.seed):
-            controller = describe_policy(config, spec).controller().to(config.device)
-            mixer = parts["mixer"].factory()(spec).to(config.device)
-        learner = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
-        policy = LearnedPolicy(spec, controller, parts["selector"].factory()())
-        greedy = LearnedPolicy(spec, controller)
-        runtime = (runner, validation, policy, greedy, learner, config.seed, config.device, config.eval.episodes)
-        try:
-            trainer = Trainer(*runtime, **config.train)
-        except ValueError as error:
-            raise ConfigError(f"train: {error}") from error
+            learner = build_learner(config, spec)
+        check_lag(config, learner, runner.lag)
+        policy = build_policy(config, spec, learner)
+        replay = build_replay(config, spec, policy, learner)
+        greedy = LearnedPolicy(spec, _copy_of_controller(learner))
+        collector = Collector(runner, policy, lambda: Weights(learner.policy_weights(), learner.updates))
+        evaluator = Evaluator(greedy, validation, config.eval.episodes)
+        trainer = Trainer(collector, evaluator, learner, replay, config.train, config.device)
         on_error.pop_all()  # from here on the trainer closes them
     return trainer
+
+
+def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
+    """The configured learner, and of networks only what its constructor asks for.
+
+    Raises:
+        ConfigError: it asks for something that there is not, or the chosen part is not of the kind that it needs.
+    """
+    chosen, device = config.components, config.device
+    component = chosen["learner"]
+
+    def networks(group: Literal["mixer", "critic"]) -> nn.Module:
+        return expect(nn.Module, chosen[group].factory()(spec), f"{group}={chosen[group].option}").to(device)
+
+    makers: dict[str, Callable[[], Any]] = {
+        "spec": lambda: spec,
+        "controller": lambda: describe_policy(config, spec).controller().to(device),
+        "mixer": partial(networks, "mixer"),
+        "critic": partial(networks, "critic"),
+        "optimizer": lambda: chosen["optimizer"].factory()(),
+    }
+    makers |= {f"make_{name}": partial(_return, makers[name]) for name in ("controller", "mixer", "critic")}
+    asked = objects(find("learner", component.name))
+    for name in asked:
+        if name not in makers:
+            raise ConfigError(
+                f"learner={component.option}: its constructor asks for {name!r}; it can ask for {', '.join(makers)}"
+            )
+    built = {name: make() for name, make in makers.items() if name in asked}  # in this order, whatever they ask for
+    for group in ("mixer", "critic"):
+        kind = asked.get(group)
+        if inspect.isclass(kind) and not isinstance(built[group], kind):
+            fitting = [name for name in names(group) if issubclass(find(group, name), kind)]
+            raise ConfigError(
+                f"learner={component.option} needs a {kind.__name__}, which {group}={chosen[group].option} is not; "
+                f"{suggest('', fitting)}"
+            )
+    return expect(Learner, component.factory()(*(built[name] for name in asked)), f"learner={component.option}")
+
+
+def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
+    """The policy that plays training episodes, with a copy of the learner's weights."""
+    component = config.components["selector"]
+    selector = expect(Selector, component.factory()(), f"selector={component.option}")
+    return LearnedPolicy(spec, _copy_of_controller(learner), selector)
+
+
+def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learner: Learner) -> Replay:
+    """The configured replay, with a column for everything that the policy and the learner add to episodes.
+
+    Raises:
+        ConfigError: the learner cannot learn from it.
+    """
+    component, chosen = config.components["replay"], config.components["learner"]
+    extras = {**policy.extras, **learner.extras}
+    replay = expect(Replay, component.factory()(spec, extras, config.seed), f"replay={component.option}")
+    if learner.on_policy and replay.keeps:
+        raise ConfigError(
+            f"learner={chosen.option} learns from the newest episodes only, and replay={component.option} keeps older "
+            f"ones; choose replay=latest"
+        )
+    return replay
+
+
+def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
+    """Refuse episodes that are played with older weights than the learner can learn from.
+
+    Raises:
+        ConfigError: one sentence that says what to change.
+    """
+    if learner.max_lag is not None and lag > learner.max_lag:
+        raise ConfigError(
+            f"learner={config.components['learner'].option} learns from episodes that were played with weights at most "
+            f"{learner.max_lag} collections old, and the runner lags by {lag}; set runner.lag={learner.max_lag} and "
+            f"runner.overlap=false"
+        )
 
 
 def scripted_policy(name: str, spec: EnvSpec) -> Policy:
@@ -128,6 +210,15 @@ def scripted_policy(name: str, spec: EnvSpec) -> Policy:
     policy = build("policy", component.name, component.settings, spec)
     assert isinstance(policy, Policy)
     return policy
+
+
+def _copy_of_controller(learner: Learner) -> Controller:
+    return copy.deepcopy(expect(Controller, learner.networks["controller"], "the learner's network 'controller'"))
+
+
+def _return(made: Callable[[], Any]) -> Callable[[], Any]:
+    """A constructor that asks for ``make_x`` gets the function, not what it makes."""
+    return made
 
 
 @contextmanager

@@ -22,11 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ..ranges import Seed
-from ..registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
+from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, suggest
+from ..training.settings import TrainingSettings
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
 _MOST_THREADS = 256  # with very many OpenMP crashes
+_IF_ASKED_FOR = frozenset({"mixer", "critic"})  # networks that only some learners train
 _NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
 
 
@@ -56,7 +58,7 @@ class RunConfig:
         components: by group.
         loggers: by name.
         algo: the preset's name.
-        train: settings of `Trainer`.
+        train: how long it trains, and how often what happens.
         eval: settings of `EvaluationSettings`.
         agents: number of agents asked for, None for the environment's own.
         seed: of the run.
@@ -70,7 +72,7 @@ class RunConfig:
     components: Mapping[str, Component]
     loggers: Mapping[str, Component]
     algo: str
-    train: Mapping[str, Any]
+    train: TrainingSettings
     eval: EvaluationSettings
     agents: int | None
     seed: int
@@ -87,21 +89,19 @@ class RunConfig:
             **{name: getattr(self, name) for name in _ROOT},
             "components": {group: c.plain() for group, c in self.components.items()},
             "loggers": {name: c.plain() for name, c in self.loggers.items()},
-            "train": dict(self.train),
+            "train": vars(self.train),
             "eval": vars(self.eval),
         }
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of `plain`, checked again: the program may have changed since."""
-        from ..training.trainer import Trainer  # imports torch
-
         return cls(
             algo=plain["algo"],
             **{name: plain[name] for name in _ROOT},
             components={group: _component(group, c) for group, c in plain["components"].items()},
             loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
-            train=check_settings(Trainer, plain["train"], "train"),
+            train=TrainingSettings(**check_settings(TrainingSettings, plain["train"], "train")),
             eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
         )
 
@@ -159,18 +159,18 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
         ConfigError: the first mistake found, in one sentence.
     """
     _check_nodes(cfg)
-    applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
+    given = overridden_keys(overrides)
+    applied, dropped = _apply_presets(cfg, choices, given)
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
     if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
         raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
-    from ..training.trainer import Trainer  # imports torch
-
+    components = {group: _read_component(group, str(choices[group]), cfg[group]) for group in SINGLE_GROUPS}
     return RunConfig(
-        components={group: _read_component(group, str(choices[group]), cfg[group]) for group in SINGLE_GROUPS},
+        components=_asked_for(components, given),
         loggers={name: _read_component("logger", name, node) for name, node in (cfg.get("logger") or {}).items()},
         algo=str(choices.get("algo")),
-        train=check_settings(Trainer, _values(cfg.train), "train"),
+        train=TrainingSettings(**check_settings(TrainingSettings, _values(cfg.train), "train")),
         eval=EvaluationSettings(**check_settings(EvaluationSettings, _values(cfg.eval), "eval")),
         **{name: root[name] for name in _ROOT},
         applied=tuple(applied),
@@ -205,7 +205,7 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
                 )
             result = replace(result, components={**result.components, group: component})
         elif group == "train":
-            result = replace(result, train={**result.train, name: new.train[name]})
+            result = replace(result, train=replace(result.train, **{name: getattr(new.train, name)}))
         elif group == "eval":
             result = replace(result, eval=replace(result.eval, **{name: getattr(new.eval, name)}))
         elif group == "logger":
@@ -351,6 +351,17 @@ def _read_component(group: str, chosen: str, node: Any) -> Component:
     values = _values(node)
     name = str(values.pop("name"))
     return Component(group, chosen, name, check_settings(find(group, name), values, where))
+
+
+def _asked_for(components: Mapping[str, Component], given: set[str]) -> dict[str, Component]:
+    """The components without the networks that the learner does not ask for."""
+    learner = components["learner"]
+    asked = {name.removeprefix("make_") for name in objects(find("learner", learner.name))}
+    for group in _IF_ASKED_FOR - asked:
+        unused = [key for key in given if key.partition(".")[0] == group]
+        if unused:
+            raise ConfigError(f"learner={learner.option} asks for no {group}; leave out {', '.join(sorted(unused))}")
+    return {group: c for group, c in components.items() if group in asked or group not in _IF_ASKED_FOR}
 
 
 def _values(node: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ..components.episode import EpisodeBatch
 from ..components.threads import Threads, available_cores
 from ..training.trainer import Trainer
 from .config import RunConfig
@@ -16,19 +15,17 @@ from .config import RunConfig
 
 def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[str, Any]:
     """What a reader needs to judge or repeat the run."""
-    spec, parts, settings = trainer.runner.spec, config.components, trainer.learner
-    episode_bytes = EpisodeBatch.bytes_per_episode(spec)
+    runner, chosen, learner = trainer.collector.runner, config.components, trainer.learner
+    parts = ", ".join(f"{g} {chosen[g].option}" for g in ("learner", "mixer", "critic", "network") if g in chosen)
     header = {
-        "algorithm": f"{config.algo} (learner {parts['learner'].option}, mixer {parts['mixer'].option}, "
-        f"network {parts['network'].option})",
-        "environment": f"{parts['env'].option} (hymarl {importlib.metadata.version('hymarl')})",
-        "agents": spec.n_agents,
+        "algorithm": f"{config.algo} ({parts})",
+        "environment": f"{chosen['env'].option} (hymarl {importlib.metadata.version('hymarl')})",
+        "agents": runner.spec.n_agents,
         "seed": f"{config.seed} (evaluation {config.eval.seed})",
-        "parameters": sum(p.numel() for p in settings.networks.parameters()),
-        "steps": f"{trainer.total_steps} in {trainer.runner.env.n_envs} environments, {trainer.runner.where}",
-        "updates_per_episode": config.train["updates_per_episode"],
-        "targets": settings.target.describe(),
-        "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",
+        "parameters": sum(p.numel() for p in learner.networks.parameters()),
+        "steps": f"{config.train.total_steps} in {runner.n_envs} environments, {runner.placement}",
+        **trainer.replay.describe(),
+        **learner.describe(),
         "threads": f"{threads}, {available_cores()} cores",
         "preset_values": ", ".join(config.applied) or "none",
         "dropped_presets": ", ".join(config.dropped) or "none",

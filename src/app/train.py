@@ -43,16 +43,15 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
-        threads = decide(config.threads, jobs, trainer.runner.overlap)
+        threads = decide(config.threads, jobs, trainer.collector.runner.lag > 0)
         torch.set_num_threads(threads.torch)
-        if threads.beside:
+        if threads.second:
             trainer.learner.use_second_thread()
         with checkpoint_errors_are_mistakes():
             saved = restore(trainer, path) if resume else None
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
         if resume:
-            step = trainer.progress.steps
-            beginning.insert(0, f"resumed at step {step}" if saved else "no checkpoint yet: starting again")
+            beginning.insert(0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again")
         with _recording(config, path, trainer, resume) as recorder:
             _introduce(config, path, trainer, threads, recorder)
             if resume:
@@ -79,17 +78,18 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     directory.status("running")
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     env, algo = config.components["env"].option, config.algo
-    mixer, agents = config.components["mixer"].option, trainer.runner.spec.n_agents
+    spec, mixer = trainer.collector.runner.spec, config.components.get("mixer")
+    parts = (env, algo, *([mixer.option] if mixer else []))
     same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
-    group = f"{env}-{algo}-{mixer}-{agents}agents-{digest}"  # the seeds of one configuration, and nothing else
+    group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the seeds of one configuration, and nothing else
     info = RunInfo(
         directory=path,
         name=f"{group}-seed{config.seed}",
         group=group,
-        tags=(env, algo, mixer, f"{agents} agents"),
+        tags=(*parts, f"{spec.n_agents} agents"),
         config=config.plain(),
-        total_steps=trainer.total_steps,
+        total_steps=config.train.total_steps,
         resumed=resume,
     )
 
@@ -100,7 +100,7 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
             print(text)
 
     loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
-    description = describe_policy(config, trainer.runner.spec).to_plain()
+    description = describe_policy(config, spec).to_plain()
     with Recorder(directory, trainer, description, loggers) as recorder:
         yield recorder
 
@@ -115,16 +115,16 @@ def _introduce(config: RunConfig, path: Path, trainer: Trainer, threads: Threads
 def _initialize(trainer: Trainer, source: Path) -> str:
     """Weights only; says what is left out."""
     saved, learner = load(find_weights(source)), trainer.learner
-    difference = _difference(learner.controller, saved.get("controller", {}))
-    if difference:
-        raise ConfigError(f"init_from={source} does not fit this run's networks: {difference}")
-    learner.controller.load_state_dict(saved["controller"])
     left_out = ["optimizer", "replay", "statistics", "counters"]
-    if _difference(learner.mixer, saved.get("mixer", {})):
-        left_out.insert(0, "mixer, which does not fit")
-    else:
-        learner.mixer.load_state_dict(saved["mixer"])
-    learner.target.networks.load_state_dict(learner.networks.state_dict())
+    for name, network in learner.networks.items():
+        difference = _difference(network, saved.get(name, {}))
+        if difference and name == "controller":
+            raise ConfigError(f"init_from={source} does not fit this run's networks: {difference}")
+        if difference:
+            left_out.insert(0, f"{name}, which does not fit")
+        else:
+            network.load_state_dict(saved[name])
+    learner.weights_replaced()
     return f"weights from {source}; left out: {', '.join(left_out)}; targets start as copies"
 
 

@@ -1,4 +1,4 @@
-"""The types that travel through the system: what an environment is, what a step returns, what an episode batch holds.
+"""What a batch of episodes holds: the type that travels from runners through replay to learners.
 
 Axes, always in this order, features last: B batch (environments or episodes), T time, A agents, U actions,
 O observation, S state, H hidden, V value (1 when mixed, A when not). A shape comment reads ``# B T+1 A U``.
@@ -16,20 +16,71 @@ An episode of length L has L actions, L rewards and L + 1 observations::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from .spec import Entities, EnvSpec, TimeStep
+from .spec import EnvSpec
 
-__all__ = ["Entities", "EnvSpec", "EpisodeBatch", "TimeStep", "action_dtype"]
+
+class Column(NamedTuple):
+    """One field of an `EpisodeBatch`: what is stored for B episodes, and where in time.
+
+    Attributes:
+        shape: of one cell, after the axes B and T.
+        dtype: of one cell.
+        axis: ``T+1`` for one cell per observation, ``T`` for one per action, ``episode`` for one per episode.
+        padding: what cells hold that no step has filled.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    axis: Literal["T+1", "T", "episode"]
+    padding: float = 0
+
+    def empty(self, n_episodes: int, length: int) -> Tensor:
+        """All padding, for B episodes of up to T steps: ``[B, T+1, *]``, ``[B, T, *]`` or ``[B, *]``."""
+        return torch.full((n_episodes, *self._episode_shape(length)), self.padding, dtype=self.dtype)
+
+    def n_bytes(self, length: int) -> int:
+        """Memory of one episode of T steps, in bytes."""
+        return math.prod(self._episode_shape(length)) * self.dtype.itemsize
+
+    def _episode_shape(self, length: int) -> tuple[int, ...]:
+        time = {"T+1": (length + 1,), "T": (length,), "episode": ()}[self.axis]
+        return (*time, *self.shape)
+
+
+Columns = Mapping[str, Column]
+"""Columns by name. Those that an algorithm adds to an `EpisodeBatch` are its *extras*."""
+
+NO_EXTRAS: Mapping[str, Column] = {}
 
 
 def action_dtype(n_actions: int) -> torch.dtype:
     """The smallest signed integer type that holds an action index."""
     return torch.int8 if n_actions <= 127 else torch.int16
+
+
+def columns(spec: EnvSpec, extras: Columns = NO_EXTRAS) -> Columns:
+    """Every column of the episodes of an environment; an extra ``x`` is the column ``extras.x``."""
+    a, u = spec.n_agents, spec.n_actions
+    own = {
+        "obs": Column((a, spec.obs_dim), torch.float32, "T+1"),
+        "state": Column((spec.state_dim,), torch.float32, "T+1"),
+        "avail": Column((a, u), torch.bool, "T+1", padding=1),
+        "actions": Column((a,), action_dtype(u), "T"),
+        "reward": Column((a,) if spec.individual_rewards else (), torch.float32, "T"),
+        "terminated": Column((), torch.bool, "T"),
+        "filled": Column((), torch.bool, "T"),
+        "key": Column((), torch.int64, "episode"),
+        "policy_updates": Column((), torch.int64, "episode"),
+    }
+    return own | {f"{_EXTRA}{name}": column for name, column in extras.items()}
 
 
 @dataclass
@@ -47,7 +98,10 @@ class EpisodeBatch:
         reward: ``[B, T]`` float32, or ``[B, T, A]`` with individual rewards.
         terminated: ``[B, T]`` bool.
         filled: ``[B, T]`` bool, a prefix of each row; the loss mask.
+        key: ``[B]`` int64, the bits of each episode's key: all randomness of the episode derives from it.
         policy_updates: ``[B]`` int64, number of updates the acting policy had seen.
+        extras: further columns by name, which the policy or the learner has declared.
+        columns: shape, type, time axis and padding of every column, see `columns`.
     """
 
     obs: Tensor
@@ -57,35 +111,44 @@ class EpisodeBatch:
     reward: Tensor
     terminated: Tensor
     filled: Tensor
+    key: Tensor
     policy_updates: Tensor
+    extras: Mapping[str, Tensor] = field(kw_only=True)
+    columns: Columns = field(kw_only=True, repr=False)
 
     @classmethod
-    def empty(cls, spec: EnvSpec, n_episodes: int, length: int | None = None) -> Self:
+    def empty(cls, spec: EnvSpec, n_episodes: int, length: int | None = None, extras: Columns = NO_EXTRAS) -> Self:
         """All padding: memory for ``n_episodes`` of up to ``length`` (default: the episode limit) steps."""
-        b, t, a = n_episodes, length or spec.episode_limit, spec.n_agents
-        return cls(
-            obs=torch.zeros(b, t + 1, a, spec.obs_dim),
-            state=torch.zeros(b, t + 1, spec.state_dim),
-            avail=torch.ones(b, t + 1, a, spec.n_actions, dtype=torch.bool),
-            actions=torch.zeros(b, t, a, dtype=action_dtype(spec.n_actions)),
-            reward=torch.zeros((b, t, a) if spec.individual_rewards else (b, t)),
-            terminated=torch.zeros(b, t, dtype=torch.bool),
-            filled=torch.zeros(b, t, dtype=torch.bool),
-            policy_updates=torch.zeros(b, dtype=torch.int64),
-        )
+        table = columns(spec, extras)
+        length = length or spec.episode_limit
+        return cls.from_tensors(table, {name: column.empty(n_episodes, length) for name, column in table.items()})
+
+    @classmethod
+    def from_tensors(cls, table: Columns, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of `tensors`.
+
+        Raises:
+            ValueError: the tensors are not those of the columns.
+        """
+        if set(tensors) != set(table):
+            raise ValueError(f"episodes need the columns {', '.join(table)}, got {', '.join(tensors)}")
+        own = {name: x for name, x in tensors.items() if not name.startswith(_EXTRA)}
+        extras = {name.removeprefix(_EXTRA): x for name, x in tensors.items() if name.startswith(_EXTRA)}
+        return cls(**own, extras=extras, columns=table)
 
     @staticmethod
-    def bytes_per_episode(spec: EnvSpec) -> int:
-        """Memory of one episode of full length."""
-        return EpisodeBatch.empty(spec, 1).n_bytes
+    def bytes_per_episode(spec: EnvSpec, extras: Columns = NO_EXTRAS) -> int:
+        """Memory of one episode of full length, in bytes; nothing is allocated."""
+        return sum(column.n_bytes(spec.episode_limit) for column in columns(spec, extras).values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Every column by name, extras as ``extras.<name>``."""
+        own = {name: getattr(self, name) for name in _OWN}
+        return own | {f"{_EXTRA}{name}": x for name, x in self.extras.items()} if self.extras else own
 
     @property
     def n_bytes(self) -> int:
-        """Memory of all fields together."""
+        """Memory of all columns together."""
         return sum(x.numel() * x.element_size() for x in self.tensors().values())
 
     @property
@@ -111,23 +174,29 @@ class EpisodeBatch:
         """
         pinned = torch.device(device).type == "cuda"
         tensors = {k: x.pin_memory() if pinned else x for k, x in self.tensors().items()}
-        return type(self)(**{k: x.to(device, non_blocking=True) for k, x in tensors.items()})
+        return self.from_tensors(self.columns, {k: x.to(device, non_blocking=True) for k, x in tensors.items()})
 
     def select(self, index: Tensor) -> Self:
         """A copy of the episodes at ``index``, trimmed to the longest of them before copying."""
-        return self._cut(max([1, *self.filled[index].sum(dim=1).tolist()]), index)
+        length = max([1, *self.filled[index].sum(dim=1).tolist()])
+        rows = {name: _until(length, self.columns[name], x)[index] for name, x in self.tensors().items()}
+        return self.from_tensors(self.columns, rows)
 
-    def trim(self) -> Self:
-        """A view cut to the longest episode."""
-        return self._cut(max([1, *self.lengths.tolist()]), slice(None))
+    def extended(self, extras: Columns, values: Mapping[str, Tensor]) -> Self:
+        """The same episodes with further extras; nothing is copied.
 
-    def _cut(self, length: int, index: Tensor | slice) -> Self:
-        def cut(name: str, x: Tensor) -> Tensor:
-            if name == "policy_updates":
-                return x[index]
-            return x[:, : length + (name in _HAVE_LAST)][index]
+        Args:
+            extras: the columns.
+            values: their values.
+        """
+        table = {**self.columns, **{f"{_EXTRA}{name}": column for name, column in extras.items()}}
+        added = {f"{_EXTRA}{name}": values[name] for name in extras}
+        return self.from_tensors(table, self.tensors() | added)
 
-        return type(self)(**{name: cut(name, x) for name, x in self.tensors().items()})
+    def clear(self, rows: slice | list[int] = slice(None)) -> None:
+        """Fill episodes with padding."""
+        for name, x in self.tensors().items():
+            x[rows] = self.columns[name].padding
 
     def validate(self, spec: EnvSpec) -> None:
         """Check shapes, types and the rules of the time axis.
@@ -135,12 +204,13 @@ class EpisodeBatch:
         Raises:
             ValueError: names the field and what is wrong with it.
         """
-        wanted = EpisodeBatch.empty(spec, self.n_episodes, self.filled.shape[1]).tensors()
+        b, t = self.filled.shape
         for name, x in self.tensors().items():
-            if x.shape != wanted[name].shape or x.dtype != wanted[name].dtype:
+            wanted = self.columns[name].empty(0, t)
+            if x.shape != (b, *wanted.shape[1:]) or x.dtype != wanted.dtype:
                 raise ValueError(
                     f"EpisodeBatch.{name} is {tuple(x.shape)} {x.dtype}, "
-                    f"expected {tuple(wanted[name].shape)} {wanted[name].dtype}"
+                    f"expected {(b, *wanted.shape[1:])} {wanted.dtype}"
                 )
         if bool((self.filled[:, 1:] & ~self.filled[:, :-1]).any()):
             raise ValueError("EpisodeBatch.filled must be a prefix: a step follows a step that was not executed")
@@ -154,4 +224,10 @@ class EpisodeBatch:
             raise ValueError("EpisodeBatch.actions holds an action that was not available")
 
 
-_HAVE_LAST = frozenset({"obs", "state", "avail"})
+_EXTRA = "extras."
+_OWN = tuple(f.name for f in fields(EpisodeBatch) if f.name not in ("extras", "columns"))
+
+
+def _until(length: int, column: Column, x: Tensor) -> Tensor:
+    """A view of a column's first steps."""
+    return x if column.axis == "episode" else x[:, : length + (column.axis == "T+1")]

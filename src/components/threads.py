@@ -20,18 +20,18 @@ class Threads(NamedTuple):
 
     Attributes:
         torch: threads of one torch operation.
-        beside: whether updates use a second Python thread, for target networks and gradients of weights.
+        second: whether updates use a second Python thread, for target networks and gradients of weights.
     """
 
     torch: int
-    beside: bool
+    second: bool
 
     def __str__(self) -> str:
-        second = "a second one for targets and gradients" if self.beside else "no second one for targets and gradients"
+        second = f"{'a' if self.second else 'no'} second one for targets and gradients"
         return f"{self.torch} for torch, {second}, 1 for other libraries"
 
 
-def decide(asked: int | None, jobs: int, overlap: bool) -> Threads:
+def decide(asked: int | None, jobs: int, collecting: bool) -> Threads:
     """Threads of one run.
 
     More threads for one torch operation change the last bits of results, and on few or shared cores they are slower; so
@@ -40,16 +40,16 @@ def decide(asked: int | None, jobs: int, overlap: bool) -> Threads:
     Args:
         asked: threads that learning may use; ``None``: 2 where this run has so many cores for itself, else 1.
         jobs: runs at the same time, which share the cores.
-        overlap: whether collecting takes a core meanwhile.
+        collecting: whether collecting takes a core meanwhile.
     """
     if asked is None:
-        asked = 2 if available_cores() // jobs - overlap >= 2 else 1
-    return Threads(torch=max(1, asked // 2), beside=asked > 1)
+        asked = 2 if available_cores() // jobs - collecting >= 2 else 1
+    return Threads(torch=max(1, asked // 2), second=asked > 1)
 
 
 @contextmanager
-def working_beside(second: ThreadPoolExecutor | None) -> Iterator[None]:
-    """Meanwhile `beside` uses this thread, or none."""
+def second_thread(second: ThreadPoolExecutor | None) -> Iterator[None]:
+    """Inside, `in_background` uses this thread; ``None``: no thread."""
     token = _second.set(second)
     try:
         yield
@@ -57,10 +57,11 @@ def working_beside(second: ThreadPoolExecutor | None) -> Iterator[None]:
         _second.reset(token)
 
 
-def beside(call: Callable[[], T]) -> Callable[[], T]:
-    """A call whose result is needed later: what is returned returns it; torch's threads need `torch.no_grad` anew.
+def in_background(call: Callable[[], T]) -> Callable[[], T]:
+    """Start a call whose result is needed later; calling what is returned waits for the result.
 
-    It is made at once in the second thread, if there is one (`working_beside`), else when its result is needed.
+    The call is made at once in the second thread, if there is one (`second_thread`), else when its result is needed.
+    Whether gradients are recorded is a property of a thread, so the call must say so itself (`torch.no_grad`).
     """
     second = _second.get()
     return call if second is None else second.submit(call).result

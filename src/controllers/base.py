@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
+from ..components.rng import UInt64Array
 from ..components.spec import FloatArray, IntArray
 
-Stepper = Callable[[FloatArray, IntArray, Any], tuple[FloatArray, Any]]
-"""One step of acting on arrays: from observations ``[B, A, O]``, last actions ``[B, A]`` (-1: none) and a recurrent
-state (``None`` at the start of an episode) to scores ``[B, A, U]`` and the next recurrent state."""
+
+class Stepper(Protocol):
+    """One step of acting on arrays, without gradients."""
+
+    def __call__(
+        self, obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array
+    ) -> tuple[FloatArray, Any]:
+        """Scores ``[B, A, U]`` and the next recurrent state.
+
+        Args:
+            obs: ``[B, A, O]``.
+            last_actions: ``[B, A]``, -1 before the first.
+            state: what the previous call returned, ``None`` at the start of an episode.
+            keys: ``[B]``, the episodes' keys.
+        """
+        ...
 
 
 class Controller(nn.Module, ABC):
@@ -24,8 +38,13 @@ class Controller(nn.Module, ABC):
     """
 
     @abstractmethod
-    def initial_state(self, n_envs: int) -> Tensor:
-        """The recurrent state ``[B, A, *]`` at the start of B episodes."""
+    def initial_state(self, keys: Tensor) -> Tensor:
+        """The recurrent state ``[B, A, *]`` at the start of B episodes.
+
+        Args:
+            keys: ``[B]`` int64, `EpisodeBatch.key`; whatever is random in the state derives from it, so that learning
+                starts from the state that acting started from.
+        """
 
     @abstractmethod
     def step(self, obs: Tensor, last_actions: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,20 +60,20 @@ class Controller(nn.Module, ABC):
         """
 
     def stepper(self) -> Stepper:
-        """`step` without gradients, on arrays, for as many calls as there are.
+        """`step` on arrays.
 
-        It follows updates; weights that were moved or replaced count from the next start of an episode on.
+        It reads the weights where they are in memory when it is made: changes in place count from the next call on,
+        but after the module was moved or its tensors were replaced a new stepper is needed.
         """
         device = next(iter(self.buffers())).device
 
         @torch.inference_mode()
-        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
-            if self.training:  # since the last update; a network with dropout must not roll dice while it acts
-                self.eval()
-            hidden = self.initial_state(len(obs)) if state is None else state
+        def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:
+            if state is None:
+                state = self.initial_state(torch.from_numpy(keys.view(np.int64)).to(device))
             inputs = torch.from_numpy(obs).to(device), torch.from_numpy(last_actions).to(device)
-            scores, hidden = self.step(*inputs, hidden)
-            return scores.cpu().numpy(), hidden
+            scores, state = self.step(*inputs, state)
+            return scores.cpu().numpy(), state
 
         return step
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,26 +9,12 @@ from torch import Tensor, nn
 from ..components.spec import EnvSpec, FloatArray, IntArray
 
 
-class InputBuilder(Protocol):
-    """Makes a network's inputs; a module, so that its constants move between devices with it.
+class FlatInputs(nn.Module):
+    """The observation, then the last action and the agent's id as one-hot vectors: ``[B, T, A, I]``.
 
     Attributes:
-        input_dim: width of the last axis of what it makes.
+        input_dim: I.
     """
-
-    input_dim: int
-
-    def __call__(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs ``[B, T, A, *]``."""
-        ...
-
-    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
-        """The same of one time: ``obs [B, A, O]`` and ``last_actions [B, A]`` to ``[B, A, *]``."""
-        ...
-
-
-class FlatInputs(nn.Module):
-    """The observation, then the last action and the agent's id as one-hot vectors: ``[B, T, A, I]``."""
 
     actions: Tensor
     ids: Tensor
@@ -44,7 +28,7 @@ class FlatInputs(nn.Module):
         self._action_numbers, self._eye = np.arange(spec.n_actions), np.eye(spec.n_agents, dtype=np.float32)
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """See `InputBuilder`."""
+        """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs."""
         obs, last_actions = obs.transpose(0, 1), last_actions.transpose(0, 1)
         inputs = obs.new_empty(*obs.shape[:-1], self.input_dim)  # T B A I: recurrent networks go along time
         widths = obs.shape[-1], self._n_actions * self._last_action, len(self.ids) * self._agent_id
@@ -57,7 +41,7 @@ class FlatInputs(nn.Module):
         return inputs.transpose(0, 1)
 
     def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
-        """See `InputBuilder.arrays`."""
+        """`forward` for a single time step, in NumPy: ``obs [B, A, O]`` and ``last_actions [B, A]``."""
         inputs = np.empty((*last_actions.shape, self.input_dim), np.float32)
         width = obs.shape[-1]
         inputs[..., :width] = obs
@@ -74,6 +58,9 @@ class EntityInputs(nn.Module):
 
     An action about no entity flags its kind on every entity; the rest of the observation is given to every entity.
     Nothing depends on which agent it is or how many there are.
+
+    Attributes:
+        input_dim: I.
     """
 
     def __init__(self, spec: EnvSpec, *, last_action: bool) -> None:
@@ -93,7 +80,7 @@ class EntityInputs(nn.Module):
         self.input_dim = entities.n_features + (entities.n_kinds if last_action else 0) + spec.obs_dim - width
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """See `InputBuilder`."""
+        """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs."""
         parts = [obs[..., self._block].unflatten(-1, self._shape)]  # B T A K F
         if self._last_action:
             parts.append(self.get_buffer("flags")[last_actions + 1])
@@ -103,7 +90,7 @@ class EntityInputs(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
-        """See `InputBuilder.arrays`."""
+        """`forward` for a single time step, in NumPy: ``obs [B, A, O]`` and ``last_actions [B, A]``."""
         k, features = self._shape
         inputs = np.empty((*last_actions.shape, k, self.input_dim), np.float32)
         flags = self._flags[last_actions + 1]

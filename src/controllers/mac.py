@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
+from ..components.rng import UInt64Array
 from ..components.spec import EnvSpec, FloatArray, IntArray
 from ..modules.agents.base import Network, zero_state
 from ..registry import register
@@ -60,14 +61,14 @@ class MAC(Controller):
         self.networks = nn.ModuleList(network(spec, self.inputs.input_dim) for _ in self._members)
         order = torch.tensor([agent for group in self._members for agent in group])
         self.register_buffer("order", order, persistent=False)
-        self.register_buffer("place", order.argsort(), persistent=False)
+        self.register_buffer("inverse_order", order.argsort(), persistent=False)
         self._sizes = [len(group) for group in self._members]
 
-    def initial_state(self, n_envs: int) -> Tensor:
-        """See `Controller.initial_state`."""
+    def initial_state(self, keys: Tensor) -> Tensor:
+        """See `Controller.initial_state`; nothing is random."""
         network = self.networks[0]
         assert isinstance(network, Network)
-        return zero_state(network, n_envs, self._n_agents, self.get_buffer("order").device)
+        return zero_state(network, len(keys), self._n_agents, self.get_buffer("order").device)
 
     def step(self, obs: Tensor, last_actions: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Controller.step`."""
@@ -75,29 +76,25 @@ class MAC(Controller):
         return scores.squeeze(1), state
 
     def stepper(self) -> Stepper:
-        """See `Controller.stepper`; by NumPy where all networks can."""
-        slow, places = super().stepper, _places(self)
-        current = self._array_stepper() or slow()
-
-        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
-            nonlocal current, places
-            if state is None and places != (now := _places(self)):
-                places, current = now, self._array_stepper() or slow()
-            return current(obs, last_actions, state)
-
-        return step
+        """See `Controller.stepper`; by NumPy where all networks have a stepper of their own."""
+        return self._array_stepper() or super().stepper()
 
     def _array_stepper(self) -> Stepper | None:
+        """`step` by NumPy, which takes a fraction of PyTorch's time for a few rows; ``None`` where it would not fit.
+
+        A subclass of this class or of a network may compute something else, so each class must define this method (a
+        network: `Network.stepper`) itself.
+        """
         on_cpu = all(x.device.type == "cpu" for x in (*self.parameters(), *self.buffers()))
-        if not (on_cpu and _speak_for(self, "stepper", "step", "_forward")):
+        if not on_cpu or "_array_stepper" not in vars(type(self)):
             return None
-        networks = [n for n in self.networks if isinstance(n, Network) and _speak_for(n, "stepper", "forward")]
+        networks = [n for n in self.networks if isinstance(n, Network) and "stepper" in vars(type(n))]
         steppers = [stepper for network in networks if (stepper := network.stepper()) is not None]
         if len(steppers) < len(self.networks):
             return None
         shape, build, n_actions = networks[0].state_shape, self.inputs.arrays, self._n_actions
 
-        def step(obs: FloatArray, last_actions: IntArray, state: Any) -> tuple[FloatArray, Any]:
+        def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:
             inputs = build(obs, last_actions)  # B A I
             if state is None:
                 state = np.zeros((*last_actions.shape, *shape), np.float32)
@@ -114,7 +111,7 @@ class MAC(Controller):
         """See `Controller.unroll`."""
         taken = batch.actions.long()
         last_actions = torch.cat([torch.full_like(taken[:, :1], -1), taken], dim=1)  # B T+1 A
-        scores, features, _ = self._forward(self.inputs(batch.obs, last_actions), self.initial_state(batch.n_episodes))
+        scores, features, _ = self._forward(self.inputs(batch.obs, last_actions), self.initial_state(batch.key))
         return scores, features
 
     def _forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +119,7 @@ class MAC(Controller):
         if len(self.networks) == 1:
             scores, features, state = self.networks[0](inputs, state)
             return scores, features, state
-        order, place = self.get_buffer("order"), self.get_buffer("place")
+        order, inverse_order = self.get_buffer("order"), self.get_buffer("inverse_order")
         groups = zip(
             self.networks,
             inputs.index_select(2, order).split(self._sizes, dim=2),
@@ -131,24 +128,10 @@ class MAC(Controller):
         )
         scores, features, states = zip(*(network(x, h) for network, x, h in groups), strict=True)
         return (
-            torch.cat(scores, dim=2).index_select(2, place),
-            torch.cat(features, dim=2).index_select(2, place),
-            torch.cat(states, dim=1).index_select(1, place),
+            torch.cat(scores, dim=2).index_select(2, inverse_order),
+            torch.cat(features, dim=2).index_select(2, inverse_order),
+            torch.cat(states, dim=1).index_select(1, inverse_order),
         )
-
-
-def _places(controller: nn.Module) -> list[tuple[torch.device, int]]:
-    """Where weights are; it changes when they are replaced or moved, not when they are updated."""
-    return [(weight.device, weight.data_ptr()) for weight in controller.parameters()]
-
-
-def _speak_for(module: nn.Module, short_cut: str, *methods: str) -> bool:
-    """Whether a method was written with, or after, those whose work it does in another way."""
-
-    def where(name: str) -> type:
-        return next(cls for cls in type(module).__mro__ if name in vars(cls))
-
-    return all(issubclass(where(short_cut), where(name)) for name in methods)
 
 
 def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list[int]]:

@@ -1,133 +1,99 @@
-"""What all learners share: optimizing, clipping, target networks, counting updates, saving."""
+"""What all learners share: optimizing, clipping, counting updates, scaling rewards, saving."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from ..components.episode import EpisodeBatch
+from ..components.episode import NO_EXTRAS, Columns, EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
-from ..components.threads import working_beside
-from ..controllers.base import Controller
-from ..modules.mixers.base import Mixer
+from ..components.replay.base import Sample
+from ..components.threads import second_thread
+from ..ranges import Positive
+from .reward_scaler import RewardScaler
 
 
-class TargetUpdate:
-    """Slow copies of networks.
+class Loss(NamedTuple):
+    """What an optimizer step minimizes.
 
-    Args:
-        online: the networks to follow.
-        mode: ``hard``, copy every ``interval_updates`` updates; ``soft``, move by ``tau`` at every update.
-        interval_updates: unit: optimizer steps.
-        tau: fraction of the way, in (0, 1].
-
-    Raises:
-        ValueError: an interval below 1 or a ``tau`` outside (0, 1].
+    Attributes:
+        loss: a scalar.
+        metrics: detached scalars worth logging, those of `Learner.metric_names` that the subclass adds.
+        priorities: ``[B]``, how much is left to be learned from each episode, for prioritized replay, whose samples
+            have weights; ``None`` otherwise.
     """
 
-    def __init__(
-        self, online: nn.ModuleDict, *, mode: Literal["hard", "soft"], interval_updates: int, tau: float
-    ) -> None:
-        if mode == "hard" and interval_updates < 1:
-            raise ValueError(f"target_interval_updates must be at least 1, got {interval_updates}")
-        if mode == "soft" and not 0 < tau <= 1:
-            raise ValueError(f"target_tau must be in (0, 1], got {tau}")
-        self._online = online
-        self._mode, self._interval, self._tau = mode, interval_updates, tau
-        self.networks: nn.ModuleDict = copy.deepcopy(online).requires_grad_(False).eval()
-
-    def describe(self) -> str:
-        """How and how often, for people."""
-        if self._mode == "hard":
-            return f"copied every {self._interval} updates"
-        return f"moved by {self._tau} at every update"
-
-    @torch.no_grad()
-    def step(self, n_updates: int) -> None:
-        """Follow, after update number ``n_updates`` (from 1). Buffers such as running statistics are copied."""
-        if self._mode == "hard":
-            if n_updates % self._interval == 0:
-                self.networks.load_state_dict(self._online.state_dict())
-            return
-        for slow, fast in zip(self.networks.parameters(), self._online.parameters(), strict=True):
-            slow.lerp_(fast, self._tau)
-        for old, new in zip(self.networks.buffers(), self._online.buffers(), strict=True):
-            old.copy_(new)
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+    priorities: Tensor | None = None
 
 
-class RewardScaler:
-    """Running mean and standard deviation of rewards, for learning on standardized ones.
+class Update(NamedTuple):
+    """What an optimizer step did.
 
-    Fed by the environment's steps, once each, never by replay; a reward is shifted and divided, the returns of
-    episodes of different length are then no longer comparable, which is why it is off by default (EPyMARL has it on).
+    Attributes:
+        metrics: scalars by `Learner.metric_names`; tensors, so that nothing waits for a device until they are logged.
+        priorities: see `Loss`.
     """
 
-    def __init__(self) -> None:
-        self.count, self.mean, self.square = 0, 0.0, 0.0
-
-    def observe(self, reward: Tensor, filled: Tensor) -> None:
-        """Add the rewards of executed steps (Chan et al.'s parallel variance)."""
-        new = reward[filled].double()
-        n = new.numel()
-        if n == 0:
-            return
-        total, delta = self.count + n, float(new.mean()) - self.mean
-        self.square += float((new - new.mean()).square().sum()) + delta * delta * self.count * n / total
-        self.mean += delta * n / total
-        self.count = total
-
-    def __call__(self, reward: Tensor) -> Tensor:
-        """Standardized rewards; unchanged until two have been seen or while all are equal."""
-        if self.count < 2 or self.square == 0:
-            return reward
-        return (reward - self.mean) / (self.square / self.count) ** 0.5
+    metrics: dict[str, Tensor]
+    priorities: Tensor | None = None
 
 
 class Learner(ABC):
-    """Turns a batch of episodes into an update; counts its own updates; knows no logger, environment or step counter.
+    """Turns samples of episodes into updates; counts its own updates; knows no logger, environment or step counter.
 
-    A learner is a class in ``src/learners/`` decorated with ``@register("learner")`` whose constructor takes
-    ``(controller, mixer, optimizer, *, settings...)``; it implements `loss`.
+    A learner is a class in ``src/learners/`` decorated with ``@register("learner")``; it implements `loss`. Its
+    constructor asks for what it needs by name, in any order: ``spec``, ``controller``, ``mixer``, ``critic``,
+    ``optimizer``; ``make_controller``, ``make_mixer`` and ``make_critic`` are functions that make further ones. Only
+    what is asked for is built. Its keyword-only parameters are its settings; with ``**settings`` it takes over those of
+    the class it inherits from.
+
+    Args:
+        networks: what is trained, by the names under which weights are saved; ``controller`` is what acts.
+        optimizer: makes the optimizer of all of them.
+        grad_clip: largest norm of the gradient; null for none.
+        standardize_rewards: learn on rewards with running mean 0 and standard deviation 1.
 
     Attributes:
-        metric_names: keys of what `update` returns.
+        metric_names: names of what `update` measures.
+        on_policy: whether it must learn from the newest episodes only (``replay=latest``).
+        max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
+        extras: columns that `prepare` adds to the episodes.
+        networks: as given.
+        state: everything beside the optimizer that an exact continuation needs: the networks, and what subclasses add.
         updates: number of updates so far.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
+    on_policy: ClassVar[bool] = False
+    max_lag: ClassVar[int | None] = None
+    extras: Columns = NO_EXTRAS
 
     def __init__(
         self,
-        controller: Controller,
-        mixer: Mixer,
+        networks: Mapping[str, nn.Module],
         optimizer: OptimizerFactory,
         *,
-        grad_clip: float | None,
+        grad_clip: Positive | None,
         standardize_rewards: bool,
-        target_update: Literal["hard", "soft"],
-        target_interval_updates: int,
-        target_tau: float,
     ) -> None:
-        if grad_clip is not None and not grad_clip > 0:
-            raise ValueError(f"grad_clip must be positive, or null for none; got {grad_clip}")
         self.updates = 0
-        self.networks = nn.ModuleDict({"controller": controller, "mixer": mixer})
-        self.controller, self.mixer = controller, mixer
-        self.target = TargetUpdate(
-            self.networks, mode=target_update, interval_updates=target_interval_updates, tau=target_tau
-        )
+        self.networks = nn.ModuleDict(dict(networks)).train()
+        self.state = nn.ModuleDict({"networks": self.networks})
         self.optimizer = optimizer(self.networks.parameters())
         self._second_thread: ThreadPoolExecutor | None = None
         self._grad_clip = grad_clip
         self._scaler = RewardScaler() if standardize_rewards else None
+        if self._scaler is not None:
+            self.state["reward_scaler"] = self._scaler
 
     def use_second_thread(self) -> None:
-        """Let updates give work to a second thread, see `hymarl.components.threads.beside`; it changes no bit."""
+        """Let updates give work to a second thread, see `hymarl.components.threads.in_background`; changes no bit."""
         self._second_thread = ThreadPoolExecutor(1, "hymarl-learner")
 
     def close(self) -> None:
@@ -135,33 +101,46 @@ class Learner(ABC):
         if self._second_thread is not None:
             self._second_thread.shutdown()
 
-    @abstractmethod
-    def loss(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimize, and detached scalars worth logging."""
+    def prepare(self, batch: EpisodeBatch) -> EpisodeBatch:
+        """See newly collected episodes once, before they are replayed.
 
-    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """One optimizer step; scalars as tensors, so that nothing waits for a device until they are logged."""
-        self.networks.train()
+        Running statistics are updated here, and a learner with `extras` adds them (`EpisodeBatch.extended`), e.g. the
+        advantages of an on-policy learner.
+        """
+        if self._scaler is not None:
+            self._scaler.observe(batch.reward, batch.filled)
+        return batch
+
+    @abstractmethod
+    def loss(self, batch: EpisodeBatch, weights: Tensor | None = None) -> Loss:
+        """What to minimize.
+
+        Args:
+            batch: the episodes.
+            weights: ``[B]``, how much each counts; ``None``: all alike.
+        """
+
+    def update(self, sample: Sample) -> Update:
+        """One optimizer step."""
         self.optimizer.zero_grad(set_to_none=True)
-        with working_beside(self._second_thread):
-            loss, metrics = self.loss(batch)
+        with second_thread(self._second_thread):
+            loss, metrics, priorities = self.loss(sample.episodes, sample.weights)
             loss.backward()
         norm = self._clip()
         self.optimizer.step()
         self.updates += 1
-        self.target.step(self.updates)
-        return {"loss": loss.detach(), "grad_norm": norm, **metrics}
+        return Update({"loss": loss.detach(), "grad_norm": norm, **metrics}, priorities)
 
-    def _clip(self) -> Tensor:
-        """Make the gradient no longer than allowed; returns its norm before."""
-        if self._grad_clip is not None:
-            return nn.utils.clip_grad_norm_(self.networks.parameters(), self._grad_clip)
-        return nn.utils.get_total_norm([p.grad for p in self.networks.parameters() if p.grad is not None])
+    def policy_weights(self) -> dict[str, Any]:
+        """What acts: the weights of the network ``controller``, in the learner's own memory."""
+        return self.networks["controller"].state_dict()
 
-    def observe(self, batch: EpisodeBatch) -> None:
-        """See newly collected episodes once, before they are replayed: running statistics."""
-        if self._scaler is not None:
-            self._scaler.observe(batch.reward, batch.filled)
+    def describe(self) -> dict[str, str]:
+        """Lines of a run's header, by what they are about."""
+        return {}
+
+    def weights_replaced(self) -> None:  # noqa: B027  # most have no use for it
+        """Called when the networks got other weights than by learning; a learner with target networks copies them."""
 
     def rewards(self, batch: EpisodeBatch, n_values: int) -> Tensor:
         """Rewards to learn from as ``[B, T, V]``: a common reward is given to each of V values.
@@ -177,21 +156,21 @@ class Learner(ABC):
         return reward
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact continuation needs: networks, targets, optimizer, statistics, counter."""
-        scaler = self._scaler and [self._scaler.count, self._scaler.mean, self._scaler.square]
+        """Everything an exact continuation needs: networks and other state, optimizer, counter."""
         return {
-            "networks": self.networks.state_dict(),
-            "target": self.target.networks.state_dict(),
+            "state": self.state.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "reward_scaler": scaler,
             "updates": self.updates,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.networks.load_state_dict(state["networks"])
-        self.target.networks.load_state_dict(state["target"])
+        self.state.load_state_dict(state["state"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self._scaler is not None:
-            self._scaler.count, self._scaler.mean, self._scaler.square = state["reward_scaler"]
         self.updates = state["updates"]
+
+    def _clip(self) -> Tensor:
+        """Make the gradient no longer than allowed; returns its norm before."""
+        if self._grad_clip is not None:
+            return nn.utils.clip_grad_norm_(self.networks.parameters(), self._grad_clip)
+        return nn.utils.get_total_norm([p.grad for p in self.networks.parameters() if p.grad is not None])

@@ -12,15 +12,32 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return kept.sum() / (mask.sum() * x.shape[-1]).clamp(min=1)
 
 
-def td_loss(td_error: Tensor, mask: Tensor, huber_delta: float | None = None) -> Tensor:
+def episode_means(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x [B, T, V]`` over the cells of ``mask [B, T]`` of each episode, ``[B]``; 0 where there are none."""
+    kept = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
+    return kept.sum(dim=(1, 2)) / (mask.sum(dim=1) * x.shape[-1]).clamp(min=1)
+
+
+def td_loss(td_error: Tensor, mask: Tensor, huber_delta: float | None = None, weights: Tensor | None = None) -> Tensor:
     """Masked mean of the squared TD error, or of Huber's loss, which is quadratic up to ``huber_delta`` and linear
     beyond.
 
     The square has no factor one half (as in PyMARL; PyMARL2 halves it); Huber's loss is scaled to agree with the square
     for small errors, i.e. twice the usual definition (Huber, 1964).
+
+    Args:
+        td_error: ``[B, T, V]``.
+        mask: ``[B, T]``.
+        huber_delta: where Huber's loss becomes linear; ``None``: squares.
+        weights: how much each cell counts, ``[B]`` for whole episodes or anything that broadcasts to ``[B, T, V]``;
+            ``None``: all alike. The sum is divided by the number of cells, not by the sum of the weights.
     """
     safe = torch.where(mask.unsqueeze(-1), td_error, torch.zeros_like(td_error))
     if huber_delta is None:
-        return masked_mean(safe.square(), mask)
-    size = safe.abs()
-    return masked_mean(torch.where(size <= huber_delta, safe.square(), huber_delta * (2 * size - huber_delta)), mask)
+        cells = safe.square()
+    else:
+        size = safe.abs()
+        cells = torch.where(size <= huber_delta, safe.square(), huber_delta * (2 * size - huber_delta))
+    if weights is not None:
+        cells = cells * (weights[:, None, None] if weights.dim() == 1 else weights)
+    return masked_mean(cells, mask)

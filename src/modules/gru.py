@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from ..components.compiled import entry_point, part
 from ..components.spec import FloatArray
-from ..components.threads import beside
+from ..components.threads import in_background
 
 _ROWS = 1024
 """Rows, of several time steps, in one product of the inputs or of gradients: as many as the cache holds."""
@@ -36,7 +36,7 @@ def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
         state: ``[N, H]`` before the first step.
 
     Returns:
-        ``[T, N, H]``. Gradients can be taken once, not of gradients.
+        ``[T, N, H]``. First-order gradients only.
 
     Raises:
         ValueError: a GRU of another kind.
@@ -145,7 +145,7 @@ def _backward(
             torch.addmm(of_state, of_recurrent[first + t - start], w_hh, out=of_state)
         rows, flat = slice(start * n, end * n), of_gates[first : first + end - start].view(-1, 4 * h)
         added()
-        added = beside(partial(add_of_weights, flat, rows))
+        added = in_background(partial(add_of_weights, flat, rows))
         torch.mm(flat[:, h:], w_ih, out=of_inputs[rows])
     added()
     bias = torch.from_numpy(of_bias).to(inputs.dtype)

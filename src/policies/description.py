@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..components.spec import Entities, EnvSpec
 from ..controllers.base import Controller
 from ..modules.agents.base import Network
-from ..registry import build, factory, find
+from ..registry import build, expect, factory, find
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PolicyDescription:
         """
         network = find("network", self.network_name)
         assert issubclass(network, Network)
-        controller = build(
+        made = build(
             "controller",
             self.controller_name,
             self.controller_settings,
@@ -46,8 +46,7 @@ class PolicyDescription:
             factory("network", self.network_name, self.network_settings),
             network.takes_entities,
         )
-        assert isinstance(controller, Controller)
-        return controller
+        return expect(Controller, made, f"controller={self.controller_name}")
 
     def to_plain(self) -> dict[str, Any]:
         """Only dicts, lists, numbers and text."""

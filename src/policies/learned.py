@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..components.files import CheckpointError, find_weights, load
-from ..components.rng import Stream, derive
-from ..components.selectors.base import Selector
+from ..components.selectors.base import Moment, Selector
 from ..components.selectors.greedy import Greedy
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
 from ..controllers.base import Controller
@@ -22,19 +23,30 @@ from .base import Policy, PolicyState
 class LearnedPolicy(Policy):
     """Scores by a controller, actions by a selector; one batched forward pass for all environments.
 
+    The controller is the policy's own: what the learner does to its networks reaches the policy by `load_state_dict`
+    only, so a policy can act while the learner updates, in another thread, process or machine.
+
     Args:
         spec: sizes of the environment.
-        controller: the agents' networks; shared with the learner while training.
+        controller: the agents' networks.
         selector: from scores to actions; greedy unless told otherwise.
     """
 
     def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:
-        self.spec, self.controller, self._selector = spec, controller, selector or Greedy()
+        self.spec, self.controller, self._selector = spec, controller.eval(), selector or Greedy()
+        self.extras = self._selector.extras
         self._step = controller.stepper()
-        self._episodes = self._keys = np.zeros(0, np.uint64)  # keys of the episodes in play, and for exploring in them
+        self._weights = controller.state_dict(keep_vars=True)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # the copy steps with its own weights
-        return type(self)(self.spec, copy.deepcopy(self.controller, memo), self._selector)
+    def load_state_dict(self, weights: Mapping[str, Tensor]) -> None:
+        """Act with other weights from now on: those of a controller's ``state_dict``, which are copied.
+
+        Raises:
+            KeyError: a weight is missing.
+        """
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(weights[name])
 
     @classmethod
     def load(cls, path: str | Path, checkpoint: str = "best") -> Self:
@@ -78,13 +90,12 @@ class LearnedPolicy(Policy):
             raise ValueError(f"observations must have the shape [B, {a}, {o}] or [{a}, {o}], got {list(obs.shape)}")
         if state is None:
             state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
-        scores, hidden = self._step(obs, state.last_actions, state.hidden)
+        scores, hidden = self._step(obs, state.last_actions, state.hidden, state.keys)
         if avail is None:
             avail = np.ones(scores.shape, np.bool_)
-        if state.keys is not self._episodes:
-            self._episodes, self._keys = state.keys, derive(state.keys, Stream.EXPLORATION)
-        actions = self._selector.select(scores, avail, self._keys, state.t, state.steps)
-        return actions, state.after(actions, hidden)
+        moment = Moment(state.exploration, state.t, state.steps)
+        actions, extras = self._selector.select(scores, avail, moment)
+        return actions, state.after(actions, hidden, extras)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

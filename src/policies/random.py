@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..components.rng import Stream, derive, draw, uniform
+from ..components.rng import derive, draw, uniform
 from ..components.selectors.base import nth_available
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
 from ..registry import register
@@ -24,6 +24,6 @@ class RandomPolicy(Policy):
 
     def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:
         """See `Policy.act`."""
-        keys = derive(derive(state.keys, Stream.EXPLORATION), state.t)
+        keys = derive(state.exploration, state.t)
         actions = nth_available(avail, uniform(draw(keys[:, None], np.arange(self._n_agents))))
         return actions, state.after(actions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..components.rng import Stream, derive, draw, uniform
+from ..components.rng import derive, draw, uniform
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
 from ..envs.contract.vector_env import Dispatching, VectorEnv
 from ..registry import ConfigError, register
@@ -44,7 +44,7 @@ class RandomLevels(Policy):
         assert self._env is not None
         assert self._spec.entities is not None
         n_agents, n_servers = self._spec.n_agents, self._spec.entities.n_entities
-        keys = derive(derive(state.keys, Stream.EXPLORATION), state.t)
+        keys = derive(state.exploration, state.t)
         counter = np.arange(n_agents * n_servers).reshape(n_agents, n_servers)
         level = uniform(draw(keys[:, None, None], counter)) * len(self._levels)  # B A K
         self._env.control("sed", self._levels[level.astype(np.int64)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,12 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..components.episode import EpisodeBatch
+from ..components.memory import require_memory
 from ..components.rng import Stream, UInt64Array, keys
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..envs.contract.vector_env import EpisodeFailure, RowFailure
 from ..policies.base import Policy, PolicyState
+from ..policies.learned import LearnedPolicy
+from .background import Background
 from .placement import Placement
 
 
@@ -33,6 +38,34 @@ class EpisodeStatistics(NamedTuple):
     returns: NDArray[np.float64]
     lengths: IntArray
     metrics: NDArray[np.float64]
+
+
+class Played(NamedTuple):
+    """Episodes that were played.
+
+    Attributes:
+        batch: the episodes.
+        statistics: of these episodes.
+    """
+
+    batch: EpisodeBatch
+    statistics: EpisodeStatistics
+
+
+class Job(NamedTuple):
+    """Training episodes to be played, and what they depend on: nothing else, and nothing that changes later.
+
+    Attributes:
+        numbers: ``[N]`` the episodes' numbers in their stream.
+        steps: training steps so far, for schedules of exploration.
+        n_updates: updates that the weights have seen.
+        weights: of the acting policy, as `LearnedPolicy.load_state_dict` takes them.
+    """
+
+    numbers: IntArray
+    steps: int
+    n_updates: int
+    weights: Mapping[str, Tensor]
 
 
 class TooManyFailures(Exception):
@@ -58,11 +91,21 @@ class _Wave:
         """The same episodes, whatever becomes inactive later."""
         return _Wave(self.rows, self.keys, self.active.copy(), self.block)
 
-    def places(self, where: BoolArray) -> tuple[Any, Any]:
+    def rows_of(self, where: BoolArray) -> tuple[Any, Any]:
         """Indices of these rows in the batch and among the environments."""
         if self.block is not None and where.all():
             return self.block, slice(None)
         return self.rows[where], where
+
+
+class _Game(NamedTuple):
+    """What is played: by whom, into which rows, with which keys."""
+
+    policy: Policy
+    batch: EpisodeBatch
+    metrics: NDArray[np.float64]
+    keys: UInt64Array
+    steps: int
 
 
 class Runner:
@@ -76,113 +119,130 @@ class Runner:
 
     Args:
         placement: the environments, and where they are stepped.
-        overlap: whether training episodes may be collected while the learner updates.
         seed: of the stream.
         stream: training, validation or test.
         max_failures: failures that are tolerated.
+        lag: how many collections are played while the learner updates, see `Collector`.
 
     Attributes:
         env: the environments.
-        where: where they are stepped and why there, for people.
-        steps: environment steps executed in episodes handed over by `collect`.
-        episodes: number of the next episode `collect` plays.
+        placement: where they are stepped and why there, for people.
+        lag: as given.
         failures: what went wrong so far.
+
+    Raises:
+        ValueError: the episodes do not fit into memory.
     """
 
-    def __init__(
-        self, placement: Placement, seed: int, stream: Stream, max_failures: int, *, overlap: bool = False
-    ) -> None:
-        self.env, self.where = placement
-        self.overlap = overlap
-        self.steps, self.episodes = 0, 0
+    def __init__(self, placement: Placement, seed: int, stream: Stream, max_failures: int, *, lag: int = 0) -> None:
+        self.env, self.placement = placement
+        self.lag = lag
         self.failures: list[str] = []
         self._seed, self._stream, self._max_failures = seed, stream, max_failures
-        self._storage = EpisodeBatch.empty(self.spec, self.env.n_envs)
+        self._background = Background()
+        require_memory(
+            EpisodeBatch.bytes_per_episode(self.spec) * self.n_envs,
+            f"{self.n_envs} episodes of {self.spec.episode_limit:,} steps",
+            "lower runner.n_envs or the length of episodes",
+        )
+        # With a lag, as many collections as it says are waiting to be taken, being played, or being learned from.
+        self._storages = [EpisodeBatch.empty(self.spec, self.n_envs) for _ in range(max(1, lag))]
 
     @property
     def spec(self) -> EnvSpec:
         """Sizes of the environment."""
         return self.env.spec
 
-    def collect(self, policy: Policy, n_episodes: int) -> tuple[EpisodeBatch, EpisodeStatistics]:
-        """Play the next ``n_episodes`` of the stream; the batch is valid until the next call."""
-        index = np.arange(self.episodes, self.episodes + n_episodes)
-        batch, statistics = self.play(policy, index)
-        self.episodes += n_episodes
-        self.steps += int(statistics.lengths.sum())
-        return batch, statistics
+    @property
+    def n_envs(self) -> int:
+        """B, how many episodes are played at once."""
+        return self.env.n_envs
 
-    def play(self, policy: Policy, index: IntArray) -> tuple[EpisodeBatch, EpisodeStatistics]:
-        """Play the episodes with these numbers, whatever was played before; the batch is valid until the next call.
+    def play(self, policy: Policy, numbers: IntArray, steps: int = 0) -> Played:
+        """Play the episodes with these numbers, whatever was played before.
+
+        Args:
+            policy: acts.
+            numbers: ``[N]``.
+            steps: training steps so far, for schedules of exploration.
+
+        Returns:
+            The episodes, valid until the next call (with a lag, until as many further calls).
 
         Raises:
             TooManyFailures: more than ``max_failures`` failures since the runner was made.
         """
         policy.attach(self.env)
-        batch = self._cleared(len(index))
-        metrics = np.zeros((len(index), len(self.spec.metric_names)))
-        episode_keys = keys(self._seed, self._stream, index)
-        failed = self._waves(policy, batch, metrics, list(range(len(index))), episode_keys)
-        again = self._waves(policy, batch, metrics, failed, episode_keys)
-        kept = np.array([row for row in range(len(index)) if row not in again], dtype=np.int64)
+        batch = self._padding(len(numbers), policy)
+        metrics = np.zeros((len(numbers), len(self.spec.metric_names)))
+        game = _Game(policy, batch, metrics, keys(self._seed, self._stream, numbers), steps)
+        failed = self._waves(game, list(range(len(numbers))))
+        again = self._waves(game, failed)
+        kept = np.array([row for row in range(len(numbers)) if row not in again], dtype=np.int64)
         if again:
             batch = batch.select(torch.from_numpy(kept))
-        return batch, _statistics(batch, index[kept], metrics[kept])
+        return Played(batch, _statistics(batch, numbers[kept], metrics[kept]))
+
+    def submit(self, policy: LearnedPolicy, job: Job) -> Future[Played]:
+        """Play a job in the background, after those submitted before.
+
+        Args:
+            policy: acts with the job's weights; nobody else may use it meanwhile.
+            job: the episodes.
+        """
+
+        def play() -> Played:
+            policy.load_state_dict(job.weights)
+            return self.play(policy, job.numbers, job.steps)
+
+        return self._background.submit(play)
 
     def close(self) -> None:
-        """Close the environments."""
+        """Wait for the job under way, whose episodes are lost, and close the environments."""
+        self._background.close()
         self.env.close()
 
-    def _cleared(self, n_episodes: int) -> EpisodeBatch:
-        if self._storage.n_episodes != n_episodes:
-            self._storage = EpisodeBatch.empty(self.spec, n_episodes)
-            return self._storage
-        for name, x in self._storage.tensors().items():
-            x.fill_(name == "avail")
-        return self._storage
+    def _padding(self, n_episodes: int, policy: Policy) -> EpisodeBatch:
+        """Memory for the next episodes, all padding."""
+        batch = self._storages.pop(0)
+        extras = {name: batch.columns[f"extras.{name}"] for name in batch.extras}
+        if batch.n_episodes != n_episodes or extras != policy.extras:
+            batch = EpisodeBatch.empty(self.spec, n_episodes, extras=policy.extras)
+        else:
+            batch.clear()
+        self._storages.append(batch)
+        return batch
 
-    def _waves(
-        self,
-        policy: Policy,
-        batch: EpisodeBatch,
-        metrics: NDArray[np.float64],
-        todo: list[int],
-        episode_keys: UInt64Array,
-    ) -> list[int]:
+    def _waves(self, game: _Game, todo: list[int]) -> list[int]:
         """Play the episodes of these batch rows, B at a time; returns the rows that failed."""
-        b = self.env.n_envs
-        waves = [np.array(todo[n : n + b]) for n in range(0, len(todo), b)]
-        return [row for rows in waves for row in self._wave(policy, batch, metrics, rows, episode_keys)]
+        waves = [np.array(todo[n : n + self.n_envs]) for n in range(0, len(todo), self.n_envs)]
+        return [row for rows in waves for row in self._wave(game, rows)]
 
-    def _wave(
-        self,
-        policy: Policy,
-        batch: EpisodeBatch,
-        metrics: NDArray[np.float64],
-        rows: IntArray,
-        episode_keys: UInt64Array,
-    ) -> list[int]:
+    def _wave(self, game: _Game, rows: IntArray) -> list[int]:
         """Play up to B episodes side by side into the given rows of the batch; returns the rows that failed."""
-        arrays = {name: x.numpy() for name, x in batch.tensors().items()}
-        wave = self._start(rows, episode_keys)
+        arrays = {name: x.numpy() for name, x in game.batch.tensors().items()}
+        wave = self._start(rows, game.keys)
+        arrays["key"][rows] = game.keys[rows].view(np.int64)
         lost: list[int] = []
         step = self._guard(partial(self.env.reset, wave.keys, wave.active.copy()), wave, lost)
-        state = PolicyState.start(self.spec, wave.keys, self.steps)
+        state = PolicyState.start(self.spec, wave.keys, game.steps)
         t = 0
         _store_observation(arrays, step, wave, t)
         while wave.active.any():
             avail = step.avail | ~wave.active[:, None, None]  # finished rows ride along: any action will do
-            actions, state = policy.act(step.obs, avail, state)
+            actions, state = game.policy.act(step.obs, avail, state)
             played = wave.now()
             step = self._guard(partial(self.env.step, actions, wave.active.copy()), wave, lost)
             played.active &= wave.active
             _store_transition(arrays, step, actions, played, t)
+            if state.extras:
+                _store_extras(arrays, game.batch, state, played, t)
             t += 1
             _store_observation(arrays, step, played, t)
             ended = played.active & (step.terminated | step.truncated)
-            metrics[wave.rows[ended]] = step.metrics[ended]
+            game.metrics[wave.rows[ended]] = step.metrics[ended]
             wave.active &= ~ended
-        self._erase(arrays, lost)
+        game.batch.clear(lost)
         return lost
 
     def _start(self, rows: IntArray, episode_keys: UInt64Array) -> _Wave:
@@ -204,27 +264,33 @@ class Runner:
                 raise TooManyFailures(f"{len(self.failures)} environment failures; the last: {failure}") from failure
             return failure.time_step
 
-    def _erase(self, arrays: dict[str, NDArray[np.generic]], rows: list[int]) -> None:
-        for name, x in arrays.items():
-            x[rows] = name == "avail"
-
 
 def _store_observation(arrays: dict[str, NDArray[np.generic]], step: TimeStep, wave: _Wave, t: int) -> None:
-    rows, on = wave.places(wave.active)
+    rows, on = wave.rows_of(wave.active)
     arrays["obs"][rows, t] = step.obs[on]
     arrays["state"][rows, t] = step.state[on]
-    rows, alive = wave.places(wave.active & ~step.terminated)
+    rows, alive = wave.rows_of(wave.active & ~step.terminated)
     arrays["avail"][rows, t] = step.avail[alive]
 
 
 def _store_transition(
     arrays: dict[str, NDArray[np.generic]], step: TimeStep, actions: IntArray, wave: _Wave, t: int
 ) -> None:
-    rows, on = wave.places(wave.active)
+    rows, on = wave.rows_of(wave.active)
     arrays["actions"][rows, t] = actions[on]
     arrays["reward"][rows, t] = step.reward[on]
     arrays["terminated"][rows, t] = step.terminated[on]
     arrays["filled"][rows, t] = True
+
+
+def _store_extras(
+    arrays: dict[str, NDArray[np.generic]], batch: EpisodeBatch, state: PolicyState, wave: _Wave, t: int
+) -> None:
+    """What the policy adds to the episodes; a column with one cell per episode keeps what came with the last action."""
+    rows, on = wave.rows_of(wave.active)
+    for name, values in state.extras.items():
+        in_time = batch.columns[f"extras.{name}"].axis != "episode"
+        arrays[f"extras.{name}"][(rows, t) if in_time else rows] = values[on]
 
 
 def _statistics(batch: EpisodeBatch, index: IntArray, metrics: NDArray[np.float64]) -> EpisodeStatistics:

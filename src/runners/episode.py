@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..components.rng import Stream
+from ..ranges import Natural
 from ..registry import register
 from .base import Runner
 from .placement import MakeEnv, place
@@ -19,5 +20,5 @@ class EpisodeRunner(Runner):
         max_failures: failures of the environment that are tolerated before the run ends as failed.
     """
 
-    def __init__(self, make_env: MakeEnv, seed: int, stream: Stream, *, max_failures: int) -> None:
+    def __init__(self, make_env: MakeEnv, seed: int, stream: Stream, *, max_failures: Natural) -> None:
         super().__init__(place(make_env, 1, 0, 0.0), seed, stream, max_failures)

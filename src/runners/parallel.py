@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from ..components.rng import Stream
+from ..ranges import Count, Natural, Range
 from ..registry import register
 from .base import Runner
 from .placement import MakeEnv, place
@@ -22,8 +25,10 @@ class ParallelRunner(Runner):
         n_envs: B, episodes side by side.
         workers: processes that step the environments; 0 for none; ``None``: as many as pay, see `place`.
         timeout_s: seconds after which a worker that does not answer counts as hung.
-        overlap: collect training episodes while the learner updates, with weights that are at most one collection old;
-            environments that are stepped one by one need a worker process for that.
+        lag: how many collections of training episodes are played while the learner updates, with weights that are at
+            most so many collections old; 0: none. Environments that are stepped one by one need a worker process for
+            that.
+        overlap: short for ``lag=1``.
         max_failures: failures of environments that are tolerated before the run ends as failed.
 
     Raises:
@@ -36,18 +41,18 @@ class ParallelRunner(Runner):
         seed: int,
         stream: Stream,
         *,
-        n_envs: int,
-        workers: int | None,
-        timeout_s: float,
+        n_envs: Count,
+        workers: Natural | None,
+        timeout_s: Annotated[float, Range(above=0, at_most=1e6)],
+        lag: Annotated[int, Range(at_least=0, at_most=100)],
         overlap: bool,
-        max_failures: int,
+        max_failures: Natural,
     ) -> None:
-        if n_envs < 1:
-            raise ValueError(f"n_envs must be at least 1, got {n_envs}")
-        if workers is not None and not 0 <= workers <= n_envs:
-            raise ValueError(f"workers must be between 0 and n_envs={n_envs}, got {workers}")
-        overlap = overlap and stream is Stream.TRAINING
-        placement = place(make_env, n_envs, workers, timeout_s, busy=overlap)
-        super().__init__(placement, seed, stream, max_failures, overlap=overlap)
-        if overlap:
-            self.where += ", while learning, with weights at most one collection old"
+        if workers is not None and workers > n_envs:
+            raise ValueError(f"workers must be at most n_envs={n_envs}, got {workers}")
+        lag = max(lag, overlap) if stream is Stream.TRAINING else 0
+        placement = place(make_env, n_envs, workers, timeout_s, busy=lag > 0)
+        super().__init__(placement, seed, stream, max_failures, lag=lag)
+        if lag:
+            age = "one collection" if lag == 1 else f"{lag} collections"
+            self.placement += f", while learning, with weights at most {age} old"

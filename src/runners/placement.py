@@ -31,11 +31,11 @@ class Placement(NamedTuple):
 
     Attributes:
         env: all of them.
-        text: where, and why there, for people.
+        reason: where, and why there, for people.
     """
 
     env: VectorEnv
-    text: str
+    reason: str
 
 
 def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float, *, busy: bool = False) -> Placement:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..components.buffer import EpisodeBuffer
 from ..components.episode import EpisodeBatch
 from ..components.files import load, save
+from ..components.replay.base import Replay
 
 
 class ReplayFiles:
@@ -29,15 +29,15 @@ class ReplayFiles:
         self._folder = folder
         self._entries = list(entries or [])
 
-    def append(self, buffer: EpisodeBuffer) -> list[dict[str, Any]]:
-        """Write the episodes that are not on disk yet; returns the list of files that hold the buffer."""
+    def append(self, replay: Replay) -> list[dict[str, Any]]:
+        """Write the episodes that are not on disk yet; returns the list of files that hold them."""
         done = self._entries[-1]["end"] if self._entries else 0
-        first = max(done, buffer.first)
-        if first < buffer.n_inserted:
-            name = f"episodes_{first:09d}_{buffer.n_inserted:09d}.pt"
-            checksum = save(self._folder / name, dict(buffer.episodes(first).tensors()))
-            self._entries.append({"file": name, "first": first, "end": buffer.n_inserted, "checksum": checksum})
-        self._entries = [entry for entry in self._entries if entry["end"] > buffer.first]
+        first = max(done, replay.first)
+        if first < replay.n_inserted:
+            name = f"episodes_{first:09d}_{replay.n_inserted:09d}.pt"
+            checksum = save(self._folder / name, dict(replay.episodes(first).tensors()))
+            self._entries.append({"file": name, "first": first, "end": replay.n_inserted, "checksum": checksum})
+        self._entries = [entry for entry in self._entries if entry["end"] > replay.first]
         return list(self._entries)
 
     def prune(self) -> None:
@@ -47,11 +47,12 @@ class ReplayFiles:
             if path.name not in listed:
                 path.unlink()
 
-    def restore(self, buffer: EpisodeBuffer) -> None:
-        """Fill an empty buffer as it was.
+    def restore(self, replay: Replay) -> None:
+        """Put the episodes back where they were.
 
         Raises:
             CheckpointError: a file is missing or damaged.
         """
-        parts = (EpisodeBatch(**load(self._folder / e["file"], e["checksum"])) for e in self._entries)  # one at a time
-        buffer.restore(self._entries[0]["first"] if self._entries else 0, parts)
+        files = (load(self._folder / e["file"], e["checksum"]) for e in self._entries)  # one at a time
+        parts = (EpisodeBatch.from_tensors(replay.columns, tensors) for tensors in files)
+        replay.restore(self._entries[0]["first"] if self._entries else 0, parts)

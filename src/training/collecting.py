@@ -1,161 +1,114 @@
-"""Where the training loop gets episodes from: collected when asked, or while it was learning."""
+"""Where the training loop gets episodes from, and with which weights they are played."""
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections.abc import Callable
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..components.episode import EpisodeBatch
+import numpy as np
+from torch import Tensor
+
 from ..policies.learned import LearnedPolicy
-from ..runners.base import EpisodeStatistics, Runner
+from ..runners.base import Job, Played, Runner
 
 
-class Collection(NamedTuple):
-    """Episodes and the counters after them.
+class Weights(NamedTuple):
+    """What the acting policy needs to know of the learner.
 
     Attributes:
-        batch: the episodes, valid until the next collection begins.
-        statistics: of these episodes.
-        steps: environment steps so far.
-        next_episode: number of the next episode to play.
+        tensors: as `LearnedPolicy.load_state_dict` takes them; the learner's own memory, to be copied.
+        n_updates: updates they have seen.
     """
 
-    batch: EpisodeBatch
-    statistics: EpisodeStatistics
-    steps: int
-    next_episode: int
+    tensors: Mapping[str, Tensor]
+    n_updates: int
+
+
+@dataclass
+class _Planned:
+    """A job, and its episodes once it was begun in the background."""
+
+    job: Job
+    played: Future[Played] | None = None
 
 
 class Collector:
-    """Plays the next episodes with the newest weights when it is asked for them.
+    """Plays the training episodes, as many at a time as there are environments.
+
+    Collection i is played with the weights after the updates that belong to collection i - 1 - ``lag`` (the initial
+    ones where there is none). With a lag of 0 that are the newest, and nothing happens at the same time; with a larger
+    one, up to ``lag`` collections are played while the learner updates on earlier ones. Which weights play which
+    episodes does not depend on time, so results are reproducible; a checkpoint holds the jobs that are not done, with
+    their weights, so they are continued exactly.
 
     Args:
         runner: plays training episodes.
-        policy: acts; shares its controller with the learner.
+        policy: acts; nobody else uses it.
+        newest: the learner's weights of the moment.
+
+    Attributes:
+        runner: as given.
+        policy: as given.
+        steps: environment steps in the episodes taken so far.
+        next_episode: number of the next episode that is not planned yet; failed ones are skipped for good.
     """
 
-    def __init__(self, runner: Runner, policy: LearnedPolicy) -> None:
-        self._runner, self._policy = runner, policy
+    def __init__(self, runner: Runner, policy: LearnedPolicy, newest: Callable[[], Weights]) -> None:
+        self.runner, self.policy, self._newest = runner, policy, newest
+        self._planned: deque[_Planned] = deque()
+        self.steps, self.next_episode = 0, 0
 
-    def take(self, n_updates: int) -> Collection:
-        """As many episodes as there are environments.
+    def take(self) -> Played:
+        """The next episodes, valid until `publish`; waits for them if they are played in the background."""
+        while len(self._planned) < max(1, self.runner.lag):  # at the start, and without a lag always
+            self._plan()
+        job = self._planned[0].job
+        if self.runner.lag:
+            played = self._begin()[0].result()
+        else:
+            self.policy.load_state_dict(job.weights)
+            played = self.runner.play(self.policy, job.numbers, job.steps)
+        self._planned.popleft()
+        played.batch.policy_updates.fill_(job.n_updates)
+        self.steps += int(played.statistics.lengths.sum())
+        return played
+
+    def publish(self, *, begin: bool) -> None:
+        """With a lag, plan one more collection with the weights of now, those before the updates on what was taken.
 
         Args:
-            n_updates: number of updates so far.
+            begin: whether it is to be played; planned it is anyway, so that a run that has ended, or was stopped, can
+                go on as if it had not.
         """
-        return self._play(self._policy, n_updates)
-
-    def prepare(self, n_updates: int, begin: bool) -> None:
-        """The weights after ``n_updates`` may act from now on; called once a collection's episodes have been stored.
-
-        Args:
-            n_updates: number of updates so far.
-            begin: whether there will be another collection.
-        """
+        if self.runner.lag:
+            self._plan()
+            if begin:
+                self._begin()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next collection depends on, beside the learner."""
-        return {}
+        """Counters and the jobs that are not done."""
+        jobs = [{**planned.job._asdict(), "numbers": planned.job.numbers.tolist()} for planned in self._planned]
+        return {"steps": self.steps, "next_episode": self.next_episode, "jobs": jobs}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`; the jobs begin when the first is asked for."""
+        self.steps, self.next_episode = state["steps"], state["next_episode"]
+        jobs = [Job(**{**job, "numbers": np.array(job["numbers"], np.int64)}) for job in state["jobs"]]
+        self._planned = deque(map(_Planned, jobs))
 
-    def close(self) -> None:
-        """Stop collecting."""
+    def _plan(self) -> None:
+        weights = self._newest()
+        tensors = {name: x.detach().clone() if self.runner.lag else x for name, x in weights.tensors.items()}
+        numbers = np.arange(self.next_episode, self.next_episode + self.runner.n_envs)
+        self.next_episode += len(numbers)
+        self._planned.append(_Planned(Job(numbers, self.steps, weights.n_updates, tensors)))
 
-    def _play(self, policy: LearnedPolicy, n_updates: int) -> Collection:
-        batch, statistics = self._runner.collect(policy, self._runner.env.n_envs)
-        batch.policy_updates.fill_(n_updates)
-        return Collection(batch, statistics, self._runner.steps, self._runner.episodes)
-
-
-class OverlappedCollector(Collector):
-    """Plays the next episodes in the background while the learner updates on the ones before.
-
-    They are played with a copy of the weights from before these updates: the policy lags by at most the updates that
-    belong to one collection. Which weights play which episodes does not depend on time, so results are reproducible,
-    and a checkpoint holds the copy, so they can be resumed exactly.
-
-    Args:
-        runner: plays training episodes.
-        policy: as it would act without lag.
-    """
-
-    def __init__(self, runner: Runner, policy: LearnedPolicy) -> None:
-        super().__init__(runner, copy.deepcopy(policy))
-        self._newest = policy.controller
-        self._n_updates: int | None = None  # of the copied weights, None before the first copy
-        self._task: _Task | None = None
-
-    def take(self, n_updates: int) -> Collection:
-        """See `Collector.take`; waits for the collection under way."""
-        if self._n_updates is None:
-            self._copy(n_updates)
-        self._task = self._task or self._begin()
-        collection = self._task.result()
-        self._task = None
-        return collection
-
-    def prepare(self, n_updates: int, begin: bool) -> None:
-        """See `Collector.prepare`."""
-        self._copy(n_updates)
-        if begin:
-            self._task = self._begin()
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `Collector.state_dict`."""
-        return {"controller": self._policy.controller.state_dict(), "n_updates": self._n_updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Collector.load_state_dict`."""
-        self._policy.controller.load_state_dict(state["controller"])
-        self._n_updates = state["n_updates"]
-
-    def close(self) -> None:
-        """See `Collector.close`; waits for the collection under way, whose episodes are lost."""
-        if self._task is not None:
-            self._task.wait()
-
-    def _begin(self) -> _Task:
-        assert self._n_updates is not None
-        return _Task(partial(self._play, self._policy, self._n_updates))
-
-    def _copy(self, n_updates: int) -> None:
-        self._policy.controller.load_state_dict(self._newest.state_dict())
-        self._n_updates = n_updates
-
-
-class _Task(threading.Thread):
-    """A call in the background that returns or raises to whoever asks for its result."""
-
-    def __init__(self, call: Callable[[], Collection]) -> None:
-        super().__init__(name="hymarl-collector", daemon=True)  # a second Ctrl-C need not wait for it
-        self._call = call
-        self._done: Collection | None = None
-        self._error: BaseException | None = None
-        self._ended = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        """See `threading.Thread.run`."""
-        try:
-            self._done = self._call()
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._ended.set()
-
-    def wait(self) -> None:
-        """Wait for the end of the call, again and again if interrupted, which `threading.Thread.join` cannot."""
-        self._ended.wait()
-
-    def result(self) -> Collection:
-        """What the call returned, when it has."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._done is not None
-        return self._done
+    def _begin(self) -> list[Future[Played]]:
+        """Begin every planned job in the background that has not begun."""
+        for planned in self._planned:
+            if planned.played is None:
+                planned.played = self.runner.submit(self.policy, planned.job)
+        return [planned.played for planned in self._planned if planned.played is not None]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from torch import Tensor
 
 from ..components.spec import IntArray
 from ..components.statistics import mean_ci
 from ..policies.base import Policy
+from ..policies.learned import LearnedPolicy
 from ..runners.base import EpisodeStatistics, Runner, TooManyFailures
 
 
@@ -88,3 +91,29 @@ def evaluate(policy: Policy, runner: Runner, n_episodes: int, *, step: int, stre
     if len(statistics.numbers) == 0:
         raise TooManyFailures(f"all {n_episodes} episodes of an evaluation failed; the last: {runner.failures[-1]}")
     return Evaluation(step, stream, statistics, runner.spec.metric_names)
+
+
+class Evaluator:
+    """Validates the learner's weights on fixed episodes.
+
+    Args:
+        policy: acts; nobody else uses it.
+        runner: plays validation episodes, in environments of its own.
+        n_episodes: per validation.
+    """
+
+    def __init__(self, policy: LearnedPolicy, runner: Runner, n_episodes: int) -> None:
+        self._policy, self.runner, self._n_episodes = policy, runner, n_episodes
+
+    def evaluate(self, weights: Mapping[str, Tensor], step: int) -> Evaluation:
+        """What the policy does with these weights.
+
+        Args:
+            weights: as `LearnedPolicy.load_state_dict` takes them.
+            step: training steps so far.
+
+        Raises:
+            TooManyFailures: see `evaluate`.
+        """
+        self._policy.load_state_dict(weights)
+        return evaluate(self._policy, self.runner, self._n_episodes, step=step, stream="validation")

@@ -12,8 +12,9 @@ from ..components.files import CheckpointError, keep_newest, load, save
 from ..components.loggers.base import LoggerSet, Record, Status, Table
 from .checkpoint import ReplayFiles
 from .evaluation import Evaluation
+from .metrics import Stopwatch
 from .run_directory import RunDirectory
-from .trainer import Checkpoint, Stopwatch, Trainer
+from .trainer import Checkpoint, Trainer
 
 
 class Recorder:
@@ -31,7 +32,7 @@ class Recorder:
     ) -> None:
         self._directory, self._trainer, self._policy, self._loggers = directory, trainer, policy, loggers
         self._replay = ReplayFiles(directory.checkpoints / "replay")
-        metric_names = trainer.runner.spec.metric_names
+        metric_names = trainer.collector.runner.spec.metric_names
         self._tables = {
             "metrics": directory.table("metrics", ("step", *trainer.metric_names)),
             "timing": directory.table("timing", ("step", *Stopwatch.columns)),
@@ -88,7 +89,7 @@ class Recorder:
             self._evaluations.append(row)
         self._evaluations.flush()
         table: Table = "test" if evaluation.stream == "test" else "evaluation"  # tested weights may be older than now
-        self._loggers.log(Record(table, self._trainer.progress.steps, evaluation.summary()))
+        self._loggers.log(Record(table, self._trainer.steps, evaluation.summary()))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
         """Cut the tables back to what `restore` returned; empty them if there was no checkpoint yet."""
@@ -100,28 +101,24 @@ class Recorder:
 
     def _tell_failures(self) -> None:
         """Say which environments have failed since the last time; their episodes are played again or skipped."""
-        for i, runner in enumerate((self._trainer.runner, self._trainer.validation)):
+        for i, runner in enumerate((self._trainer.collector.runner, self._trainer.evaluator.runner)):
             for failure in runner.failures[self._failures_told[i] :]:
                 self.say(f"warning: {failure}")
             self._failures_told[i] = len(runner.failures)
 
     def _save(self, event: Checkpoint) -> None:
         folder, learner = self._directory.checkpoints, self._trainer.learner
-        weights = {
-            "policy": dict(self._policy),
-            "controller": learner.controller.state_dict(),
-            "mixer": learner.mixer.state_dict(),
-            "step": event.step,
-        }
+        networks = {name: network.state_dict() for name, network in learner.networks.items()}
+        weights = {"policy": dict(self._policy), "step": event.step, **networks}
         if event.best:
             save(folder / "best.pt", weights)
         if event.resumable:
             save(folder / f"weights_{event.step:012d}.pt", weights)
-            replay = self._replay.append(self._trainer.buffer)
+            replay = self._replay.append(self._trainer.replay)
             state = {"trainer": self._trainer.state_dict(), "replay": replay, "tables": self._directory.positions()}
             save(folder / "latest.pt", state)
             self._replay.prune()
-            keep_newest(list(folder.glob("weights_*.pt")), self._trainer.keep_checkpoints)
+            keep_newest(list(folder.glob("weights_*.pt")), self._trainer.settings.keep_checkpoints)
 
 
 def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
@@ -145,7 +142,7 @@ def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
     saved = load(folder / "latest.pt")
     try:
         trainer.load_state_dict(saved["trainer"])
-        ReplayFiles(folder / "replay", saved["replay"]).restore(trainer.buffer)
+        ReplayFiles(folder / "replay", saved["replay"]).restore(trainer.replay)
         sizes = dict(saved["tables"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder / 'latest.pt'} does not fit this run: {str(error).splitlines()[0]}") from error

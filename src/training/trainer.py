@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
 
-from ..components.buffer import EpisodeBuffer
-from ..components.episode import EpisodeBatch
 from ..components.loggers.base import Record
-from ..components.spec import EnvSpec
+from ..components.replay.base import Replay, Sample
 from ..learners.base import Learner
-from ..policies.learned import LearnedPolicy
-from ..runners.base import EpisodeStatistics, Runner
-from .collecting import Collection, Collector, OverlappedCollector
-from .evaluation import Evaluation, evaluate
+from .collecting import Collector
+from .evaluation import Evaluation, Evaluator
+from .metrics import SinceLastRow, Stopwatch
+from .settings import TrainingSettings
 
-_ROUNDING = 1e-9  # ten times a tenth of an update is one
+
+@dataclass
+class Every:
+    """Something that happens when a multiple of an interval was reached or passed.
+
+    Attributes:
+        interval: in environment steps.
+        next: step at which it is due.
+    """
+
+    interval: int
+    next: int
+
+    def due(self, step: int) -> bool:
+        """Whether it is due now; then it is due again an interval later."""
+        if step < self.next:
+            return False
+        self.next += self.interval * ((step - self.next) // self.interval + 1)
+        return True
 
 
 @dataclass
 class Progress:
-    """Every counter of a run.
+    """Where a run is, beside the counters of its parts.
 
     Attributes:
-        steps: environment steps.
-        episodes: episodes handed to the buffer.
-        next_episode: number of the next episode to play; failed ones are skipped for good.
-        update_credit: updates due, a fraction below 1 between collections.
         last_evaluation: step of the last evaluation, -1 before the first.
-        next_log: step at which the next row is due; likewise the other two.
+        next_log: step at which the next row is due.
+        next_evaluation: step at which the next validation is due.
+        next_checkpoint: step at which the next resumable checkpoint is due.
         best_return: best mean validation return so far.
     """
 
-    steps: int = 0
-    episodes: int = 0
-    next_episode: int = 0
-    update_credit: float = 0.0
-    last_evaluation: int = -1
-    next_log: int = 0
-    next_evaluation: int = 0
-    next_checkpoint: int = 0
-    best_return: float = float("-inf")
+    last_evaluation: int
+    next_log: int
+    next_evaluation: int
+    next_checkpoint: int
+    best_return: float
 
 
 @dataclass(frozen=True)
@@ -63,253 +71,151 @@ class Checkpoint:
     resumable: bool
 
 
-@dataclass
-class _Since:
-    """What has been seen since the last row of metrics."""
-
-    returns: list[float] = field(default_factory=list)
-    lengths: list[float] = field(default_factory=list)
-    metrics: list[list[float]] = field(default_factory=list)
-    updates: dict[str, list[Tensor | float]] = field(default_factory=dict)
-
-    def plain(self) -> dict[str, Any]:
-        updates = {name: [float(x) for x in values] for name, values in self.updates.items()}
-        return asdict(replace(self, updates={})) | {"updates": updates}
-
-
 class Trainer:
-    """Trains a policy off-policy from replayed episodes.
+    """Trains a policy: collects episodes, replays them to the learner, evaluates the policy.
 
     Args:
-        runner: plays training episodes.
-        validation: plays validation episodes, in environments of its own.
-        policy: what is trained, exploring; it shares its controller with the learner.
-        greedy: the same controller as it is evaluated.
-        learner: updates it.
-        seed: of the run, for replay.
+        collector: brings training episodes.
+        evaluator: validates.
+        learner: is updated.
+        replay: says from what, and how often.
+        settings: how long, and how often what.
         device: where batches are learned from.
-        evaluation_episodes: episodes per validation.
-        total_steps: environment steps after which no new episode begins.
-        batch_episodes: episodes per update; learning begins when so many are stored.
-        buffer_episodes: episodes kept for replay.
-        updates_per_episode: optimizer steps per collected episode, may be below 1; the same for any number of
-            environments.
-        log_interval_steps: environment steps between rows of metrics.
-        eval_interval_steps: environment steps between validations; there is one at step 0 and one at the end.
-        checkpoint_interval_steps: environment steps between resumable checkpoints.
-        keep_checkpoints: number of weights files kept beside the best.
-
-    Raises:
-        ValueError: a count or interval below 1, a ratio that is negative or infinite, or a buffer smaller than a batch
-            or larger than memory.
     """
 
     def __init__(
         self,
-        runner: Runner,
-        validation: Runner,
-        policy: LearnedPolicy,
-        greedy: LearnedPolicy,
+        collector: Collector,
+        evaluator: Evaluator,
         learner: Learner,
-        seed: int,
+        replay: Replay,
+        settings: TrainingSettings,
         device: str,
-        evaluation_episodes: int,
-        *,
-        total_steps: int,
-        batch_episodes: int,
-        buffer_episodes: int,
-        updates_per_episode: float,
-        log_interval_steps: int,
-        eval_interval_steps: int,
-        checkpoint_interval_steps: int,
-        keep_checkpoints: int,
     ) -> None:
-        for name, value in (
-            ("total_steps", total_steps),
-            ("batch_episodes", batch_episodes),
-            ("log_interval_steps", log_interval_steps),
-            ("eval_interval_steps", eval_interval_steps),
-            ("checkpoint_interval_steps", checkpoint_interval_steps),
-            ("keep_checkpoints", keep_checkpoints),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 0 <= updates_per_episode < float("inf"):
-            raise ValueError(f"updates_per_episode must be a number from 0 on, got {updates_per_episode}")
-        if batch_episodes > buffer_episodes:
-            raise ValueError(
-                f"batch_episodes={batch_episodes} must not be above buffer_episodes={buffer_episodes}, "
-                "or learning would never begin"
-            )
-        self.runner, self.validation, self.policy, self.greedy = runner, validation, policy, greedy
-        self.learner, self.device, self.total_steps = learner, device, total_steps
-        self.buffer = _buffer(runner.spec, buffer_episodes, seed)
-        self.keep_checkpoints = keep_checkpoints
-        self._evaluation_episodes, self._batch_episodes = evaluation_episodes, batch_episodes
-        self._updates_per_episode = updates_per_episode
-        self._log_interval, self._eval_interval = log_interval_steps, eval_interval_steps
-        self._checkpoint_interval = checkpoint_interval_steps
-        self.progress = Progress(
-            next_log=log_interval_steps, next_evaluation=eval_interval_steps, next_checkpoint=checkpoint_interval_steps
-        )
-        self._since = _Since()
+        self.collector, self.evaluator, self.learner, self.replay = collector, evaluator, learner, replay
+        self.settings, self._device = settings, device
+        self._log_due = Every(settings.log_interval_steps, settings.log_interval_steps)
+        self._evaluation_due = Every(settings.eval_interval_steps, settings.eval_interval_steps)
+        self._checkpoint_due = Every(settings.checkpoint_interval_steps, settings.checkpoint_interval_steps)
+        self._last_evaluation, self._best_return = -1, float("-inf")
+        self._since = SinceLastRow()
         self._stopwatch = Stopwatch()
-        self._collector = (OverlappedCollector if runner.overlap else Collector)(runner, policy)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps so far."""
+        return self.collector.steps
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Columns of a row of metrics, after the step."""
         counters = ("episodes", "updates", "return_mean", "length_mean")
-        return (*counters, *self.policy.metric_names, *self.runner.spec.metric_names, *self.learner.metric_names)
+        collector = self.collector
+        return (
+            *counters,
+            *collector.policy.metric_names,
+            *collector.runner.spec.metric_names,
+            *self.learner.metric_names,
+        )
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return Progress(
+            last_evaluation=self._last_evaluation,
+            next_log=self._log_due.next,
+            next_evaluation=self._evaluation_due.next,
+            next_checkpoint=self._checkpoint_due.next,
+            best_return=self._best_return,
+        )
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record | Evaluation | Checkpoint]:
         """Train until ``total_steps``, or until ``stop`` after a collection; yields what happened, in order.
 
         A `Checkpoint` is yielded where `state_dict` may be taken; it ends what belongs to a collection.
         """
-        if self.progress.last_evaluation < 0:
+        if self._last_evaluation < 0:
             yield from self._evaluate()
             yield Checkpoint(0, best=True, resumable=True)
-        while self.progress.steps < self.total_steps and not stop():
+        while self.steps < self.settings.total_steps and not stop():
             self._collect(stop)
             self._learn()
-            if self._due("next_log", self._log_interval):
+            if self._log_due.due(self.steps):
                 yield from self._log()
             best = False
-            if self._due("next_evaluation", self._eval_interval):
+            if self._evaluation_due.due(self.steps):
                 best = yield from self._evaluate()
-            resumable = self._due("next_checkpoint", self._checkpoint_interval)
+            resumable = self._checkpoint_due.due(self.steps)
             if best or resumable:
-                yield Checkpoint(self.progress.steps, best, resumable)
+                yield Checkpoint(self.steps, best, resumable)
         best = False
-        if self.progress.steps >= self.total_steps and self.progress.last_evaluation < self.progress.steps:
+        if self.steps >= self.settings.total_steps and self._last_evaluation < self.steps:
             best = yield from self._evaluate()
-        yield Checkpoint(self.progress.steps, best, resumable=True)
+        yield Checkpoint(self.steps, best, resumable=True)
 
     def state_dict(self) -> dict[str, Any]:
         """All state but the replayed episodes, as tensors and plain data; taken where a `Checkpoint` is yielded."""
         return {
             "learner": self.learner.state_dict(),
-            "collector": self._collector.state_dict(),
+            "collector": self.collector.state_dict(),
+            "replay": self.replay.state_dict(),
             "progress": asdict(self.progress),
-            "since": self._since.plain(),
+            "since": self._since.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; the buffer is restored apart."""
+        """Continue from `state_dict`; the replayed episodes are restored apart, afterwards."""
+        progress = Progress(**state["progress"])
         self.learner.load_state_dict(state["learner"])
-        self._collector.load_state_dict(state["collector"])
-        self.progress = Progress(**state["progress"])
-        self._since = _Since(**state["since"])
-        self.runner.steps, self.runner.episodes = self.progress.steps, self.progress.next_episode
-        self._stopwatch = Stopwatch(self.progress.steps)
+        self.collector.load_state_dict(state["collector"])
+        self.replay.load_state_dict(state["replay"])
+        self._last_evaluation, self._best_return = progress.last_evaluation, progress.best_return
+        self._log_due.next, self._evaluation_due.next = progress.next_log, progress.next_evaluation
+        self._checkpoint_due.next = progress.next_checkpoint
+        self._since = SinceLastRow(**state["since"])
+        self._stopwatch = Stopwatch(self.steps)
 
     def close(self) -> None:
         """Stop collecting and learning, and close all environments."""
-        self._collector.close()
         self.learner.close()
-        self.runner.close()
-        self.validation.close()
+        self.collector.runner.close()
+        self.evaluator.runner.close()
 
     def _collect(self, stop: Callable[[], bool]) -> None:
         with self._stopwatch.measure("collect_s"):
-            collection = self._collector.take(self.learner.updates)
-            self.learner.observe(collection.batch)
-            self.buffer.insert(collection.batch)
-        self._count(collection)
-        self._collector.prepare(self.learner.updates, begin=self.progress.steps < self.total_steps and not stop())
-
-    def _count(self, collection: Collection) -> None:
-        n_episodes = collection.batch.n_episodes
-        self.progress.episodes += n_episodes
-        self.progress.steps, self.progress.next_episode = collection.steps, collection.next_episode
-        self._remember(collection.statistics)
-        # The episode with which learning can begin earns the first credit, collected alone or with others.
-        earning = self.progress.episodes - self._batch_episodes + 1
-        self.progress.update_credit += self._updates_per_episode * max(0, min(n_episodes, earning))
+            played = self.collector.take()
+            self.replay.insert(self.learner.prepare(played.batch))
+        self._since.played(played.statistics)
+        self.collector.publish(begin=self.steps < self.settings.total_steps and not stop())
 
     def _learn(self) -> None:
         with self._stopwatch.measure("update_s"):
-            while self.progress.update_credit >= 1 - _ROUNDING:
-                self.progress.update_credit -= 1
-                batch = self.buffer.sample(self._batch_episodes, self.learner.updates).to(self.device)
-                for name, value in self.learner.update(batch).items():
-                    self._since.updates.setdefault(name, []).append(value)
+            for sample in self.replay.due(self.learner.updates):
+                update = self.learner.update(self._on_device(sample))
+                self.replay.learned(sample, update.priorities)
+                self._since.updated(update.metrics)
 
-    def _remember(self, statistics: EpisodeStatistics) -> None:
-        self._since.returns += statistics.returns.tolist()
-        self._since.lengths += statistics.lengths.tolist()
-        self._since.metrics += statistics.metrics.tolist()
-
-    def _due(self, name: str, interval: int) -> bool:
-        due: int = self.progress.__dict__[name]
-        if self.progress.steps < due:
-            return False
-        self.progress.__dict__[name] = due + interval * ((self.progress.steps - due) // interval + 1)
-        return True
+    def _on_device(self, sample: Sample) -> Sample:
+        device = torch.device(self._device)
+        weights = None if sample.weights is None else sample.weights.to(device)
+        return sample._replace(episodes=sample.episodes.to(device), weights=weights)
 
     def _log(self) -> Iterator[Record]:
-        p, since = self.progress, self._since
-        values: dict[str, float] = {"episodes": p.episodes, "updates": self.learner.updates}
-        values |= {"return_mean": _mean(since.returns), "length_mean": _mean(since.lengths)}
-        columns = zip(*since.metrics, strict=True)
-        values |= {name: _mean(column) for name, column in zip(self.runner.spec.metric_names, columns, strict=False)}
-        values |= self.policy.metrics(p.steps)
-        values |= {name: _mean([float(x) for x in updates]) for name, updates in since.updates.items()}
-        self._since = _Since()
-        yield Record("metrics", p.steps, values)
-        yield Record("timing", p.steps, self._stopwatch.lap(p.steps))
+        since, collector = self._since, self.collector
+        values: dict[str, float] = {"episodes": self.replay.n_inserted, "updates": self.learner.updates}
+        values |= since.means(collector.runner.spec.metric_names)
+        values |= collector.policy.metrics(self.steps)
+        values |= since.update_means()
+        self._since = SinceLastRow()
+        yield Record("metrics", self.steps, values)
+        yield Record("timing", self.steps, self._stopwatch.lap(self.steps))
 
     def _evaluate(self) -> Generator[Evaluation, None, bool]:
         """Validate; returns whether these are the best weights so far."""
         with self._stopwatch.measure("evaluate_s"):
-            evaluation = evaluate(
-                self.greedy, self.validation, self._evaluation_episodes, step=self.progress.steps, stream="validation"
-            )
-        best = evaluation.return_mean > self.progress.best_return
-        self.progress.best_return = max(self.progress.best_return, evaluation.return_mean)
-        self.progress.last_evaluation = self.progress.steps
+            evaluation = self.evaluator.evaluate(self.learner.policy_weights(), self.steps)
+        best = evaluation.return_mean > self._best_return
+        self._best_return = max(self._best_return, evaluation.return_mean)
+        self._last_evaluation = self.steps
         yield evaluation
         return best
-
-
-def _buffer(spec: EnvSpec, n_episodes: int, seed: int) -> EpisodeBuffer:
-    try:
-        return EpisodeBuffer(spec, n_episodes, seed)
-    except (RuntimeError, MemoryError) as error:  # torch has its own words for a lack of memory
-        gigabytes = EpisodeBatch.bytes_per_episode(spec) * n_episodes / 1e9
-        raise ValueError(
-            f"there is no memory for {n_episodes} episodes of replay, {gigabytes:.0f} GB; lower buffer_episodes"
-        ) from error
-
-
-class Stopwatch:
-    """Seconds per phase and steps per second since the last `lap`."""
-
-    columns = ("env_steps_per_s", "wall_s", "collect_s", "update_s", "evaluate_s")
-
-    def __init__(self, steps: int = 0) -> None:
-        self._seconds = dict.fromkeys(self.columns[2:], 0.0)
-        self._began, self._steps = time.perf_counter(), steps
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        """Add the time spent inside to a phase."""
-        began = time.perf_counter()
-        yield
-        self._seconds[phase] += time.perf_counter() - began
-
-    def lap(self, steps: int) -> dict[str, float]:
-        """What was measured since the last lap, and start the next."""
-        now = time.perf_counter()
-        wall = max(now - self._began, 1e-9)
-        lap = {"env_steps_per_s": (steps - self._steps) / wall, "wall_s": wall, **self._seconds}
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
-        self._began, self._steps = now, steps
-        return lap
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Mean of what is known, NaN if nothing is."""
-    known = [x for x in values if x == x]
-    return sum(known) / len(known) if known else float("nan")

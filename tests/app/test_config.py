@@ -17,7 +17,7 @@ from hymarl.app.directories import register_resolvers
 from hymarl.registry import PACKAGES, ConfigError
 
 TINY = (
-    *("env=two_step", "logger=[]", "train.total_steps=48", "train.batch_episodes=4", "train.buffer_episodes=16"),
+    *("env=two_step", "logger=[]", "train.total_steps=48", "replay.batch_episodes=4", "replay.buffer_episodes=16"),
     *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
 )
 MIXERS = "choose one of: none, qmix, vdn"
@@ -49,9 +49,9 @@ MISTAKES = [
     ("mixer.positive=absolute", "mixer=qmix: positive=absolute is not a choice; did you mean 'abs'? choose one of: …"),
     # out of range
     ("train.total_steps=0", "train: total_steps must be at least 1, got 0"),
-    ("train.updates_per_episode=inf", "train: updates_per_episode must be finite, got inf"),
-    ("train.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
-    ("train.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
+    ("replay.updates_per_episode=inf", "train: updates_per_episode must be finite, got inf"),
+    ("replay.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
+    ("replay.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
     ("eval.episodes=0", "eval.episodes must be at least 1, got 0"),
     ("seed=-1", "the command line: seed must be at least 0, got -1"),
     ("threads=0", "threads must be from 1 to 256, or null; got 0"),
@@ -96,7 +96,7 @@ MORE_MISTAKES = [
     ("eval.checkpoint=first", "eval: checkpoint=first is not a choice; choose one of: best, last"),
     ("mixer.embed_dim=${nope}", "Interpolation key 'nope' not found"),
     ("train.keep_checkpoints=0", "train: keep_checkpoints must be at least 1, got 0"),
-    ("train.updates_per_episode=-1", "train: updates_per_episode must be a number from 0 on, got -1.0"),
+    ("replay.updates_per_episode=-1", "train: updates_per_episode must be a number from 0 on, got -1.0"),
     ("eval.test_episodes=0", "eval.test_episodes must be at least 1, got 0"),
     ("eval.seed=-1", "eval.seed must be at least 0, got -1"),
     ("device=meta", "device=meta cannot be used: …"),
@@ -250,7 +250,7 @@ def test_the_command_line_beats_a_preset_in_values_and_choices(configured):
     preset = configured("env=two_step", "algo=qmix_pymarl2")
     assert (settings(preset, "learner")["td_lambda"], settings(preset, "optimizer")["lr"]) == (0.6, 0.001)
     assert (preset.train["batch_episodes"], preset.dropped) == (128, ())
-    said = configured("env=two_step", "algo=qmix_pymarl2", "learner.td_lambda=0.3", "train.batch_episodes=7")
+    said = configured("env=two_step", "algo=qmix_pymarl2", "learner.td_lambda=0.3", "replay.batch_episodes=7")
     assert settings(said, "learner") == {**settings(preset, "learner"), "td_lambda": 0.3}
     assert said.train == {**preset.train, "batch_episodes": 7}
     other = configured("env=two_step", "algo=qmix_pymarl2", "mixer=vdn", "runner=episode")

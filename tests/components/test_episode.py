@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymarl.components.episode import EnvSpec, EpisodeBatch, action_dtype
+from hymarl.components.episode import Column, EpisodeBatch, action_dtype
+from hymarl.components.spec import EnvSpec
 
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=5, episode_limit=6)
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -35,6 +36,7 @@ def test_empty_is_padding_of_the_documented_shapes_and_types(individual):
         "reward": ((7, 6, 2) if individual else (7, 6), torch.float32),
         "terminated": ((7, 6), torch.bool),
         "filled": ((7, 6), torch.bool),
+        "key": ((7,), torch.int64),
         "policy_updates": ((7,), torch.int64),
     }
     assert batch.avail.all()
@@ -43,8 +45,8 @@ def test_empty_is_padding_of_the_documented_shapes_and_types(individual):
 
 def test_bytes_are_counted_by_hand():
     # obs 7*2*4*4 = 224, state 7*5*4 = 140, avail 7*2*3 = 42, actions 6*2 = 12, reward 6*4 = 24, terminated and filled
-    # 6 each, policy_updates 8
-    one = 224 + 140 + 42 + 12 + 24 + 6 + 6 + 8
+    # 6 each, key and policy_updates 8 each
+    one = 224 + 140 + 42 + 12 + 24 + 6 + 6 + 8 + 8
     assert EpisodeBatch.bytes_per_episode(SPEC) == one
     assert EpisodeBatch.empty(SPEC, 5).n_bytes == 5 * one
 
@@ -89,17 +91,67 @@ def test_selecting_no_episodes_gives_none(random_batch):
     none.validate(SPEC)
 
 
-def test_trim_is_a_view_cut_to_the_longest(random_batch):
-    batch = random_batch(SPEC, [2, 4, 1], length=6)
-    trimmed = batch.trim()
-    assert (trimmed.filled.shape, trimmed.obs.shape[1]) == ((3, 4), 5)
-    assert trimmed.obs.untyped_storage().data_ptr() == batch.obs.untyped_storage().data_ptr()
-    assert equal(trimmed, batch.select(torch.arange(3)))
-    trimmed.validate(SPEC)
+EXTRAS = {
+    "log_prob": Column((2,), torch.float32, "T", padding=-1),
+    "value": Column((), torch.float64, "T+1"),
+    "latent": Column((3,), torch.int16, "episode", padding=9),
+}
 
 
-def test_trim_of_padding_keeps_one_step():
-    assert EpisodeBatch.empty(SPEC, 2).trim().filled.shape == (2, 1)
+def with_extras():
+    batch = EpisodeBatch.empty(SPEC, 4, extras=EXTRAS)
+    batch.filled[:, :2] = True
+    batch.filled[1, :5] = True
+    for i, x in enumerate(batch.extras.values()):
+        x.copy_(torch.arange(x.numel()).view(x.shape) + i)
+    return batch
+
+
+def test_extras_have_their_place_in_time_and_their_padding():
+    batch = EpisodeBatch.empty(SPEC, 4, extras=EXTRAS)
+    shapes = {"log_prob": (4, 6, 2), "value": (4, 7), "latent": (4, 3)}
+    assert {name: tuple(x.shape) for name, x in batch.extras.items()} == shapes
+    assert [x.unique().tolist() for x in batch.extras.values()] == [[-1], [0], [9]]
+    one = EpisodeBatch.bytes_per_episode(SPEC) + 6 * 2 * 4 + 7 * 8 + 3 * 2
+    assert EpisodeBatch.bytes_per_episode(SPEC, EXTRAS) == one == batch.n_bytes // 4
+
+
+def test_extras_are_selected_cleared_moved_and_checked_like_everything_else():
+    batch = with_extras()
+    chosen = batch.select(torch.tensor([2, 0]))
+    assert {name: tuple(x.shape) for name, x in chosen.extras.items()} == {
+        "log_prob": (2, 2, 2),
+        "value": (2, 3),
+        "latent": (2, 3),
+    }
+    assert torch.equal(chosen.extras["value"], batch.extras["value"][[2, 0], :3])
+    assert torch.equal(chosen.extras["latent"], batch.extras["latent"][[2, 0]])
+    assert batch.to("meta").extras["latent"].device.type == "meta"
+    again = EpisodeBatch.from_tensors(batch.columns, batch.tensors())
+    assert equal(again, batch)
+    batch.clear([1])
+    assert not batch.filled[1].any()
+    assert batch.avail[1].all()
+    assert [x[1].unique().tolist() for x in batch.extras.values()] == [[-1], [0], [9]]
+    assert batch.extras["latent"][2].tolist() == chosen.extras["latent"][0].tolist()
+    batch.extras = {**batch.extras, "value": batch.extras["value"][:, 1:]}
+    with pytest.raises(ValueError, match=r"EpisodeBatch.extras.value is \(4, 6\) .*, expected \(4, 7\)"):
+        batch.validate(SPEC)
+
+
+def test_a_batch_is_extended_by_what_a_learner_adds():
+    batch, advantage = with_extras(), torch.ones(4, 6)
+    longer = batch.extended({"advantage": Column((), torch.float32, "T")}, {"advantage": advantage})
+    assert list(longer.extras) == [*EXTRAS, "advantage"]
+    assert longer.obs is batch.obs
+    assert longer.select(torch.tensor([0])).extras["advantage"].shape == (1, 2)
+    assert "advantage" not in batch.extras
+
+
+def test_columns_that_are_missing_or_unknown_are_refused():
+    batch = EpisodeBatch.empty(SPEC, 1)
+    with pytest.raises(ValueError, match=r"episodes need the columns obs, .*, extras.log_prob, .* got obs"):
+        EpisodeBatch.from_tensors(with_extras().columns, batch.tensors())
 
 
 def test_to_moves_every_field(random_batch):

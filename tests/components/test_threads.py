@@ -5,10 +5,12 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 
 from hymarl.components import threads
+from hymarl.components.replay.base import Sample
 from hymarl.components.threads import Threads, decide
 
 
@@ -54,6 +56,9 @@ def test_nothing_that_counts_its_threads_is_imported_before_they_are_decided():
 
 
 def test_a_second_thread_changes_no_bit(component, make_controller, random_batch, spec):
+    def sampled(batch):
+        return Sample(batch, np.arange(batch.n_episodes))
+
     def learned(second_thread):
         torch.manual_seed(0)
         learner = component(
@@ -67,12 +72,12 @@ def test_a_second_thread_changes_no_bit(component, make_controller, random_batch
         seen = []
         if second_thread:
             learner.use_second_thread()
-            unroll = learner.target.networks["controller"].unroll
-            learner.target.networks["controller"].unroll = lambda batch: (
+            unroll = learner.targets.networks["controller"].unroll
+            learner.targets.networks["controller"].unroll = lambda batch: (
                 seen.append(threading.current_thread()),
                 unroll(batch),
             )[1]
-        metrics = [learner.update(random_batch(spec, [3, 6, 2], seed=n)) for n in range(6)]
+        metrics = [learner.update(sampled(random_batch(spec, [3, 6, 2], seed=n))).metrics for n in range(6)]
         assert all(thread is not threading.main_thread() for thread in seen)
         assert len(seen) == (6 if second_thread else 0)
         return [*learner.networks.state_dict().values(), *(x for values in metrics for x in values.values())]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from hymarl.components.episode import Entities, EnvSpec
+from hymarl.components.spec import Entities, EnvSpec
 from hymarl.controllers.inputs import EntityInputs, FlatInputs
 
 FLAT = EnvSpec(n_agents=2, n_actions=3, obs_dim=2, state_dim=1, episode_limit=5)

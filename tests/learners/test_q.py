@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,11 +13,18 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hymarl import registry
-from hymarl.components.episode import EnvSpec, EpisodeBatch
+from hymarl.components.episode import EpisodeBatch
+from hymarl.components.replay.base import Sample
+from hymarl.components.spec import EnvSpec
 from hymarl.controllers.base import Controller
 
 MIXERS, NETWORKS = registry.names("mixer"), registry.names("network")
 GAMMA = 0.5
+
+
+def sampled(batch):
+    """The batch as replay would hand it to a learner."""
+    return Sample(batch, np.arange(batch.n_episodes))
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +62,8 @@ class Table(Controller):
         super().__init__()
         self.table = nn.Parameter(torch.tensor(table))
 
-    def initial_state(self, n_envs):
-        return torch.zeros(n_envs, 2, 0)
+    def initial_state(self, keys):
+        return torch.zeros(len(keys), 2, 0)
 
     def step(self, obs, last_actions, state):
         return obs @ self.table, state
@@ -80,7 +88,7 @@ def by_hand(make_learner):
     def make(mixer="vdn", spec=SPEC, **changes):
         learner = make_learner(Table(ONLINE), mixer, spec, **{"gamma": GAMMA, **changes})
         with torch.no_grad():
-            learner.target.networks["controller"].table.copy_(torch.tensor(TARGET))
+            learner.targets.networks["controller"].table.copy_(torch.tensor(TARGET))
         return learner
 
     return make
@@ -105,7 +113,7 @@ def by_hand(make_learner):
     ],
 )
 def test_loss_by_hand(by_hand, changes, terminated, errors):
-    loss, metrics = by_hand(**changes).loss(episode(terminated))
+    loss, metrics, _ = by_hand(**changes).loss(episode(terminated))
     assert loss.item() == pytest.approx((errors[0] ** 2 + errors[1] ** 2) / 2)
     assert metrics["td_error_abs"].item() == pytest.approx((abs(errors[0]) + abs(errors[1])) / 2)
     assert metrics["q_taken_mean"].item() == pytest.approx(3.5)
@@ -113,7 +121,7 @@ def test_loss_by_hand(by_hand, changes, terminated, errors):
 
 
 def test_huber_loss_by_hand(by_hand):
-    loss, _ = by_hand(huber_delta=10.0).loss(episode())  # errors -8 and -38: 64 and 10 * (76 - 10)
+    loss, _, _ = by_hand(huber_delta=10.0).loss(episode())  # errors -8 and -38: 64 and 10 * (76 - 10)
     assert loss.item() == pytest.approx((64 + 660) / 2)
 
 
@@ -122,7 +130,7 @@ def test_the_next_action_is_among_the_available_ones(by_hand, double_q):
     batch = episode()
     batch.avail[0, 1, 0, 0] = False  # in state 1 agent 0 must take action 1
     batch.avail[0, 2, :, 1] = False  # in state 2 both must take action 0: the target says 30
-    loss, _ = by_hand(double_q=double_q).loss(batch)
+    loss, _, _ = by_hand(double_q=double_q).loss(batch)
     # State 1: agent 0 has 20; agent 1 chooses 0 by the online network (10), 1 by the target itself (20).
     errors = (3 - (1 + 0.5 * (20 + (10 if double_q else 20))), 4 - (2 + 0.5 * 60))
     assert loss.item() == pytest.approx((errors[0] ** 2 + errors[1] ** 2) / 2)
@@ -130,7 +138,7 @@ def test_the_next_action_is_among_the_available_ones(by_hand, double_q):
 
 def test_availability_at_the_time_of_acting_changes_nothing(by_hand):
     batch = episode()
-    before, _ = by_hand().loss(batch)
+    before, _, _ = by_hand().loss(batch)
     batch.avail[0, 0, 0, 1] = False
     assert by_hand().loss(batch)[0] == before
 
@@ -140,19 +148,19 @@ def test_the_gradient_by_hand(by_hand):
     learner = by_hand()
     learner.loss(episode())[0].backward()
     assert learner.controller.table.grad.tolist() == [[-8.0, -8.0], [-38.0, -38.0], [0.0, 0.0]]
-    assert learner.target.networks["controller"].table.grad is None
+    assert learner.targets.networks["controller"].table.grad is None
 
 
 def test_independent_learners_by_hand(by_hand):
     # Without a mixer each agent has its own error: time 0: 1 - 6, 2 - 6 (1 + 0.5 * 10); time 1: 1 - 22, 3 - 22.
-    loss, metrics = by_hand("none").loss(episode())
+    loss, metrics, _ = by_hand("none").loss(episode())
     assert loss.item() == pytest.approx((25 + 16 + 441 + 361) / 4)
     assert metrics["td_error_abs"].item() == pytest.approx((5 + 4 + 21 + 19) / 4)
 
 
 def test_individual_rewards_by_hand(by_hand):
     # Agent 0 gets 1 and 2, agent 1 gets 0 and 4: errors 1 - 6, 2 - 5; 1 - 22, 3 - 24.
-    loss, _ = by_hand("none").loss(episode(individual=[[1.0, 0.0], [2.0, 4.0]]))
+    loss, _, _ = by_hand("none").loss(episode(individual=[[1.0, 0.0], [2.0, 4.0]]))
     assert loss.item() == pytest.approx((25 + 9 + 441 + 441) / 4)
 
 
@@ -165,8 +173,8 @@ def test_individual_rewards_are_refused_for_a_joint_value(by_hand, mixer):
 def test_standardized_rewards_by_hand(by_hand):
     # Rewards 1 and 2 have mean 1.5 and standard deviation 0.5: -1 and 1.
     learner = by_hand(standardize_rewards=True)
-    learner.observe(episode())
-    loss, _ = learner.loss(episode())
+    learner.prepare(episode())
+    loss, _, _ = learner.loss(episode())
     assert loss.item() == pytest.approx(((3 - (-1 + 10)) ** 2 + (4 - (1 + 40)) ** 2) / 2)
 
 
@@ -192,7 +200,7 @@ def test_the_target_network_unrolls_from_the_beginning_and_its_first_output_is_d
     batch = episode()
     batch.reward.zero_()
     learner = make_learner(Clock(), "none", SPEC, gamma=1.0)
-    _, metrics = learner.loss(batch)
+    _, metrics, _ = learner.loss(batch)
     # Values 1 and 2 at times 0 and 1; of what follows the target says 2 and 3. Begun at time 1 it would say 1 and 2.
     assert metrics["q_taken_mean"].item() == pytest.approx(1.5)
     assert metrics["target_mean"].item() == pytest.approx(2.5)
@@ -201,7 +209,7 @@ def test_the_target_network_unrolls_from_the_beginning_and_its_first_output_is_d
 
 @pytest.mark.parametrize(("gamma", "td_lambda"), [(1.1, 0.0), (-0.1, 0.0), (0.9, 1.5), (0.9, -1.0)])
 def test_impossible_settings_are_refused(by_hand, gamma, td_lambda):
-    with pytest.raises(registry.ConfigError, match=r"gamma and td_lambda must be in \[0, 1\], got"):
+    with pytest.raises(registry.ConfigError, match=r"(gamma|td_lambda) must be at least 0 and at most 1, got"):
         by_hand(gamma=gamma, td_lambda=td_lambda)
 
 
@@ -225,13 +233,13 @@ def test_gradient_reaches_every_parameter(learner, random_batch, spec, mixer, ne
     made = learner(mixer, network)
     made.loss(random_batch(spec, [6, 4, 2, 6]))[0].backward()
     assert not [n for n, p in made.networks.named_parameters() if p.grad is None or not p.grad.any()]
-    assert all(p.grad is None for p in made.target.networks.parameters())
+    assert all(p.grad is None for p in made.targets.networks.parameters())
 
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
 def test_the_loss_falls_on_a_fixed_batch(learner, random_batch, spec, mixer, network):
     made, batch = learner(mixer, network, td_lambda=0.5), random_batch(spec, [6, 4, 2, 6])
-    losses = [made.update(batch)["loss"].item() for _ in range(40)]
+    losses = [made.update(sampled(batch)).metrics["loss"].item() for _ in range(40)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -239,21 +247,21 @@ def test_the_loss_falls_on_a_fixed_batch(learner, random_batch, spec, mixer, net
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_loss_falls_however_parameters_are_shared(learner, random_batch, spec, network, sharing):
     made, batch = learner("vdn", network, controller=sharing), random_batch(spec, [6, 4, 2, 6])
-    losses = [made.update(batch)["loss"].item() for _ in range(40)]
+    losses = [made.update(sampled(batch)).metrics["loss"].item() for _ in range(40)]
     assert losses[-1] < 0.3 * losses[0]
 
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
 def test_metrics_are_announced_and_wait_for_nobody(learner, random_batch, spec, mixer, network):
     made = learner(mixer, network)
-    metrics = made.update(random_batch(spec, [6, 4]))
+    metrics = made.update(sampled(random_batch(spec, [6, 4]))).metrics
     assert tuple(metrics) == made.metric_names
     assert all(isinstance(x, torch.Tensor) and x.shape == () and not x.requires_grad for x in metrics.values())
 
 
 def loss_and_gradient(made, batch):
     made.networks.zero_grad(set_to_none=True)
-    loss, metrics = made.loss(batch)
+    loss, metrics, _ = made.loss(batch)
     loss.backward()
     return loss.detach(), metrics, [p.grad.clone() for p in made.networks.parameters()]
 
@@ -272,7 +280,7 @@ def padded(spec, batch, more_rows, more_steps):
             bigger[name][:b] = x
         else:
             bigger[name][:b, : x.shape[1]] = x
-    return EpisodeBatch(**bigger)
+    return EpisodeBatch.from_tensors(batch.columns, bigger)
 
 
 def garbage(batch, seed):
@@ -328,9 +336,9 @@ def calls_of_modules(made, batch):
         nonlocal count
         count += 1
 
-    modules = [*made.networks.modules(), *made.target.networks.modules()]
+    modules = [*made.networks.modules(), *made.targets.networks.modules()]
     hooks = [module.register_forward_hook(called) for module in modules]
-    made.update(batch)
+    made.update(sampled(batch))
     for hook in hooks:
         hook.remove()
     return count
@@ -351,7 +359,7 @@ def test_an_update_calls_every_module_as_often_for_long_episodes_as_for_short_on
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_loss_unrolls_every_network_once(learner, random_batch, spec, network, sharing):
     made, called = learner("vdn", network, controller=sharing), []
-    controllers = made.networks["controller"], made.target.networks["controller"]
+    controllers = made.networks["controller"], made.targets.networks["controller"]
     networks = [module for controller in controllers for module in controller.networks]
     for module in networks:
         module.register_forward_hook(lambda module, args, output: called.append((module, output[0].shape[1])))
@@ -377,7 +385,7 @@ def test_the_number_of_tensor_operations_does_not_grow_with_the_length(learner, 
     def count(lam, n):
         made, batch = learner(mixer, network, td_lambda=lam), random_batch(longer, [n, n])
         with Operations() as operations:
-            made.update(batch)
+            made.update(sampled(batch))
         return operations.count
 
     assert count(0.0, 3) == count(0.0, 60)
@@ -421,8 +429,8 @@ def test_a_saved_learner_continues_to_the_same_bits(
     batches = [random_batch(spec, [6, 3, 2], seed=seed) for seed in range(8)]
     original = learner(mixer, network, **changes)
     for batch in batches[:4]:  # targets were copied after update 3: online, target and initial networks all differ
-        original.observe(batch)
-        original.update(batch)
+        original.prepare(batch)
+        original.update(sampled(batch))
     saved = through_a_file(original.state_dict())
     restored = learner(mixer, network, seed=99, **changes)
     restored.load_state_dict(saved)
@@ -430,8 +438,8 @@ def test_a_saved_learner_continues_to_the_same_bits(
     for batch in batches[4:]:
         found = []
         for made in (original, restored):
-            made.observe(batch)
-            found.append(made.update(batch))
+            made.prepare(batch)
+            found.append(made.update(sampled(batch)).metrics)
         assert_equal_states(*found)
     assert original.updates == restored.updates == 8
     assert_equal_states(restored.state_dict(), original.state_dict())
@@ -439,10 +447,37 @@ def test_a_saved_learner_continues_to_the_same_bits(
 
 def test_a_saved_state_holds_targets_of_controller_and_mixer_apart_from_the_online_ones(learner, random_batch, spec):
     made = learner("qmix", "mlp")
-    made.update(random_batch(spec, [6, 3]))
-    state = made.state_dict()
-    assert set(state["networks"]) == set(state["target"])
+    made.update(sampled(random_batch(spec, [6, 3])))
+    state = made.state_dict()["state"]
     for part in ("controller", "mixer"):
-        names = [name for name in state["target"] if name.startswith(f"{part}.")]
-        assert names
-        assert all(not torch.equal(state["networks"][name], state["target"][name]) for name in names)
+        online = {name.removeprefix("networks."): x for name, x in state.items() if name.startswith(f"networks.{part}")}
+        targets = {n.removeprefix("targets.networks."): x for n, x in state.items() if f"targets.networks.{part}" in n}
+        assert online
+        assert set(online) == set(targets)
+        assert all(not torch.equal(x, targets[name]) for name, x in online.items())
+
+
+def test_targets_follow_after_the_step(learner, random_batch, spec):
+    made, batch, equal = learner("vdn", "mlp", target_interval_updates=2), random_batch(spec, [6, 3]), []
+    for _ in range(4):
+        made.update(sampled(batch))
+        online, targets = (n.state_dict() for n in (made.controller, made.targets.networks["controller"]))
+        equal.append(all(torch.equal(x, targets[name]) for name, x in online.items()))
+    assert equal == [False, True, False, True]
+    with torch.no_grad():
+        next(made.controller.parameters()).add_(1.0)
+    made.weights_replaced()
+    assert torch.equal(next(made.controller.parameters()), next(made.targets.networks["controller"].parameters()))
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_weights_count_each_episode_and_samples_with_weights_have_priorities(learner, random_batch, spec, mixer):
+    made, batch = learner(mixer, "mlp"), random_batch(spec, [6, 3, 5])
+    alone = [made.loss(batch.select(torch.tensor([row]))) for row in range(3)]
+    weights, steps = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([6.0, 3.0, 5.0])
+    loss, _, priorities = made.loss(batch, weights)
+    wanted = sum(w * n * one.loss for w, n, one in zip(weights, steps, alone, strict=True)) / steps.sum()
+    assert torch.allclose(loss, wanted, rtol=1e-5)
+    assert torch.allclose(priorities, torch.stack([one.metrics["td_error_abs"] for one in alone]), rtol=1e-5)
+    assert made.loss(batch).priorities is None
+    assert torch.allclose(made.loss(batch, torch.ones(3)).loss, made.loss(batch).loss)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from hymarl.components.episode import EpisodeBatch
+from hymarl.components.replay.base import Sample
 from hymarl.components.rng import Stream
 from hymarl.learners.values import taken
 from hymarl.modules.mixers.base import MixerInputs
-from hymarl.policies.learned import LearnedPolicy
 from hymarl.training.evaluation import Evaluation
-from hymarl.training.trainer import Trainer
+from hymarl.training.settings import TrainingSettings
 
 # The two-step game of the QMIX paper: agent 0's first action chooses 2A, which pays 7 always, or 2B.
 GAMMA = 0.99
@@ -62,7 +62,7 @@ def learn(component, make_controller):
         optimizer = component("optimizer", "adam", lr=lr)
         learner = component("learner", "q", controller, mixer, optimizer, gamma=GAMMA, target_interval_updates=20)
         for _ in range(n_updates):
-            learner.update(batch)
+            learner.update(Sample(batch, np.arange(batch.n_episodes)))
         with torch.no_grad():
             scores, features = controller.unroll(batch)
             values = taken(scores[:, :-1], batch.actions)
@@ -165,10 +165,10 @@ def test_one_step_games_against_closed_forms(every_way, learn, mixer, game):
 
 
 @pytest.fixture(scope="session")
-def train(component, make_controller):
+def train(component, make_controller, make_trainer):
     """The greedy return after training on random play."""
 
-    def run(mixer, seed, n_envs, optimizer, network, mixer_settings, **settings):
+    def run(mixer, seed, n_envs, optimizer, network, mixer_settings, target_interval_updates, total_steps, **replay):
         def runner(stream):
             return component(
                 "runner", "parallel", lambda n: component("env", "two_step", None, n), seed, stream, n_envs=n_envs
@@ -177,15 +177,19 @@ def train(component, make_controller):
         runners = runner(Stream.TRAINING), runner(Stream.VALIDATION)
         spec = runners[0].spec
         torch.manual_seed(seed)
-        controller = make_controller(spec, *network)
-        selector = component("selector", "epsilon_greedy", start=1.0, finish=1.0)
-        policies = LearnedPolicy(spec, controller, selector), LearnedPolicy(spec, controller)
-        made, interval = component("mixer", mixer, spec, **mixer_settings), settings.pop("target_interval_updates")
-        learner = component("learner", "q", controller, made, optimizer, gamma=GAMMA, target_interval_updates=interval)
+        controller, made = make_controller(spec, *network), component("mixer", mixer, spec, **mixer_settings)
+        settings = {"gamma": GAMMA, "target_interval_updates": target_interval_updates}
+        learner = component("learner", "q", controller, made, optimizer, **settings)
         never = dict.fromkeys(("log_interval_steps", "eval_interval_steps", "checkpoint_interval_steps"), 10**9)
-        trainer = Trainer(*runners, *policies, learner, seed, "cpu", 1, keep_checkpoints=1, **never, **settings)
+        trainer = make_trainer(
+            *runners,
+            learner,
+            component("selector", "epsilon_greedy", start=1.0, finish=1.0),
+            component("replay", "uniform", spec, {}, seed, updates_per_episode=1.0, batch_episodes=32, **replay),
+            TrainingSettings(total_steps=total_steps, keep_checkpoints=1, **never),
+        )
         last = [event for event in trainer.run() if isinstance(event, Evaluation)][-1]
-        assert trainer.learner.updates > 0.9 * settings["updates_per_episode"] * settings["total_steps"] / 2
+        assert trainer.learner.updates > 0.9 * total_steps / 2
         return last.return_mean
 
     return run
@@ -203,9 +207,7 @@ def test_greedy_return_after_random_play(train, component, mixer, settings, gree
         network=("mlp", {"hidden_dims": [32]}),
         mixer_settings=settings,
         total_steps=2 * 400,
-        batch_episodes=32,
         buffer_episodes=400,
-        updates_per_episode=1.0,
         target_interval_updates=20,
     )
     assert found == greedy_return
@@ -226,9 +228,7 @@ def test_greedy_return_in_the_papers_setting(train, component, mixer, settings, 
         network=("rnn", {"hidden_dims": [64], "rnn_dim": 64}),
         mixer_settings=settings,
         total_steps=2 * 5000,
-        batch_episodes=32,
         buffer_episodes=500,
-        updates_per_episode=1.0,
         target_interval_updates=100,
     )
     assert found == greedy_return

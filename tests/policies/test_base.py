@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hymarl.components.episode import EnvSpec
+from hymarl.components.rng import Stream, derive
+from hymarl.components.spec import EnvSpec
 from hymarl.policies.base import PolicyState
 
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=5, episode_limit=6)
@@ -14,6 +15,7 @@ def test_an_episode_begins_without_a_past():
     assert (state.t, state.steps, state.hidden) == (0, 100, None)
     keys[:] = 0  # the caller may use its array again
     assert state.keys.tolist() == [5, 6, 7]
+    assert state.exploration.tolist() == derive(state.keys, Stream.EXPLORATION).tolist()
     assert (state.last_actions.dtype, state.last_actions.tolist()) == (np.int64, [[-1, -1]] * 3)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hymarl import registry
-from hymarl.components.episode import Entities
+from hymarl.components.spec import Entities
 from hymarl.policies.description import PolicyDescription
 from hymarl.registry import ConfigError
 

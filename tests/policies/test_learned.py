@@ -6,7 +6,7 @@ import torch
 
 from hymarl.components.files import CheckpointError, save
 from hymarl.components.rng import Stream, derive, keys
-from hymarl.components.selectors.base import greedy_actions
+from hymarl.components.selectors.base import Moment, greedy_actions
 from hymarl.policies.base import PolicyState
 from hymarl.policies.description import PolicyDescription
 from hymarl.policies.learned import LearnedPolicy
@@ -40,7 +40,7 @@ def play(policy, obs, avail, state):
 def test_acting_is_the_greedy_action_of_the_unrolled_controller(controller, observations, spec):
     obs, avail = observations
     actions, state = play(LearnedPolicy(spec, controller), obs, avail, PolicyState.start(spec, KEYS))
-    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(4)
+    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(torch.arange(4))
     for t in range(5):
         scores, hidden = controller.step(torch.from_numpy(obs[t]), last, hidden)
         assert (actions[t] == greedy_actions(scores.detach().numpy(), avail[t])).all()
@@ -54,11 +54,11 @@ def test_the_selector_gets_the_exploration_keys_the_time_and_the_steps(controlle
     obs, avail = observations
     selector = component("selector", "epsilon_greedy", start=1.0, finish=0.0, anneal_steps=1000)
     actions, _ = play(LearnedPolicy(spec, controller, selector), obs, avail, PolicyState.start(spec, KEYS, steps=480))
-    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(4)
+    last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(torch.arange(4))
     for t in range(5):
         scores, hidden = controller.step(torch.from_numpy(obs[t]), last, hidden)
         exploration = derive(KEYS, Stream.EXPLORATION)
-        wanted = selector.select(scores.detach().numpy(), avail[t], exploration, t, 480 + 4 * t)
+        wanted, _ = selector.select(scores.detach().numpy(), avail[t], Moment(exploration, t, 480 + 4 * t))
         assert (actions[t] == wanted).all()
         last = torch.from_numpy(wanted)
 
@@ -94,6 +94,24 @@ def test_metrics_are_those_of_the_selector(controller, component, spec):
     exploring, greedy = LearnedPolicy(spec, controller, selector), LearnedPolicy(spec, controller)
     assert (exploring.metric_names, exploring.metrics(25)) == (("epsilon",), {"epsilon": 0.75})
     assert (greedy.metric_names, greedy.metrics(25)) == ((), {})
+
+
+def test_a_policy_acts_with_the_weights_it_was_given_whatever_becomes_of_their_source(
+    make_controller, observations, spec
+):
+    obs, avail = observations
+    torch.manual_seed(1)
+    policy, source = (LearnedPolicy(spec, make_controller(spec, "rnn")) for _ in range(2))
+    before, wanted = (play(p, obs, avail, None)[0] for p in (policy, source))
+    assert (before != wanted).any()
+    policy.load_state_dict(source.controller.state_dict())
+    assert (play(policy, obs, avail, None)[0] == wanted).all()
+    with torch.no_grad():
+        for weight in source.controller.parameters():
+            weight.fill_(7.0)
+    assert (play(policy, obs, avail, None)[0] == wanted).all()
+    with pytest.raises(KeyError):
+        policy.load_state_dict({})
 
 
 # Files

@@ -167,7 +167,7 @@ def test_the_measurement_changes_no_result(component, importable, monkeypatch):
             n_envs=3,
             workers=workers,
         )
-        batch, statistics = runner.collect(RandomPolicy(runner.spec), 5)
+        batch, statistics = runner.play(RandomPolicy(runner.spec), np.arange(5))
         runner.close()
         return [x.numpy().copy() for x in batch.tensors().values()], statistics
 

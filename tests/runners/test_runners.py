@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hymarl import registry
 from hymarl.components import rng
+from hymarl.components.episode import Column
 from hymarl.components.rng import Stream
 from hymarl.policies.base import Policy
 from hymarl.policies.learned import LearnedPolicy
@@ -97,7 +98,7 @@ def assert_padded(batch, spec):
 def test_batches_follow_the_rules_of_padding(make_runner, n_envs, individual):
     runner = make_runner(n_envs, individual_rewards=individual)
     for _ in range(3):  # the storage is used again and must not keep anything
-        batch, _ = runner.collect(Explorer(), 7)
+        batch, _ = runner.play(Explorer(), np.arange(7))
         steps, terminated = batch.lengths, batch.terminated.any(dim=1)
         assert terminated.any()
         assert not terminated.all()
@@ -113,7 +114,7 @@ def test_batches_follow_the_rules_of_padding(make_runner, n_envs, individual):
 @pytest.mark.parametrize("individual", [False, True])
 def test_a_batch_is_what_the_environment_gave_step_by_step(make_runner, random_env, n_envs, individual):
     runner = make_runner(n_envs, individual_rewards=individual)
-    batch, statistics = runner.collect(Explorer(), 6)
+    batch, statistics = runner.play(Explorer(), np.arange(6))
     for number in range(6):
         env = random_env(1, individual_rewards=individual)
         keys, on = rng.keys(SEED, STREAM, number), np.ones(1, bool)
@@ -146,34 +147,65 @@ def test_the_number_of_environments_does_not_change_the_episodes_of_a_fixed_poli
 ):
     def play(runner):
         policy = Explorer() if kind == "random" else learned(runner.spec)
-        return episodes(*runner.collect(policy, n_episodes))
+        return episodes(*runner.play(policy, np.arange(n_episodes)))
 
     assert_same(play(make_runner(n_envs)), play(make_runner(1)))
 
 
 def test_runners_of_every_name_play_the_same_episodes(component, random_env, learned):
     made = [component("runner", name, random_env, SEED, STREAM) for name in registry.names("runner")]
-    first, *others = [episodes(*runner.collect(learned(runner.spec), 16)) for runner in made]
+    first, *others = [episodes(*runner.play(learned(runner.spec), np.arange(16))) for runner in made]
     assert len(others) >= 1
     for other in others:
         assert_same(other, first)
 
 
-def test_collecting_goes_on_where_it_stopped_and_playing_does_not_count(make_runner):
+def test_playing_does_not_depend_on_what_was_played_before(make_runner):
     runner = make_runner(3)
-    first = episodes(*runner.collect(Explorer(), 4))
-    played = episodes(*runner.play(Explorer(), np.array([9, 2])))
-    assert (runner.episodes, runner.steps) == (4, sum(int(e[0].shape[1]) - 1 for e in first.values()))
-    second = episodes(*runner.collect(Explorer(), 6))
-    assert list(first) + list(second) == list(range(10))
-    assert_same({n: played[n] for n in (2, 9)}, {2: first[2], 9: second[9]})
-    assert runner.steps == sum(int(e[0].shape[1]) - 1 for e in (first | second).values())
+    first = episodes(*runner.play(Explorer(), np.arange(10)))
+    assert list(first) == list(range(10))
+    again = episodes(*runner.play(Explorer(), np.array([9, 2])))
+    assert_same(again, {n: first[n] for n in (2, 9)})
+
+
+def test_episodes_carry_their_keys(make_runner):
+    batch, statistics = make_runner(2, max_failures=9, failures={1: [0]}).play(Explorer(), np.array([4, 1, 0]))
+    assert batch.key.numpy().view(np.uint64).tolist() == [key(n) for n in statistics.numbers.tolist()]
+
+
+class Noting(Explorer):
+    """Adds to every episode what it did, and a number of its own."""
+
+    extras = {  # noqa: RUF012
+        "chosen": Column((2,), torch.int64, "T", padding=-7),
+        "started": Column((), torch.float64, "episode"),
+    }
+
+    def act(self, obs, avail, state):
+        actions, after = super().act(obs, avail, state)
+        extras = {"chosen": actions * 10, "started": (state.keys % np.uint64(1000)).astype(np.float64)}
+        return actions, dataclasses.replace(after, extras=extras)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_what_a_policy_adds_is_stored_with_the_step_it_belongs_to(make_runner, n_envs):
+    runner = make_runner(n_envs, max_failures=9, failures={2: [1], 5: [0, 0]})
+    plain, _ = runner.play(Explorer(), np.arange(5))
+    assert plain.extras == {}
+    for _ in range(2):  # the storage is used again
+        batch, statistics = runner.play(Noting(), np.arange(7))
+        batch.validate(runner.spec)
+        numbers = statistics.numbers.tolist()
+        assert 6 <= len(numbers) <= 7
+        wanted = torch.where(batch.filled[..., None], batch.actions.long() * 10, -7)
+        assert torch.equal(batch.extras["chosen"], wanted)
+        assert batch.extras["started"].tolist() == [key(n) % 1000 for n in numbers]
 
 
 def test_episodes_depend_on_seed_and_stream(component, random_env):
     def returns(seed, stream):
         runner = component("runner", "episode", random_env, seed, stream)
-        return runner.collect(Explorer(), 5)[1].returns.tolist()
+        return runner.play(Explorer(), np.arange(5))[1].returns.tolist()
 
     assert returns(1, Stream.TRAINING) == returns(1, Stream.TRAINING)
     others = [returns(2, Stream.TRAINING), returns(1, Stream.VALIDATION), returns(1, Stream.TEST)]
@@ -182,14 +214,13 @@ def test_episodes_depend_on_seed_and_stream(component, random_env):
 
 def test_only_running_episodes_are_stepped(make_runner):
     runner = make_runner(5)
-    batch, _ = runner.collect(Explorer(), 7)  # a full wave, then two with three spare environments
-    assert runner.env.n_steps == int(batch.lengths.sum()) == runner.steps
+    batch, _ = runner.play(Explorer(), np.arange(7))  # a full wave, then two with three spare environments
+    assert runner.env.n_steps == int(batch.lengths.sum())
 
 
 def test_the_policy_is_told_the_environment_the_keys_and_the_training_steps(make_runner):
     runner, policy = make_runner(3), Explorer()
-    runner.steps = 1000
-    runner.collect(policy, 2)
+    runner.play(policy, np.arange(2), steps=1000)
     assert policy.attached == [runner.env]
     assert policy.steps[:3] == [1000, 1003, 1006][: len(policy.steps)]
     state = policy.seen[0][1]
@@ -207,26 +238,23 @@ EVERYTHING = range(8)
 @pytest.mark.parametrize("failures", [{2: [0]}, {0: [-1]}, {0: [0], 1: [-1], 5: [1], 7: [0]}])
 def test_a_failed_episode_is_played_once_more_with_equal_results(make_runner, learned, n_envs, failures):
     well, broken = make_runner(n_envs), make_runner(n_envs, max_failures=10, failures=failures)
-    wanted = episodes(*well.collect(learned(well.spec), 8))
-    batch, statistics = broken.collect(learned(broken.spec), 8)
+    wanted = episodes(*well.play(learned(well.spec), np.arange(8)))
+    batch, statistics = broken.play(learned(broken.spec), np.arange(8))
     batch.validate(broken.spec)
     assert_same(episodes(batch, statistics), wanted)
     assert len(broken.failures) == len(failures)
-    assert (broken.steps, broken.episodes) == (well.steps, 8)
 
 
 @pytest.mark.parametrize("n_envs", [1, 3, 8])
 @pytest.mark.parametrize("failures", [{2: [0, 0]}, {0: [-1, 0]}, {1: [0, -1], 5: [1, 1], 6: [0], 7: [1, 0]}])
 def test_an_episode_that_fails_twice_is_skipped_and_the_others_are_unharmed(make_runner, learned, n_envs, failures):
     well, broken = make_runner(n_envs), make_runner(n_envs, max_failures=10, failures=failures)
-    wanted = episodes(*well.collect(learned(well.spec), 8))
-    batch, statistics = broken.collect(learned(broken.spec), 8)
+    wanted = episodes(*well.play(learned(well.spec), np.arange(8)))
+    batch, statistics = broken.play(learned(broken.spec), np.arange(8))
     batch.validate(broken.spec)
     skipped = {number for number, times in failures.items() if len(times) == 2}
     assert_same(episodes(batch, statistics), {n: e for n, e in wanted.items() if n not in skipped})
     assert batch.n_episodes == 8 - len(skipped)
-    assert broken.episodes == 8  # a skipped episode's number is not used again
-    assert broken.steps == int(batch.lengths.sum())
 
 
 def test_nothing_of_a_discarded_attempt_stays(make_runner):
@@ -238,7 +266,7 @@ def test_nothing_of_a_discarded_attempt_stays(make_runner):
             return super().act(obs, avail, state)
 
     runner = make_runner(4, max_failures=100, failures={number: [4] for number in range(40)})
-    batch, _ = runner.collect(Moody(), 40)
+    batch, _ = runner.play(Moody(), np.arange(40))
     assert len(runner.failures) > 10
     assert (batch.lengths < 4).sum() > 10
     assert_padded(batch, runner.spec)
@@ -247,16 +275,16 @@ def test_nothing_of_a_discarded_attempt_stays(make_runner):
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_when_every_episode_fails_there_are_none(make_runner, n_envs):
     runner = make_runner(n_envs, max_failures=10, failures={n: [0, 0] for n in range(n_envs)})
-    batch, statistics = runner.collect(Explorer(), n_envs)
-    assert batch.n_episodes == len(statistics.returns) == runner.steps == 0
+    batch, statistics = runner.play(Explorer(), np.arange(n_envs))
+    assert batch.n_episodes == len(statistics.returns) == 0
     assert len(runner.failures) == 2 * n_envs
-    batch, _ = runner.collect(Explorer(), n_envs)
+    batch, _ = runner.play(Explorer(), np.arange(n_envs))
     assert batch.n_episodes == n_envs
 
 
 def test_a_failure_is_noted_with_environment_seed_and_action(make_runner):
     runner = make_runner(1, max_failures=10, failures={0: [-1], 1: [1]})
-    batch, _ = runner.collect(Explorer(), 2)
+    batch, _ = runner.play(Explorer(), np.arange(2))
     actions = batch.actions[1, 1].tolist()
     assert runner.failures == [
         f"environment 0 (episode seed {key(0)}) failed at reset: broken on purpose",
@@ -267,12 +295,12 @@ def test_a_failure_is_noted_with_environment_seed_and_action(make_runner):
 @pytest.mark.parametrize(("max_failures", "ends"), [(3, True), (4, False)])
 def test_too_many_failures_end_the_run(make_runner, max_failures, ends):
     runner = make_runner(2, max_failures, failures={0: [0], 1: [0, 0], 5: [0]})
-    runner.collect(Explorer(), 4)
+    runner.play(Explorer(), np.arange(4))
     if ends:
         with pytest.raises(TooManyFailures, match=rf"^4 environment failures; the last: environment \d .*{key(5)}"):
-            runner.collect(Explorer(), 4)
+            runner.play(Explorer(), np.arange(4, 8))
     else:
-        assert runner.collect(Explorer(), 4)[0].n_episodes == 4
+        assert runner.play(Explorer(), np.arange(4, 8)).batch.n_episodes == 4
 
 
 def test_other_exceptions_are_not_taken_for_failures_of_an_episode(make_runner):
@@ -281,21 +309,20 @@ def test_other_exceptions_are_not_taken_for_failures_of_an_episode(make_runner):
             raise RuntimeError("my own mistake")
 
     with pytest.raises(RuntimeError, match="my own mistake"):
-        make_runner(2, 10).collect(Wrong(), 2)
+        make_runner(2, 10).play(Wrong(), np.arange(2))
 
 
 # Settings
 
 
 def test_no_environment_is_refused(component, random_env):
-    with pytest.raises(registry.ConfigError, match="n_envs must be at least 1, got 0"):
+    with pytest.raises(registry.ConfigError, match=r"n_envs must be at least 1 and at most 1,000,000,000, got 0"):
         component("runner", "parallel", random_env, SEED, STREAM, n_envs=0)
 
 
-@pytest.mark.parametrize("workers", [-1, 3])
-def test_workers_are_at_most_as_many_as_environments(component, random_env, workers):
-    with pytest.raises(registry.ConfigError, match=f"workers must be between 0 and n_envs=2, got {workers}"):
-        component("runner", "parallel", random_env, SEED, STREAM, n_envs=2, workers=workers)
+def test_workers_are_at_most_as_many_as_environments(component, random_env):
+    with pytest.raises(registry.ConfigError, match="workers must be at most n_envs=2, got 3"):
+        component("runner", "parallel", random_env, SEED, STREAM, n_envs=2, workers=3)
 
 
 def test_closing_closes_the_environment(make_runner):

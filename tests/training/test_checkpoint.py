@@ -10,12 +10,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hymarl.components.buffer import EpisodeBuffer
-from hymarl.components.episode import EnvSpec
 from hymarl.components.files import CheckpointError, find_weights, keep_newest, load, save, write_atomically
+from hymarl.components.replay.uniform import UniformReplay
+from hymarl.components.spec import EnvSpec
 from hymarl.training.checkpoint import ReplayFiles
 
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=2, state_dim=1, episode_limit=5)
+
+
+def ring(capacity):
+    return UniformReplay(SPEC, {}, 1, batch_episodes=1, buffer_episodes=capacity, updates_per_episode=0.0)
 
 
 class Crash(Exception):
@@ -196,7 +200,7 @@ def test_the_buffer_comes_back_from_disk_at_every_checkpoint(
     tmp_path_factory, random_batch, capacity, between_checkpoints
 ):
     folder = tmp_path_factory.mktemp("replay")
-    buffer, files, seed, stamps = EpisodeBuffer(SPEC, capacity, seed=1), ReplayFiles(folder), 0, {}
+    buffer, files, seed, stamps = ring(capacity), ReplayFiles(folder), 0, {}
     for inserts in between_checkpoints:
         for lengths in inserts:
             buffer.insert(random_batch(SPEC, lengths, seed=(seed := seed + 1)))
@@ -208,17 +212,17 @@ def test_the_buffer_comes_back_from_disk_at_every_checkpoint(
         stamps |= on_disk
         assert all(e["end"] > buffer.first for e in entries)
         assert not entries or (entries[0]["first"] <= buffer.first and entries[-1]["end"] == buffer.n_inserted)
-        restored = EpisodeBuffer(SPEC, capacity, seed=1)
+        restored = ring(capacity)
         ReplayFiles(folder, entries).restore(restored)
         assert (restored.n_inserted, restored.first) == (buffer.n_inserted, buffer.first)
         if buffer.size:
             assert same(restored.episodes(restored.first), buffer.episodes(buffer.first))
-            assert same(restored.sample(buffer.size, 5), buffer.sample(buffer.size, 5))
+            assert same(restored.sample(buffer.size, 5).episodes, buffer.sample(buffer.size, 5).episodes)
         files = ReplayFiles(folder, entries)  # as after a restart
 
 
 def test_each_checkpoint_writes_only_what_is_new_and_drops_what_the_ring_lost(tmp_path, random_batch):
-    buffer, files = EpisodeBuffer(SPEC, 4, seed=1), ReplayFiles(tmp_path)
+    buffer, files = ring(4), ReplayFiles(tmp_path)
 
     def after(n):
         if n:
@@ -236,12 +240,12 @@ def test_each_checkpoint_writes_only_what_is_new_and_drops_what_the_ring_lost(tm
 
 
 def test_files_stay_until_a_checkpoint_without_them_is_on_disk(tmp_path, random_batch):
-    buffer, files = EpisodeBuffer(SPEC, 2, seed=1), ReplayFiles(tmp_path)
+    buffer, files = ring(2), ReplayFiles(tmp_path)
     buffer.insert(random_batch(SPEC, [1, 2]))
     old, content = files.append(buffer), buffer.episodes(0)
     buffer.insert(random_batch(SPEC, [3, 4], seed=1))
     new = files.append(buffer)
-    restored = EpisodeBuffer(SPEC, 2, seed=1)
+    restored = ring(2)
     ReplayFiles(tmp_path, old).restore(restored)  # a crash here: the old checkpoint is still whole
     assert same(restored.episodes(0), content)
     files.prune()
@@ -250,7 +254,7 @@ def test_files_stay_until_a_checkpoint_without_them_is_on_disk(tmp_path, random_
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_damaged_replay_file_is_an_error(tmp_path, random_batch, damage):
-    buffer, files = EpisodeBuffer(SPEC, 2, seed=1), ReplayFiles(tmp_path)
+    buffer, files = ring(2), ReplayFiles(tmp_path)
     buffer.insert(random_batch(SPEC, [1, 2]))
     (entry,) = files.append(buffer)
     path = tmp_path / entry["file"]
@@ -259,4 +263,4 @@ def test_a_damaged_replay_file_is_an_error(tmp_path, random_batch, damage):
     else:
         save(path, {name: x.clone() + 0 for name, x in random_batch(SPEC, [1, 2], seed=9).tensors().items()})
     with pytest.raises(CheckpointError, match=entry["file"]):
-        ReplayFiles(tmp_path, [entry]).restore(EpisodeBuffer(SPEC, 2, seed=1))
+        ReplayFiles(tmp_path, [entry]).restore(ring(2))

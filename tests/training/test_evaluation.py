@@ -56,7 +56,7 @@ def test_the_same_episodes_are_played_every_time(component, random_env, make_con
     torch.manual_seed(0)
     policy = LearnedPolicy(runner.spec, make_controller(runner.spec))
     first = evaluate(policy, runner, 7, step=0, stream="validation")
-    _, collected = runner.collect(policy, 4)  # whatever else the runner does
+    runner.play(policy, np.arange(4))  # whatever else the runner does
     second = evaluate(policy, runner, 7, step=12, stream="validation")
     fewer = evaluate(policy, runner, 2, step=12, stream="validation")
     assert (second.step, second.stream, second.metric_names) == (12, "validation", ("first", "steps"))
@@ -65,7 +65,6 @@ def test_the_same_episodes_are_played_every_time(component, random_env, make_con
         assert np.array_equal(a[:2], c)
     assert first.statistics.numbers.tolist() == list(range(7))
     assert len(set(first.statistics.returns)) == 7
-    assert (runner.steps, runner.episodes) == (collected.lengths.sum(), 4)  # evaluating counts nothing
 
 
 def test_an_evaluation_without_a_single_episode_is_a_failure(component, random_env, make_controller):

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..episode import NO_EXTRAS, Columns
 from ..rng import UInt64Array
 from ..spec import BoolArray, FloatArray, IntArray
+
+Extras = Mapping[str, NDArray[Any]]
+"""Values of extra columns for the actions just chosen, by name: ``[B, *shape of a cell]``."""
+
+
+class Moment(NamedTuple):
+    """When a decision is made.
+
+    Attributes:
+        keys: ``[B]`` exploration keys of the episodes in play.
+        t: time within the episodes, so that randomness is a function of (key, t, agent).
+        steps: training steps so far, for schedules.
+    """
+
+    keys: UInt64Array
+    t: int
+    steps: int
 
 
 def greedy_actions(scores: FloatArray, avail: BoolArray) -> IntArray:
@@ -30,22 +50,23 @@ class Selector(ABC):
 
     Attributes:
         metric_names: keys of what `metrics` returns.
+        extras: columns that it adds to every episode, such as the log-probability of the actions; `select` returns
+            their values.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ()
+    extras: Columns = NO_EXTRAS
 
     def metrics(self, steps: int) -> dict[str, float]:
         """Numbers worth logging, such as the current rate of exploration."""
         return {}
 
     @abstractmethod
-    def select(self, scores: FloatArray, avail: BoolArray, keys: UInt64Array, t: int, steps: int) -> IntArray:
-        """Actions ``[B, A]``, all available.
+    def select(self, scores: FloatArray, avail: BoolArray, moment: Moment) -> tuple[IntArray, Extras]:
+        """Actions ``[B, A]``, all available, and the values of `extras`.
 
         Args:
             scores: ``[B, A, U]``, finite.
             avail: ``[B, A, U]``.
-            keys: ``[B]`` exploration keys of the episodes in play.
-            t: time within the episodes, so that randomness is a function of (key, t, agent).
-            steps: training steps so far, for schedules.
+            moment: episodes, time and training step.
         """

@@ -13,7 +13,7 @@ from .. import rng, schedules
 from ..compiled import entry_point, part, sources
 from ..rng import GOLDEN, UInt64Array, mix64
 from ..spec import BoolArray, FloatArray, IntArray
-from .base import Selector
+from .base import Extras, Moment, Selector
 
 
 @register("selector")
@@ -50,13 +50,14 @@ class EpsilonGreedy(Selector):
         """See `Selector.metrics`."""
         return {"epsilon": self.epsilon(steps)}
 
-    def select(self, scores: FloatArray, avail: BoolArray, keys: UInt64Array, t: int, steps: int) -> IntArray:
+    def select(self, scores: FloatArray, avail: BoolArray, moment: Moment) -> tuple[IntArray, Extras]:
         """See `Selector.select`."""
+        keys, t, steps = moment
         if scores.shape != avail.shape or len(keys) != len(scores):  # the compiled loop would read beyond them
             raise ValueError(f"scores {scores.shape}, avail {avail.shape} and {len(keys)} keys do not fit together")
         actions = np.empty(avail.shape[:2], np.int64)
         _choose(scores, avail, keys, t, self.epsilon(steps), actions)
-        return actions
+        return actions, {}
 
 
 _mix = part(mix64)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hymarl import registry
 from hymarl.components.rng import Stream, draw, keys, uniform
-from hymarl.components.selectors.base import greedy_actions, nth_available
+from hymarl.components.selectors.base import Moment, greedy_actions, nth_available
 
 NAMES = registry.names("selector")
 KEY = keys(0, Stream.EXPLORATION, 0)
@@ -19,6 +19,12 @@ def situation(n_envs, n_agents=3, n_actions=5, seed=0):
     avail = rng.random(scores.shape) < 0.5
     np.put_along_axis(avail, rng.integers(n_actions, size=(n_envs, n_agents, 1)), True, axis=-1)
     return scores, avail, keys(seed, Stream.EXPLORATION, np.arange(n_envs))
+
+
+def choose(selector, scores, avail, episode_keys, t, steps):
+    actions, extras = selector.select(scores, avail, Moment(episode_keys, t, steps))
+    assert set(extras) == set(selector.extras)
+    return actions
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +44,7 @@ def epsilon_greedy(component):
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 50), st.integers(0, 10**5))
 def test_an_unavailable_action_is_never_chosen(component, name, seed, n_envs, t, steps):
     scores, avail, episode_keys = situation(n_envs, seed=seed)
-    actions = component("selector", name).select(np.where(avail, scores, 1e6), avail, episode_keys, t, steps)
+    actions = choose(component("selector", name), np.where(avail, scores, 1e6), avail, episode_keys, t, steps)
     assert actions.shape == (n_envs, 3)
     assert actions.dtype == np.int64
     assert np.take_along_axis(avail, actions[..., None], axis=-1).all()
@@ -49,9 +55,9 @@ def test_an_unavailable_action_is_never_chosen(component, name, seed, n_envs, t,
 def test_the_choice_does_not_depend_on_the_rest_of_the_batch(component, name, seed, t, order, n):
     selector = component("selector", name)
     scores, avail, episode_keys = situation(6, seed=seed)
-    everybody = selector.select(scores, avail, episode_keys, t, 20_000)
+    everybody = choose(selector, scores, avail, episode_keys, t, 20_000)
     some = list(order[:n])
-    assert (selector.select(scores[some], avail[some], episode_keys[some], t, 20_000) == everybody[some]).all()
+    assert (choose(selector, scores[some], avail[some], episode_keys[some], t, 20_000) == everybody[some]).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,9 +78,9 @@ def test_greedy_is_the_best_available_action_and_the_first_of_equals():
 def test_greedy_selector_ignores_key_and_time(component):
     scores, avail, episode_keys = situation(50)
     greedy = component("selector", "greedy")
-    actions = greedy.select(scores, avail, episode_keys, 0, 0)
+    actions = choose(greedy, scores, avail, episode_keys, 0, 0)
     assert (actions == greedy_actions(scores, avail)).all()
-    assert (actions == greedy.select(scores, avail, episode_keys + np.uint64(1), 3, 10**6)).all()
+    assert (actions == choose(greedy, scores, avail, episode_keys + np.uint64(1), 3, 10**6)).all()
 
 
 # Epsilon-greedy
@@ -82,7 +88,7 @@ def test_greedy_selector_ignores_key_and_time(component):
 
 def test_without_epsilon_it_is_greedy(epsilon_greedy):
     scores, avail, episode_keys = situation(200)
-    assert (epsilon_greedy(0.0).select(scores, avail, episode_keys, 3, 0) == greedy_actions(scores, avail)).all()
+    assert (choose(epsilon_greedy(0.0), scores, avail, episode_keys, 3, 0) == greedy_actions(scores, avail)).all()
 
 
 @pytest.mark.parametrize("n_envs", [1, 40])
@@ -92,14 +98,14 @@ def test_two_draws_per_decision_say_whether_and_which(epsilon_greedy, n_envs, t)
     chances = uniform(draw(episode_keys[:, None], 2 * (t * 3 + np.arange(6) // 2) + np.arange(6) % 2))  # B 2A
     explored = nth_available(avail, chances[:, 1::2])
     wanted = np.where(chances[:, ::2] < 0.4, explored, greedy_actions(scores, avail))
-    assert (epsilon_greedy(0.4).select(scores, avail, episode_keys, t, 0) == wanted).all()
+    assert (choose(epsilon_greedy(0.4), scores, avail, episode_keys, t, 0) == wanted).all()
 
 
 def test_arrays_that_do_not_fit_are_refused(epsilon_greedy):
     scores, avail, episode_keys = situation(4)
     for wrong in ((scores[:3], avail, episode_keys), (scores, avail[..., 1:], episode_keys), (scores, avail, KEY)):
         with pytest.raises(ValueError, match="do not fit together"):
-            epsilon_greedy(0.5).select(*wrong, 0, 0)
+            choose(epsilon_greedy(0.5), *wrong, 0, 0)
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
@@ -107,7 +113,7 @@ def test_actions_are_random_with_the_frequency_of_epsilon(epsilon_greedy, epsilo
     n = 20_000
     scores = np.tile(np.arange(10, dtype=np.float32), (n, 2, 1))  # greedy is action 9
     avail = np.ones(scores.shape, bool)
-    actions = epsilon_greedy(epsilon).select(scores, avail, keys(1, Stream.EXPLORATION, np.arange(n)), 5, 0)
+    actions = choose(epsilon_greedy(epsilon), scores, avail, keys(1, Stream.EXPLORATION, np.arange(n)), 5, 0)
     p = epsilon * 9 / 10  # a random action is the greedy one in one of ten cases
     assert abs((actions != 9).mean() - p) < 4 * np.sqrt(p * (1 - p) / actions.size)
 
@@ -116,7 +122,7 @@ def test_exploring_is_uniform_over_what_is_available(epsilon_greedy):
     n = 30_000
     scores = np.zeros((n, 2, 5), np.float32)
     avail = np.tile(np.array([[1, 0, 1, 0, 1], [0, 1, 1, 1, 1]], bool), (n, 1, 1))
-    actions = epsilon_greedy(1.0).select(scores, avail, keys(1, Stream.EXPLORATION, np.arange(n)), 0, 0)
+    actions = choose(epsilon_greedy(1.0), scores, avail, keys(1, Stream.EXPLORATION, np.arange(n)), 0, 0)
     for agent, available in enumerate(([0, 2, 4], [1, 2, 3, 4])):
         count = np.bincount(actions[:, agent], minlength=5)[available]
         expected = n / len(available)
@@ -129,7 +135,7 @@ def test_agents_times_and_episodes_explore_independently(epsilon_greedy):
     n, selector = 20_000, epsilon_greedy(1.0)
     scores, avail = np.zeros((n, 2, 3), np.float32), np.ones((n, 2, 3), bool)
     episode_keys = keys(1, Stream.EXPLORATION, np.arange(n))
-    a, b = (selector.select(scores, avail, episode_keys, t, 0) for t in (0, 1))
+    a, b = (choose(selector, scores, avail, episode_keys, t, 0) for t in (0, 1))
     for x, y in ((a[:, 0], a[:, 1]), (a[:, 0], b[:, 0]), (a[:, 1], b[:, 0]), (a[1:, 0], a[:-1, 0])):
         p, standard_error = (x == y).mean(), np.sqrt(2 / 9 / n)
         assert abs(p - 1 / 3) < 4 * standard_error
@@ -138,7 +144,7 @@ def test_agents_times_and_episodes_explore_independently(epsilon_greedy):
 def test_whether_and_what_to_explore_are_independent(epsilon_greedy):
     n = 40_000
     scores, avail = np.tile(np.array([1, 0, 0, 0], np.float32), (n, 1, 1)), np.ones((n, 1, 4), bool)
-    actions = epsilon_greedy(0.2).select(scores, avail, keys(2, Stream.EXPLORATION, np.arange(n)), 0, 0)
+    actions = choose(epsilon_greedy(0.2), scores, avail, keys(2, Stream.EXPLORATION, np.arange(n)), 0, 0)
     count = np.bincount(actions[:, 0], minlength=4)[1:]
     assert (np.abs(count - n * 0.05) < 4 * np.sqrt(n * 0.05 * 0.95)).all()
 
@@ -156,7 +162,7 @@ def test_select_uses_epsilon_at_the_given_step(epsilon_greedy):
     scores, avail, episode_keys = situation(300)
     selector = epsilon_greedy(1.0, 0.0, schedule="linear", anneal_steps=100)
     greedy = greedy_actions(scores, avail)
-    differ = [(selector.select(scores, avail, episode_keys, 0, step) != greedy).mean() for step in (0, 50, 100)]
+    differ = [(choose(selector, scores, avail, episode_keys, 0, step) != greedy).mean() for step in (0, 50, 100)]
     assert differ[0] > differ[1] > differ[2] == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hymarl import registry
-from hymarl.components.episode import Entities
+from hymarl.components.spec import Entities
 from hymarl.modules.agents.base import run_gru, zero_state
 
 NAMES = registry.names("network")

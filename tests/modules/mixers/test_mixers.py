@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hymarl import registry
-from hymarl.components.episode import EnvSpec
+from hymarl.components.spec import EnvSpec
 from hymarl.modules.mixers.base import Mixer, MixerInputs
 
 SPEC = EnvSpec(n_agents=3, n_actions=4, obs_dim=2, state_dim=5, episode_limit=6)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hymarl.components.episode import EnvSpec
+from hymarl.components.spec import EnvSpec
 from hymarl.modules.mixers.base import MixerInputs
 from hymarl.registry import ConfigError
 

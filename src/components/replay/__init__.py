@@ -1,0 +1,1 @@
+"""Replay: which episodes are kept, which are learned from, and how often."""

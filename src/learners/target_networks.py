@@ -1,0 +1,62 @@
+"""Slowly changing copies of networks, from which targets are made (Mnih et al., 2015; Lillicrap et al., 2016)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+
+from ..ranges import Range
+
+Tau = Annotated[float, Range(above=0, at_most=1)]
+
+
+class TargetNetworks(nn.Module):
+    """Copies of networks that follow them.
+
+    Args:
+        online: the networks to follow, by name.
+        mode: ``hard``, copy every ``interval_updates`` updates; ``soft``, move by ``tau`` at every update.
+        interval_updates: unit: optimizer steps.
+        tau: fraction of the way, in (0, 1].
+
+    Attributes:
+        networks: the copies, by the same names.
+    """
+
+    def __init__(
+        self, online: Mapping[str, nn.Module], *, mode: Literal["hard", "soft"], interval_updates: int, tau: float
+    ) -> None:
+        super().__init__()
+        self._online = dict(online)
+        self._mode, self._interval, self._tau = mode, interval_updates, tau
+        self.networks = nn.ModuleDict({name: copy.deepcopy(network) for name, network in online.items()})
+        self.networks.requires_grad_(False).eval()
+
+    def describe(self) -> str:
+        """How and how often, for people."""
+        if self._mode == "hard":
+            return f"copied every {self._interval} updates"
+        return f"moved by {self._tau} at every update"
+
+    @torch.no_grad()
+    def follow(self, n_updates: int) -> None:
+        """Follow, after update number ``n_updates`` (from 1). Buffers such as running statistics are copied."""
+        if self._mode == "hard":
+            if n_updates % self._interval == 0:
+                self.copy()
+            return
+        for name, online in self._online.items():
+            target = self.networks[name]
+            for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+                slow.lerp_(fast, self._tau)
+            for old, new in zip(target.buffers(), online.buffers(), strict=True):
+                old.copy_(new)
+
+    def copy(self) -> None:
+        """Be equal to the networks."""
+        for name, online in self._online.items():
+            self.networks[name].load_state_dict(online.state_dict())
