@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,6 @@ import numpy as np
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
-from ..envs.contract.vector_env import Dispatching, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Policy(ABC):
 
         return LearnedPolicy.load(path)
 
-    def attach(self, env: VectorEnv) -> None:
-        """Called before every set of episodes with the environment they are played in.
+    @classmethod
+    def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings of the environment that must be changed while this policy plays; none unless a subclass says so.
 
-        A data plane that the policy before may have controlled follows the agents' actions again.
+        A classic rule that acts in the agents' place is part of the environment: a policy chooses it here.
 
-        Raises:
-            ConfigError: the policy does not fit the environment.
+        Args:
+            settings: the policy's own.
         """
-        if isinstance(env, Dispatching):
-            env.control(None, None)
+        return {}
 
     @abstractmethod
     def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:

@@ -118,7 +118,6 @@ class Runner:
         Raises:
             TooManyFailures: more than ``max_failures`` failures since the runner was made.
         """
-        policy.attach(self.env)
         batch = self._cleared(len(index))
         metrics = np.zeros((len(index), len(self.spec.metric_names)))
         episode_keys = keys(self._seed, self._stream, index)
