@@ -29,7 +29,14 @@ ORDER = (
     "main",
     "__main__",
 )
-KNOW_OMEGACONF = {"src/registry.py", "src/app/config.py", "src/app/directories.py", "src/app/launch.py", "src/main.py"}
+KNOW_OMEGACONF = {
+    "src/registry.py",
+    "src/app/config.py",
+    "src/app/directories.py",
+    "src/app/launch.py",
+    "src/app/options.py",
+    "src/main.py",
+}
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}
 LIMIT_FILE, LIMIT_FUNCTION, LIMIT_MAIN = 400, 60, 60  # lines

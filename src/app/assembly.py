@@ -19,19 +19,19 @@ from ..components.rng import Stream, keys
 from ..components.selectors.base import Selector
 from ..components.spec import EnvSpec
 from ..controllers.base import Controller
-from ..envs.contract.vector_env import Dispatching, VectorEnv
+from ..envs.contract.vector_env import VectorEnv
 from ..learners.base import Learner
 from ..modules.agents.base import Network
 from ..modules.mixers.base import Mixer
 from ..policies.base import Policy
 from ..policies.description import PolicyDescription
 from ..policies.learned import LearnedPolicy
-from ..registry import ConfigError, build, expect, find, names, objects, suggest
+from ..registry import ConfigError, check_settings, expect, find, names, objects, parameters, suggest
 from ..runners.base import Runner
 from ..training.collecting import Collector, Weights
 from ..training.evaluation import Evaluator
 from ..training.trainer import Trainer
-from .config import RunConfig, option
+from .config import Component, RunConfig
 
 
 def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
@@ -40,14 +40,9 @@ def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
 
 
 def build_runner(config: RunConfig, stream: Stream) -> Runner:
-    """The configured runner on one stream: training by the run's seed, the others by the evaluation's.
-
-    A test of scripted policies that control the environment is played in this process.
-    """
+    """The configured runner on one stream: training by the run's seed, the others by the evaluation's."""
     seed = config.seed if stream is Stream.TRAINING else config.eval.seed
-    env, chosen = config.components["env"], config.components["runner"]
-    if stream is Stream.TEST and issubclass(find("env", env.name), Dispatching) and "workers" in chosen.settings:
-        chosen = replace(chosen, settings={**chosen.settings, "workers": 0})
+    chosen = config.components["runner"]
     runner = chosen.factory()(environment_factory(config), seed, stream)
     return expect(Runner, runner, f"runner={chosen.option}")
 
@@ -204,12 +199,30 @@ def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
         )
 
 
-def scripted_policy(name: str, spec: EnvSpec) -> Policy:
-    """The scripted policy of an option of the group ``policy``."""
-    component = option("policy", name)
-    policy = build("policy", component.name, component.settings, spec)
-    assert isinstance(policy, Policy)
-    return policy
+def scripted_policy(policy: Component, spec: EnvSpec) -> Policy:
+    """The policy of a chosen component of the group ``policy``."""
+    return expect(Policy, policy.factory()(spec), f"policy={policy.option}")
+
+
+def environment_for(config: RunConfig, policy: Component) -> RunConfig:
+    """The configuration with the settings of the environment that a policy asks for.
+
+    Raises:
+        ConfigError: the environment has no such settings, or not such values.
+    """
+    kind, env = find("policy", policy.name), config.components["env"]
+    asked = kind.environment_settings(policy.settings) if issubclass(kind, Policy) else {}
+    if not asked:
+        return config
+    if not asked.keys() <= env.settings.keys():
+        known = [name for name in names("env") if asked.keys() <= parameters(find("env", name)).keys()]
+        raise ConfigError(
+            f"policy={policy.option} is played by the environment itself, by its settings {' and '.join(asked)}, which "
+            f"env={env.option} does not have; choose {' or '.join(f'env={name}' for name in known) or 'another'}, "
+            f"or a policy that acts, such as policy=random"
+        )
+    settings = check_settings(find("env", env.name), {**env.settings, **asked}, f"policy={policy.option}")
+    return replace(config, components={**config.components, "env": replace(env, settings=settings)})
 
 
 def _copy_of_controller(learner: Learner) -> Controller:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +22,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from ..ranges import Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, suggest
 from ..training.settings import TrainingSettings
+from .options import load_option, option_names
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
@@ -217,15 +216,12 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
 
 
 def option(group: str, name: str) -> Component:
-    """A component as its YAML file says, e.g. the scripted policy ``sed``.
+    """A component as its YAML file says, wherever Hydra finds that, e.g. the scripted policy ``sed``.
 
     Raises:
         ConfigError: there is no such option.
     """
-    file = resources.files("hymarl.conf") / group / f"{name}.yaml"
-    if not file.is_file():
-        raise ConfigError(f"{group}={name}: there is no such option; {suggest(name, _options(group))}")
-    return _read_component(group, name, OmegaConf.create(file.read_text(encoding="utf-8")))
+    return _read_component(group, name, load_option(group, name))
 
 
 def overridden_keys(overrides: Sequence[str]) -> set[str]:
@@ -244,7 +240,7 @@ def explain(error: Exception, *, composing: bool = False) -> str | None:
         return str(error)
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, wrong = str(error.missing_cfg_file).partition("/")
-        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or _options(group))}"
+        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or option_names(group))}"
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return f"cannot read {error.override!r}: " + (
@@ -287,15 +283,6 @@ def _one_line(error: Exception) -> str:
     return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
 
 
-def _options(group: str) -> list[str]:
-    """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
-    if GlobalHydra.instance().is_initialized():
-        return GlobalHydra.instance().config_loader().get_group_options(group)
-    folder = resources.files("hymarl.conf") / group
-    files = folder.iterdir() if folder.is_dir() else ()
-    return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
-
-
 def _check_nodes(cfg: DictConfig) -> None:
     """Refuse keys that nothing reads and sections that were deleted or are no sections."""
     for key in map(str, cfg):
@@ -329,7 +316,7 @@ def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str])
 def _presets(cfg: DictConfig) -> Iterator[tuple[str, str, DictConfig]]:
     """Group, option and values of everything that presets say."""
     for group, by_option in _sections(cfg.preset, "preset", SINGLE_GROUPS):
-        for name, values in _sections(by_option, f"preset.{group}", _options(group)):
+        for name, values in _sections(by_option, f"preset.{group}", option_names(group)):
             yield group, name, values
 
 

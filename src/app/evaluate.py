@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,14 +19,27 @@ from ..policies.description import PolicyDescription
 from ..policies.learned import LearnedPolicy
 from ..registry import ConfigError
 from ..reports.comparison import Comparison
-from ..training.evaluation import evaluate
+from ..runners.base import Runner
+from ..training.evaluation import Evaluation, evaluate
 from ..training.run_directory import RunDirectory
-from .assembly import build_runner, scripted_policy
-from .config import RunConfig, to_yaml
+from .assembly import build_runner, environment_for, scripted_policy
+from .config import Component, RunConfig, option, to_yaml
 from .render import Medium, render
 
 LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
+
+
+class Player(NamedTuple):
+    """A policy that is to be tested, and in which environment.
+
+    Attributes:
+        config: the run's, with the settings of the environment that the policy asks for.
+        make: makes the policy for an environment of these sizes.
+    """
+
+    config: RunConfig
+    make: Callable[[EnvSpec], Policy]
 
 
 def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | None = None) -> None:
@@ -47,13 +61,13 @@ def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | N
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec, config.device)
 
-    _evaluate_only(config, path, LEARNED, make, saved["step"], medium)
+    _evaluate_only(config, path, LEARNED, Player(config, make), saved["step"], medium)
 
 
 def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
     """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
-    name = config.components["policy"].option
-    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), 0, medium)
+    policy = config.components["policy"]
+    _evaluate_only(config, path, policy.option, scripted_player(config, policy), 0, medium)
 
 
 def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
@@ -76,29 +90,70 @@ def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPol
     return LearnedPolicy(spec, controller.eval().to(device))
 
 
-def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: int) -> Comparison:
-    """Play the test episodes with each policy, and with the scripted ones the environment names."""
-    spec: EnvSpec = runner.spec
-    if config.eval.references:
-        policies = policies | {name: scripted_policy(name, spec) for name in spec.references if name not in policies}
-    evaluations = {
-        name: evaluate(policy, runner, config.eval.test_episodes, step=step, stream="test")
-        for name, policy in policies.items()
-    }
-    return Comparison(evaluations, spec.headline_metrics, spec.references[-1] if spec.references else None)
+def scripted_player(config: RunConfig, policy: Component) -> Player:
+    """A scripted policy, in the environment that it asks for."""
+    return Player(environment_for(config, policy), partial(scripted_policy, policy))
 
 
-def _evaluate_only(
-    config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], step: int, medium: Medium | None
-) -> None:
-    write_film = render(config, name, make, medium) if medium else None
+def references(config: RunConfig, spec: EnvSpec) -> dict[str, Player]:
+    """The scripted policies that the environment names, if they are to be compared.
+
+    Raises:
+        ConfigError: there is no such policy, or it does not fit the environment.
+    """
+    chosen = spec.references if config.eval.references else ()
+    return {name: scripted_player(config, option("policy", name)) for name in chosen}
+
+
+def compare(
+    config: RunConfig,
+    policies: Mapping[str, Player],
+    others: Callable[[EnvSpec], Mapping[str, Player]],
+    step: int,
+    warn: Callable[[str], None],
+) -> Comparison:
+    """Play the test episodes with each policy.
+
+    Policies that play in the same environment share a runner. Only one runner exists at a time: its environments may
+    need much memory, or processes of their own.
+
+    Args:
+        config: how to test.
+        policies: by name.
+        others: the policies that an environment names, see `references`.
+        step: of training that the policies have seen.
+        warn: takes a line about an environment that failed.
+    """
+    players, evaluations, spec = dict(policies), dict[str, Evaluation](), None
+    while len(evaluations) < len(players):
+        shared = next(p.config for name, p in players.items() if name not in evaluations)
+        with _test_runner(shared, warn) as runner:
+            if spec is None:
+                spec = runner.spec
+                players |= {name: p for name, p in others(spec).items() if name not in players}
+            for name in (name for name, p in players.items() if p.config == shared):
+                policy = players[name].make(runner.spec)
+                evaluations[name] = evaluate(policy, runner, config.eval.test_episodes, step=step, stream="test")
+    assert spec is not None
+    baseline = spec.references[-1] if spec.references else None
+    return Comparison({name: evaluations[name] for name in players}, spec.headline_metrics, baseline)
+
+
+@contextmanager
+def _test_runner(config: RunConfig, warn: Callable[[str], None]) -> Iterator[Runner]:
+    """A runner of test episodes; what failed in it is reported at the end, whatever happens."""
     runner = build_runner(config, Stream.TEST)
     try:
-        comparison = compare(config, runner, {name: make(runner.spec)}, step)
+        yield runner
     finally:
         runner.close()
         for failure in runner.failures:
-            print(f"warning: {failure}")
+            warn(f"warning: {failure}")
+
+
+def _evaluate_only(config: RunConfig, path: Path, name: str, player: Player, step: int, medium: Medium | None) -> None:
+    write_film = render(player.config, name, player.make, medium) if medium else None
+    comparison = compare(config, {name: player}, partial(references, config), step, print)
     directory = RunDirectory(path)
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     comparison.write(directory.path)

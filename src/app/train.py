@@ -13,17 +13,15 @@ import torch
 from ..components.files import find_weights, load, write_atomically
 from ..components.loggers.base import LoggerSet, RunInfo
 from ..components.memory import reuse_large_blocks
-from ..components.rng import Stream
 from ..components.threads import Threads, decide
-from ..policies.base import Policy
 from ..registry import ConfigError
 from ..reports.learning_curve import plot_learning_curve
 from ..training.recorder import Recorder, restore
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
-from .assembly import build_runner, build_trainer, describe_policy
+from .assembly import build_trainer, describe_policy
 from .config import RunConfig, to_yaml
-from .evaluate import LEARNED, checkpoint_errors_are_mistakes, compare, load_policy
+from .evaluate import LEARNED, Player, checkpoint_errors_are_mistakes, compare, load_policy, references
 from .protocol import describe_run
 from .signals import stop_signal
 
@@ -43,7 +41,9 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
-        threads = decide(config.threads, jobs, trainer.collector.runner.lag > 0)
+        runner = trainer.collector.runner
+        scripted = references(config, runner.spec)  # what cannot be compared is refused before the training
+        threads = decide(config.threads, jobs, runner.lag > 0)
         torch.set_num_threads(threads.torch)
         if threads.second:
             trainer.learner.use_second_thread()
@@ -59,7 +59,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             for text in beginning:
                 recorder.say(text)
             _follow(trainer, recorder, path)
-            _conclude(config, path, recorder)
+            _conclude(config, path, recorder, scripted)
 
 
 def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
@@ -138,19 +138,13 @@ def _difference(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> st
     return None
 
 
-def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
+def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player]) -> None:
     """Test the chosen weights, compare, draw, say where everything is."""
     saved = load(find_weights(path, config.eval.checkpoint))
-    runner = build_runner(config, Stream.TEST)
-    try:
-        policies: dict[str, Policy] = {LEARNED: load_policy(saved, runner.spec, config.device)}
-        comparison = compare(config, runner, policies, saved["step"])
-    finally:
-        runner.close()
-        for failure in runner.failures:
-            recorder.say(f"warning: {failure}")
+    learned = Player(config, lambda spec: load_policy(saved, spec, config.device))
+    comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved["step"], recorder.say)
     recorder.evaluated(comparison.evaluation(LEARNED))
     comparison.write(path)
-    references = {name: means for name, means in comparison.means().items() if name != LEARNED}
-    picture = plot_learning_curve(path, references)
+    levels = {name: means for name, means in comparison.means().items() if name != LEARNED}
+    picture = plot_learning_curve(path, levels)
     recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")

@@ -15,7 +15,6 @@ from ..components.episode import NO_EXTRAS, Columns
 from ..components.rng import Stream, UInt64Array, derive
 from ..components.selectors.base import Extras
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
-from ..envs.contract.vector_env import Dispatching, VectorEnv
 
 _NO_VALUES: Mapping[str, NDArray[Any]] = {}
 
@@ -70,16 +69,16 @@ class Policy(ABC):
 
         return LearnedPolicy.load(path)
 
-    def attach(self, env: VectorEnv) -> None:
-        """Called before every set of episodes with the environment they are played in.
+    @classmethod
+    def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings of the environment that must be changed while this policy plays; none unless a subclass says so.
 
-        A data plane that the policy before may have controlled follows the agents' actions again.
+        A classic rule that acts in the agents' place is part of the environment: a policy chooses it here.
 
-        Raises:
-            ConfigError: the policy does not fit the environment.
+        Args:
+            settings: the policy's own.
         """
-        if isinstance(env, Dispatching):
-            env.control(None, None)
+        return {}
 
     @abstractmethod
     def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:

@@ -172,7 +172,6 @@ class Runner:
         Raises:
             TooManyFailures: more than ``max_failures`` failures since the runner was made.
         """
-        policy.attach(self.env)
         batch = self._padding(len(numbers), policy)
         metrics = np.zeros((len(numbers), len(self.spec.metric_names)))
         game = _Game(policy, batch, metrics, keys(self._seed, self._stream, numbers), steps)

@@ -33,7 +33,6 @@ def film(env: VectorEnv, policy: Policy, key: UInt64Array) -> Film:
     """
     if not isinstance(env, Visible):
         raise ValueError("this environment has no picture of itself (a method scene)")
-    policy.attach(env)
     running = np.ones(1, np.bool_)
     step, state = env.reset(key, running), PolicyState.start(env.spec, key)
     scenes, rewards = [env.scene(0)], [0.0]

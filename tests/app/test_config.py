@@ -64,7 +64,7 @@ MISTAKES = [
     ("env.individual_rewards=true", "mixer=qmix learns one joint value from a common reward, but this environment …"),
     ("network=entity", "network=entity fits any number of agents, so it cannot take the agent's id; set controller…"),
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),
-    ("policy=sed", "policy=sed places flows in a load-balancing environment, which this is not; choose env=loadb…"),
+    ("policy=sed", "policy=sed is played by the environment itself, …"),
     # not an override, or not of a group
     ("mixer", "cannot read 'mixer': an override reads key=value"),
     ("init_from=a=b", "cannot read 'init_from=a=b': a value with unusual characters needs quotes inside the shell's…"),

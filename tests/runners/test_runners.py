@@ -27,10 +27,7 @@ class Explorer(Policy):
     """Random available actions, a function of the episode's key, the time and the agent; notes what it is told."""
 
     def __init__(self):
-        self.steps, self.attached, self.seen = [], [], []
-
-    def attach(self, env):
-        self.attached.append(env)
+        self.steps, self.seen = [], []
 
     def act(self, obs, avail, state):
         assert avail.any(axis=-1).all()
@@ -218,10 +215,9 @@ def test_only_running_episodes_are_stepped(make_runner):
     assert runner.env.n_steps == int(batch.lengths.sum())
 
 
-def test_the_policy_is_told_the_environment_the_keys_and_the_training_steps(make_runner):
+def test_the_policy_is_told_the_keys_and_the_training_steps(make_runner):
     runner, policy = make_runner(3), Explorer()
     runner.play(policy, np.arange(2), steps=1000)
-    assert policy.attached == [runner.env]
     assert policy.steps[:3] == [1000, 1003, 1006][: len(policy.steps)]
     state = policy.seen[0][1]
     assert state.keys[:2].tolist() == [key(0), key(1)]

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 
@@ -88,20 +85,3 @@ class EpisodeFailure(Exception):
         super().__init__("; ".join(map(str, failures)))
         self.failures = failures
         self.time_step = time_step
-
-
-@runtime_checkable
-class Dispatching(Protocol):
-    """An environment whose data plane can be told how to place new work, e.g. load balancing."""
-
-    def control(self, rule: str | None, weights: NDArray[np.floating] | None) -> None:
-        """Place new work by ``rule``, whatever the agents do, from the next step on and until told otherwise.
-
-        Args:
-            rule: name of a rule; ``None``: follow the agents' actions again.
-            weights: of each entity for each agent, ``[B, A, K]``, for rules that use weights; ``None``: nominal ones.
-
-        Raises:
-            ValueError: there is no such rule, or the weights do not fit.
-        """
-        ...

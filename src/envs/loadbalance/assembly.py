@@ -10,10 +10,12 @@ import numpy as np
 from .layout import Floats, Sizes
 from .parameters import (
     ACTION_MODES,
+    AGENTS,
     FIELDS,
     N_BASE,
     N_PAPER,
     REWARDS,
+    RULES,
     SCOPES,
     SIZES,
     STATES,
@@ -72,7 +74,16 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
         traffic=_traffic(s, trace),
         scenario=_scenario(s, length),
         measuring=_measuring(s),
-        acting=Acting(ACTION_MODES.index(s.action_mode), s.delta, s.leak, s.clip, s.action_delay),
+        acting=Acting(
+            mode=ACTION_MODES.index(s.action_mode),
+            delta=s.delta,
+            leak=s.leak,
+            clip=s.clip,
+            delay=s.action_delay,
+            rule=AGENTS if s.rule is None else RULES.index(s.rule),
+            learned_rule=RULES.index(s.dispatch),
+            levels=_array(s.random_levels or []),
+        ),
         rewarding=Rewarding(
             kind=REWARDS.index(s.reward),
             field=FIELDS.index(s.reward_field),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...components.compiled import part
-from .draws import DECISIONS, next_integer, next_uniform
-from .layout import Floats, Integers, Row
+from .draws import DECISIONS, level_uniform, next_integer, next_uniform
+from .layout import Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters
 
 ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL = range(len(RULES))
@@ -178,12 +180,16 @@ def decode(p: Parameters, row: Row, actions: Integers) -> None:
 
 
 @part
-def prescribe(p: Parameters, row: Row, rule: int, weights: Floats) -> None:
-    """Take pending weights from outside; an empty array stands for the nominal weights."""
+def prescribe(p: Parameters, row: Row, rule: int, n_levels: int) -> None:
+    """The pending weights of a rule: random ones of the first levels, or without levels the nominal ones."""
+    n_slots = len(row.servers)
     for i in range(len(row.balancers)):
-        for j in range(len(row.servers)):
+        for j in range(n_slots):
             server = row.servers[j]
-            weight = weights[i, j] if len(weights) > 0 else server.nominal
+            weight = server.nominal
+            if n_levels > 0:
+                chance = level_uniform(row, row.episode.instant - p.scenario.warmup, i * n_slots + j)
+                weight = p.acting.levels[np.int64(chance * n_levels)]
             if rule == AWCMP:  # busy threads, as probed on the servers
                 weight /= min(server.load, p.traffic.workers) + 1.0
             row.pairs[i, j].pending = weight if server.known else 0.0

@@ -11,12 +11,14 @@ import math
 import numpy as np
 
 from ...components.compiled import part
-from ...components.rng import GOLDEN, mix64
+from ...components.rng import GOLDEN, Stream, mix64
 from .layout import Record, Row
 
-ARRIVALS, DECISIONS, PACKETS, SCENARIO = 0, 1, 2, 3
+ARRIVALS, DECISIONS, PACKETS, SCENARIO, LEVELS = 0, 1, 2, 3, 4
 FIRST_STREAM = 0x10AD0000
 """Number of stream 0 under an episode's key; far from the small numbers that policies may derive from the same key."""
+STREAM_NUMBERS = (*(FIRST_STREAM + stream for stream in (ARRIVALS, DECISIONS, PACKETS, SCENARIO)), Stream.EXPLORATION)
+"""Number of every stream under an episode's key. Random levels stand for what agents do, as exploring does."""
 
 DRAWS_PER_FLOW = 5
 GAP, BALANCER, SIZE_1, SIZE_2, KIND = 0, 1, 2, 3, 4
@@ -72,3 +74,10 @@ def flow_normal(row: Row) -> float:
     """A standard normal number of the next flow (Box and Muller), of the two draws for its size."""
     radius = math.sqrt(2.0 * flow_exponential(row, SIZE_1))
     return radius * math.cos(2.0 * math.pi * flow_uniform(row, SIZE_2))
+
+
+@part
+def level_uniform(row: Row, t: int, n: int) -> float:
+    """Number n of step t of an episode, uniform on [0, 1)."""
+    key = mix((row.streams[LEVELS].key ^ np.uint64(t)) * GOLDEN + GOLDEN)
+    return (mix(key + np.uint64(n + 1) * GOLDEN) >> _SHIFT_11) * _TO_UNIT

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
@@ -13,7 +12,6 @@ from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
 from .metrics import episode_metrics, metric_names
-from .parameters import RULES
 from .settings import Settings
 from .traces import read_trace
 
@@ -45,23 +43,22 @@ class LoadBalance(Settings):
         trace = None if self.trace is None else read_trace(self.trace)
         p = parameters(self, trace)
         lengths = sizes(self, p, self.n_envs, n_balancers)
+        names = metric_names(self.metrics, self.cpus, n_balancers)
         self.spec = EnvSpec(
             n_agents=n_balancers,
             n_actions=lengths.actions,
             obs_dim=lengths.obs_dim,
             state_dim=lengths.state_dim,
             episode_limit=p.scenario.length,
-            metric_names=metric_names(self.metrics, self.cpus, n_balancers),
+            metric_names=names,
             entities=self._entities(lengths.slots, p.measuring.n_features),
             individual_rewards=self.reward_scope == "local",
             references=("random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"),
-            headline_metrics=("jct_mean", "jain_tau"),
+            headline_metrics=tuple(name for name in ("jct_mean", "jain_tau") if name in names),
         )
         from .engine import Engine  # numba takes its time: not before the settings have been checked
 
         self.engine = Engine(p, lengths, self.threads)
-        self._rule: str | None = None
-        self._weights: NDArray[np.float64] | None = None
         self._zeros = TimeStep.zeros(self.spec, self.n_envs)
 
     def _entities(self, n_slots: int, n_features: int) -> Entities:
@@ -90,24 +87,8 @@ class LoadBalance(Settings):
         episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
         self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))
-        self.engine.step(actions, active, self._rule, self.dispatch, self._weights)
+        self.engine.step(actions, active)
         return self._time_step(active & (episode["instant"] == end))
-
-    def control(self, rule: str | None, weights: NDArray[np.floating] | None) -> None:
-        """See `Dispatching.control`; rules are those of `RULES`.
-
-        Raises:
-            ValueError: an unknown rule, or weights that do not fit ``[B, A, K]`` or are negative.
-        """
-        if rule is not None and rule not in RULES:
-            raise ValueError(f"there is no rule {rule!r}; choose one of: {', '.join(RULES)}")
-        self._rule, self._weights = rule, None
-        if weights is not None:
-            shape = self.engine.world.pairs.shape
-            given = np.broadcast_to(np.asarray(weights, np.float64), shape)
-            if not (given >= 0.0).all():
-                raise ValueError("weights must not be negative")
-            self._weights = np.ascontiguousarray(given)
 
     def scene(self, row: int) -> LevelScene:
         """How many flows are on each server."""

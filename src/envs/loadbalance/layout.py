@@ -137,7 +137,7 @@ class Row(NamedTuple):
     """One environment."""
 
     episode: Record
-    streams: Records  # 4, see draws.py
+    streams: Records  # 5, see draws.py
     balancers: Records  # L
     servers: Records  # S
     slots: Records  # S W
@@ -187,7 +187,7 @@ def allocate(sizes: Sizes) -> World:
     places, n_reservoirs, instants = s * sizes.max_clients, 2 * n_lb * s, sizes.instants + 1
     return World(
         episode=np.zeros(b, EPISODE),
-        streams=np.zeros((b, 4), STREAM),
+        streams=np.zeros((b, 5), STREAM),
         balancers=np.zeros((b, n_lb), BALANCER),
         servers=np.zeros((b, s), SERVER),
         slots=np.zeros((b, s, sizes.served), SLOT),

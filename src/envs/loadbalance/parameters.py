@@ -37,6 +37,9 @@ RULES, ACTION_MODES, REWARDS, FIELDS = get_args(Rule), get_args(ActionMode), get
 SCOPES, STATES, SIZES = get_args(Scope), get_args(State), get_args(SizeDistribution)
 """The same as tuples: compiled code knows a choice by its place."""
 
+AGENTS = -1
+"""In place of a rule: the agents' actions decide."""
+
 N_BASE, N_PAPER = 11, 6
 """Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
 
@@ -123,6 +126,9 @@ class Acting(NamedTuple):
     leak: float
     clip: float
     delay: float  # largest time until weights take effect, seconds
+    rule: int  # index in RULES of the rule that places flows whatever the agents do, `AGENTS`: their actions count
+    learned_rule: int  # index in RULES of the rule that uses the agents' weights
+    levels: Floats  # a rule's weights are drawn from these; empty: it has the nominal ones
 
 
 class Rewarding(NamedTuple):

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Scope, SizeDistribution, State
+from ...ranges import Positive
+from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Rule, Scope, SizeDistribution, State
 
 
 @dataclass(kw_only=True, eq=False)
@@ -74,6 +75,9 @@ class Settings:
         clip: largest effect on the logarithm of a weight.
         dispatch: data-plane rule that uses learned weights.
         action_delay: largest time until new weights take effect.
+        rule: data-plane rule that places flows whatever the agents do; null: the weights that they learn act.
+        random_levels: weights to draw from, one per balancer, server and step, all equally likely; null: the rule has
+            nominal weights.
         reward: what is rewarded.
         reward_field: the load of a server that the reward compares.
         reward_scope: mean over balancers of their own rewards, reward of their mean load, or one reward each.
@@ -146,6 +150,8 @@ class Settings:
     clip: float
     dispatch: Literal["sed", "wcmp"]
     action_delay: float
+    rule: Rule | None
+    random_levels: list[Positive] | None
     reward: Reward
     reward_field: Field
     reward_scope: Scope
@@ -240,6 +246,11 @@ class Settings:
         return [
             (not unknown, f"metrics: there is no group {unknown}; choose from {', '.join(METRIC_GROUPS)}"),
             (ema is None or 0 < ema < 1, f"reward_ema must be between 0 and 1 or null, got {ema}"),
+            (self.random_levels != [], "random_levels must be at least one number above 0, or null"),
+            (
+                self.random_levels is None or self.rule is not None,
+                "random_levels are weights of a rule, which is null; set rule=sed, or random_levels=null",
+            ),
         ]
 
     @property

@@ -18,16 +18,13 @@ from ...components.compiled import entry_point, part, pasted_part, shared_part, 
 from .arrivals import arrive, schedule, start_trace
 from .dispatch import SED, decode, prescribe
 from .draws import PACKETS, next_uniform
-from .layout import Flags, Floats, Integers, Row, World
+from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
-from .parameters import Parameters
+from .parameters import AGENTS, Parameters
 from .reservoirs import clear
 from .rewards import add_up, read_field, reward
 from .scenarios import apply_script, start_script, write_script
 from .servers import complete
-
-CONTROL_OFF = -1
-"""In place of a rule: the agents' actions decide."""
 
 
 @pasted_part
@@ -209,7 +206,7 @@ def _blank(row: Row) -> None:
 
 
 @part
-def _restart(p: Parameters, row: Row, nominal: Floats) -> None:
+def _restart(p: Parameters, row: Row) -> None:
     """Start an episode: draw it, and warm up under SED with nominal weights."""
     _clear_row(p, row)
     write_script(p, row)
@@ -217,11 +214,11 @@ def _restart(p: Parameters, row: Row, nominal: Floats) -> None:
     if p.traffic.use_trace_times:
         start_trace(p, row)
     schedule(p, row, 0.0)
-    prescribe(p, row, SED, nominal)
+    prescribe(p, row, SED, 0)
     for i in range(len(row.balancers)):
         _take_over(row, i)  # nothing of the episode before, however late the first weights are taken over
     for _ in range(p.scenario.warmup):
-        prescribe(p, row, SED, nominal)
+        prescribe(p, row, SED, 0)
         interval(p, row, SED)
         _clear_interval(row)
         apply_script(p, row)
@@ -232,14 +229,15 @@ def _restart(p: Parameters, row: Row, nominal: Floats) -> None:
 
 
 @part
-def _step(p: Parameters, row: Row, actions: Integers, rule: int, learned_rule: int, weights: Floats) -> None:
+def _step(p: Parameters, row: Row, actions: Integers) -> None:
     """Play a control interval and reward it."""
-    learned = rule == CONTROL_OFF
+    rule = p.acting.rule
+    learned = rule == AGENTS
     if learned:
         decode(p, row, actions)
     else:
-        prescribe(p, row, rule, weights)
-    interval(p, row, learned_rule if learned else rule)
+        prescribe(p, row, rule, len(p.acting.levels))
+    interval(p, row, p.acting.learned_rule if learned else rule)
     # The first reward of a moving average is that of the load before the first step.
     first_step = row.episode.instant == p.scenario.warmup + 1 and p.rewarding.smoothing < 1.0
     read_field(p, row, 0.0 if first_step else p.rewarding.smoothing)
@@ -261,9 +259,6 @@ def _compile(version: int) -> Callable[..., Any]:
         where: Flags,
         restart: bool,
         actions: Integers,
-        rule: int,
-        learned_rule: int,
-        weights: Floats,
     ) -> int:
         for b in range(first, last):
             row = row_of(w, b)
@@ -271,9 +266,9 @@ def _compile(version: int) -> Callable[..., Any]:
                 _blank(row)
                 continue
             if restart:
-                _restart(p, row, weights[b])
+                _restart(p, row)
             else:
-                _step(p, row, actions[b], rule, learned_rule, weights[b])
+                _step(p, row, actions[b])
             if restart or p.measuring.delay == 0.0:
                 observe(p, row)
             offer(p, row)
@@ -292,8 +287,5 @@ Args:
     last: one more than the last row.
     where: ``[B]``, rows to play; the others return zeros.
     restart: start new episodes instead of stepping.
-    actions: ``[B, L]``.
-    rule: number of the data-plane rule, or `CONTROL_OFF`.
-    learned_rule: number of the rule that uses learned weights.
-    weights: ``[B, L, S]`` for a rule, or ``[B, 0, S]`` for nominal ones.
+    actions: ``[B, L]``; they have no effect where a rule places flows.
 """

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from hymarl.components.rng import Stream, keys
 from hymarl.envs.loadbalance import LoadBalance
+from hymarl.envs.loadbalance.parameters import AGENTS, RULES
 from hymarl.registry import build, check_settings
 
 
@@ -61,24 +62,33 @@ def advance():
 
 
 @pytest.fixture(scope="session")
-def play(start, advance):
+def follow():
+    """Change the settings ``rule`` and ``random_levels`` from the next step on: ``follow(env, "sed", [1.0, 2.0])``."""
+
+    def change(env, rule, levels=()):
+        p, number = env.engine.parameters, AGENTS if rule is None else RULES.index(rule)
+        env.engine.parameters = p._replace(acting=p.acting._replace(rule=number, levels=np.array(levels, np.float64)))
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def play(start, advance, follow):
     """Whole episodes under a rule; returns (returns ``[episodes]``, metrics by name)."""
 
-    def run(env, rule, n_episodes, weights=None):
+    def run(env, rule, n_episodes, levels=()):
         returns, metrics = [], []
-        env.control(rule, None)
+        follow(env, rule, levels)
         for first in range(0, n_episodes, env.n_envs):
             start(env, first)
             total = np.zeros(env.n_envs)
             for _ in range(env.spec.episode_limit):
-                if weights is not None:
-                    env.control(rule, weights())
                 step = advance(env)
                 total += step.reward
             assert step.truncated.all()
             returns.append(total)
             metrics.append(step.metrics.copy())
-        env.control(None, None)
+        follow(env, None)
         columns = np.concatenate(metrics)[:n_episodes].T
         return np.concatenate(returns)[:n_episodes], dict(zip(env.spec.metric_names, columns, strict=True))
 

@@ -1,77 +1,92 @@
-"""The data plane: rules, and control from outside."""
+"""The data plane: rules, and the weights they use."""
 
 import numpy as np
 import pytest
 
-from hymarl.envs.contract.vector_env import Dispatching
+from hymarl.components.rng import Stream, derive, draw, uniform
 from hymarl.envs.loadbalance.parameters import RULES
+from hymarl.registry import ConfigError
 
 
-def course(env, start, advance, rule, weights=None, steps=40):
-    """Observations and rewards under a rule."""
-    start(env)
-    env.control(rule, weights)
-    steps = [advance(env) for _ in range(1)] + [None] * (steps - 1)
-    out = [(steps[0].obs.copy(), steps[0].reward.copy())]
-    for _ in steps[1:]:
-        step = advance(env)
-        out.append((step.obs.copy(), step.reward.copy()))
-    env.control(None, None)
-    return [np.stack(x) for x in zip(*out, strict=True)]
+@pytest.fixture
+def course(make_env, start, advance):
+    """Observations and rewards with some settings: ``course(rule="sed")``; the agents' actions are given or zeros."""
 
-
-def same(first, second):
-    return all(np.array_equal(x, y) for x, y in zip(first, second, strict=True))
-
-
-def test_sed_with_equal_weights_is_lsq(make_env, start, advance):
-    env = make_env(n_envs=4)
-    lsq = course(env, start, advance, "lsq")
-    for weight in (1.0, 0.3):
-        assert same(lsq, course(env, start, advance, "sed", np.full((4, 4, 4), weight)))
-    assert not same(lsq, course(env, start, advance, "sed"))
-
-
-def test_sed_with_nominal_weights_is_what_doing_nothing_is(make_env, start, advance):
-    env = make_env(n_envs=4, action_mode="favour0")
-    sed = course(env, start, advance, "sed")
-    assert same(sed, course(env, start, advance, None))
-    assert same(sed, course(env, start, advance, "sed", np.array([2.0, 2.0, 4.0, 4.0])))
-    assert same(sed, course(env, start, advance, "sed_true"))
-
-
-def test_control_lasts_until_it_is_released(make_env, start, advance):
-    env = make_env(n_envs=2)
-    assert isinstance(env, Dispatching)
-    favor_3 = np.full((2, 4), 3)
-    outcomes = []
-    for actions in (favor_3, np.zeros((2, 4), np.int64)):
-        env.control("sed", None)
+    def run(actions=0, **changes):
+        env, out = make_env(n_envs=4, **changes), []
         start(env)
-        for _ in range(5):
-            controlled = advance(env, actions).obs.copy()
-        env.control(None, None)
-        for _ in range(5):
-            free = advance(env, actions).obs.copy()
-        outcomes.append((controlled, free))
-    assert np.array_equal(outcomes[0][0], outcomes[1][0])
-    assert not np.array_equal(outcomes[0][1], outcomes[1][1])
+        for _ in range(40):
+            step = advance(env, np.full((4, 4), actions))
+            out.append(np.concatenate([step.obs.ravel(), step.reward]))
+        return np.array(out)
+
+    return run
 
 
-def test_control_refuses_what_it_does_not_know(make_env):
-    env = make_env(n_envs=2)
-    with pytest.raises(ValueError, match=r"no rule 'seed'.*choose one of: ecmp"):
-        env.control("seed", None)
-    with pytest.raises(ValueError, match="negative"):
-        env.control("sed", np.full(4, -1.0))
-    with pytest.raises(ValueError, match="broadcast"):
-        env.control("sed", np.ones((2, 4, 5)))
+def test_sed_with_equal_weights_is_lsq(course):
+    lsq = course(rule="lsq")
+    for weight in (1.0, 0.3):
+        assert np.array_equal(lsq, course(rule="sed", random_levels=[weight]))
+    assert not np.array_equal(lsq, course(rule="sed"))
+
+
+def test_sed_with_nominal_weights_is_what_doing_nothing_is(course):
+    sed = course(rule="sed")
+    assert np.array_equal(sed, course(action_mode="favour0"))
+    assert np.array_equal(sed, course(rule="sed_true"))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_under_a_rule_actions_have_no_effect(course, rule):
+    assert np.array_equal(course(rule=rule), course(3, rule=rule))
+    assert not np.array_equal(course(), course(3))
+
+
+def test_random_levels_are_weights_by_episode_step_balancer_and_server(make_env, seeds, start, advance):
+    levels = [1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
+    env, weights = make_env(n_envs=2, rule="sed", random_levels=levels, episode_limit=300), []
+    start(env)
+    for t in range(300):
+        advance(env)
+        weights.append(env.engine.world.pairs["weight"].copy())
+        keys = derive(derive(seeds(range(2)), Stream.EXPLORATION), t)
+        chances = uniform(draw(keys[:, None, None], np.arange(16).reshape(4, 4)))
+        assert np.array_equal(weights[-1], np.array(levels)[(chances * 6).astype(int)])
+    weights = np.array(weights)  # T B A S
+    found, counts = np.unique(weights, return_counts=True)
+    assert found.tolist() == levels
+    assert counts / weights.size == pytest.approx([1 / 6] * 6, abs=0.02)
+    flat = weights.reshape(300, -1)
+    assert abs(np.corrcoef(flat.T) - np.eye(flat.shape[1])).max() < 0.3
+    assert abs(np.corrcoef(flat[1:, 0], flat[:-1, 0])[0, 1]) < 0.2
+
+
+def test_random_levels_do_not_depend_on_the_row_or_on_when_others_began(make_env, seeds, start, advance):
+    env = make_env(n_envs=2, rule="sed", random_levels=[1.0, 2.0, 4.0], warmup=1.0)
+    weights = env.engine.world.pairs["weight"]
+    start(env)
+    first = [(advance(env), weights[0].copy())[1] for _ in range(5)]
+    env.reset(seeds([7, 0]), np.array([False, True]))
+    assert all(np.array_equal((advance(env), weights[1])[1], expected) for expected in first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"rule": "seed"}, "rule=seed is not a choice; did you mean 'sed'?"),
+        ({"rule": "sed", "random_levels": []}, "random_levels must be at least one number above 0"),
+        ({"rule": "sed", "random_levels": [1.0, 0.0]}, r"random_levels\[1\] must be above 0, got 0"),
+        ({"random_levels": [1.0]}, "random_levels are weights of a rule, which is null; set rule=sed"),
+    ],
+)
+def test_rules_and_levels_that_make_no_sense_are_refused(make_env, changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make_env(**changes)
 
 
 @pytest.mark.parametrize("rule", [*RULES, None])
 def test_only_known_servers_get_flows(make_env, start, advance, rule):
-    env = make_env(n_envs=8, scenario="failure", slots=6)
-    env.control(rule, None)
+    env = make_env(n_envs=8, scenario="failure", slots=6, rule=rule)
     start(env)
     world, unknown = env.engine.world, 0
     for _ in range(env.spec.episode_limit):
@@ -84,9 +99,9 @@ def test_only_known_servers_get_flows(make_env, start, advance, rule):
     assert unknown > 8 * 20
 
 
-def shares_of(env, play, rule, **kwargs):
+def shares_of(env, play, rule):
     """Mean number of flows on each server under a rule while hardly any flow meets another."""
-    play(env, rule, env.n_envs, **kwargs)
+    play(env, rule, env.n_envs)
     core = env.engine.world.servers["all_core"].sum(axis=0)
     return core / core.sum()
 
@@ -114,10 +129,9 @@ def test_shares_of_an_idle_cluster(make_env, play):
 
 
 def test_wcmp_follows_the_weights_it_is_given(make_env, play):
-    env = make_env(n_envs=32, rho=0.1, episode_limit=400)
-    weights = np.array([5.0, 0.0, 3.0, 2.0])
-    shares = shares_of(env, play, "wcmp", weights=lambda: weights)
-    assert shares == pytest.approx(weights / 10, abs=0.02)
+    weights = [5.0, 0.5, 2.5, 2.0]
+    env = make_env(n_envs=32, rho=0.1, episode_limit=400, nominal_weights=weights)
+    assert shares_of(env, play, "wcmp") == pytest.approx(np.array(weights) / 10, abs=0.02)
 
 
 def test_learned_weights_can_drive_wcmp(make_env, start, advance):
@@ -135,9 +149,8 @@ def test_ties_go_to_the_smaller_server_under_sed_tie(make_env, start, advance):
     for rule, first in (("sed_tie", {0, 1}), ("sed", {0, 1, 2, 3})):
         chosen = set()
         for episode in range(0, 64, 16):
-            env = make_env(n_envs=16, balancers=1, size_mean=1000.0, rho=1e4, warmup=0.0, dt=0.001)
+            env = make_env(n_envs=16, balancers=1, size_mean=1000.0, rho=1e4, warmup=0.0, dt=0.001, rule=rule)
             start(env, episode)
-            env.control(rule, None)
             counts = np.zeros((16, 4))
             for _ in range(100):  # about one flow in ten steps, and none ever finishes
                 before, counts = counts, (advance(env), env.engine.world.pairs["count"][:, 0].copy())[1]
@@ -157,9 +170,8 @@ def test_oracles_know_what_is_hidden(make_env, play):
 
 
 def test_awcmp_probes_busy_threads(make_env, start, advance):
-    env = make_env(n_envs=4, rho=1.5, workers=3)
+    env = make_env(n_envs=4, rho=1.5, workers=3, rule="awcmp")
     start(env)
-    env.control("awcmp", None)
     world = env.engine.world
     for _ in range(20):
         load = world.servers["load"].copy()

@@ -6,10 +6,9 @@ import pytest
 from hymarl.envs.loadbalance.parameters import METRIC_GROUPS
 
 
-def episode(env, start, advance, rule=None):
+def episode(env, start, advance):
     """Metrics by name, and what was observed on the way."""
     start(env)
-    env.control(rule, None)
     steps, random = [], np.random.default_rng(0)
     for t in range(env.spec.episode_limit):
         step = advance(env, random.integers(0, env.spec.n_actions, (env.n_envs, env.spec.n_agents)))
@@ -103,7 +102,7 @@ def test_overload_is_seen(make_env, play):
     assert (metrics["util_mean"] > 0.99).all()
 
 
-def test_actions(make_env, start, advance):
+def test_actions(make_env, start, advance, play):
     env = make_env(n_envs=2, agents=2)
     start(env)
     for t in range(env.spec.episode_limit):
@@ -111,19 +110,15 @@ def test_actions(make_env, start, advance):
     found = dict(zip(env.spec.metric_names, step.metrics.T, strict=True))
     assert found["action_entropy"] == pytest.approx([0.0, (1.0 + 0.5) / 2])
     assert found["weight_range"][0] > found["weight_range"][1] > 0
-    env.control("sed", np.array([2.0, 2.0, 4.0, 8.0]))
-    start(env)
-    for _ in range(env.spec.episode_limit):
-        step = advance(env)
-    found = dict(zip(env.spec.metric_names, step.metrics.T, strict=True))
+    found = play(env, "sed", 2, levels=[1.0])[1]  # nominal weights are 2, 2, 4 and 4
     assert not found["action_entropy"].any()
     assert found["weight_range"] == pytest.approx([np.log(2)] * 2)
 
 
 def test_refused_flows_can_count_as_slow_ones(make_env, start, advance):
     full = {"rho": 2.0, "max_clients": 4, "warmup": 0.0}
-    without, _ = episode(make_env(**full), start, advance, "sed")
-    counted, _ = episode(make_env(reject_seconds=40.0, **full), start, advance, "sed")
+    without, _ = episode(make_env(rule="sed", **full), start, advance)
+    counted, _ = episode(make_env(rule="sed", reject_seconds=40.0, **full), start, advance)
     n, drops = without["finished"], without["drops"]
     assert counted["drops"] == drops > 0
     assert counted["jct_mean"] == pytest.approx((without["jct_mean"] * n + 40e3 * drops) / (n + drops))

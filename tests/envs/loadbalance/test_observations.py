@@ -87,10 +87,9 @@ def test_own_weight_is_the_clipped_tilt(make_env, start, advance):
     assert np.abs(own).max() == 1.0
 
 
-def test_own_weight_is_0_after_the_warm_up_and_under_control(make_env, start, advance):
-    env = make_env(n_envs=2)
+def test_own_weight_is_0_after_the_warm_up_and_under_a_rule(make_env, start, advance):
+    env = make_env(n_envs=2, rule="sed", random_levels=[1.0, 2.0])
     assert not start(env).obs.reshape(2, 4, 4, EMPTY)[..., 11].any()
-    env.control("sed", np.array([1.0, 2.0, 1.0, 2.0]))
     assert not advance(env, np.full((2, 4), 3)).obs.reshape(2, 4, 4, EMPTY)[..., 11].any()
 
 
@@ -143,10 +142,9 @@ def test_privileged_state_is_the_truth(make_env, start, advance):
 
 def test_old_observations(make_env, start, advance):
     """With a delay the observation is of an earlier moment of the same course of events."""
-    prompt, late = make_env(n_envs=16, ack_rate=0.0), make_env(n_envs=16, ack_rate=0.0, obs_delay=0.25)
+    prompt, late = (make_env(n_envs=16, ack_rate=0.0, rule="sed", obs_delay=delay) for delay in (0.0, 0.25))
     env_steps = []
     for env in (prompt, late):
-        env.control("sed", None)
         start(env)
         for _ in range(5):
             step = advance(env)
@@ -156,8 +154,7 @@ def test_old_observations(make_env, start, advance):
 
 
 def test_observations_are_bounded(make_env, start, advance):
-    env = make_env(n_envs=4, rho=3.0)
-    env.control("ecmp", None)
+    env = make_env(n_envs=4, rho=3.0, rule="ecmp")
     start(env)
     for _ in range(env.spec.episode_limit):
         step = advance(env)

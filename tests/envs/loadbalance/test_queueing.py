@@ -99,13 +99,13 @@ def test_one_server_does_exactly_what_a_slow_simulation_does(make_env, start, ad
 
 @pytest.mark.parametrize("scenario", ["static", "unknown", "misspec", "bg", "burst", "failure", "mixed"])
 @pytest.mark.parametrize("service", ["ps", "fifo"])
-def test_no_flow_is_lost(make_env, start, advance, scenario, service):
+def test_no_flow_is_lost(make_env, start, advance, follow, scenario, service):
     env = make_env(n_envs=4, rho=1.3, scenario=scenario, service=service, workers=4, max_clients=9)
     start(env)
     random = np.random.default_rng(0)
     world, places = env.engine.world, env.engine.world.free.shape[1]
     for step in range(env.spec.episode_limit):
-        env.control(RULES[step % len(RULES)], None)
+        follow(env, RULES[step % len(RULES)])
         advance(env, random.integers(0, 4, (4, 4)))
         episode, load = world.episode, world.servers["load"]
         assert (episode["arrived"] == episode["finished"] + episode["dropped"] + load.sum(axis=1)).all()
