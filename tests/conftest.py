@@ -216,10 +216,14 @@ class Outcome:
 
 @pytest.fixture(scope="session")
 def hymarl():
-    """The program in this process, called in a directory: ``hymarl(directory, "mixer=vdn", …, NAME="value")``."""
+    """The program in this process, called in a directory: ``hymarl(directory, "mixer=vdn", …, NAME="value")``.
+
+    What it prints is encoded as ``PYTHONIOENCODING`` says, as in a process of its own.
+    """
 
     def call(directory, *arguments, **environment):
-        code, out, err = 0, io.StringIO(), io.StringIO()
+        encoding = environment.get("PYTHONIOENCODING", "utf-8")
+        code, (out, err) = 0, (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(directory)
             patch.setattr(sys, "argv", ["main.py", *arguments])
@@ -236,7 +240,10 @@ def hymarl():
                 code = end.code
             finally:
                 torch.set_num_threads(1)  # whatever the run was told
-        return Outcome(code, *(text.getvalue().replace(f"{directory}/", "") for text in (out, err)))
+        for stream in (out, err):
+            stream.flush()
+        printed = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
+        return Outcome(code, *(text.replace(f"{directory}/", "") for text in printed))
 
     return call
 

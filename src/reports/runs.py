@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
+from ..components.terminal import substitute_what_cannot_be_shown
 from .tables import format_ci, format_table
 
 Episodes = dict[str, dict[str, list[float]]]
@@ -70,6 +71,7 @@ def table(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
+    substitute_what_cannot_be_shown()
     parser = argparse.ArgumentParser(
         prog="python -m hymarl.reports.runs", description="Tabulate runs of one configuration."
     )
