@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from hymarl import registry
 from hymarl.components import rng
+from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import Entities, EnvSpec, EpisodeBatch, TimeStep
 from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
 from hymarl.main import main
@@ -242,7 +243,8 @@ def hymarl():
                 torch.set_num_threads(1)  # whatever the run was told
         for stream in (out, err):
             stream.flush()
-        printed = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
+        printed = [stream.buffer.getvalue().decode(encoding) for stream in (out, err)]
+        printed[1] = printed[1].replace(f"{COMPILING}\n", "")  # depends on what has run on this machine before
         return Outcome(code, *(text.replace(f"{directory}/", "") for text in printed))
 
     return call
