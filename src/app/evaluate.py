@@ -22,10 +22,13 @@ from ..training.evaluation import evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, scripted_policy
 from .config import RunConfig, to_yaml
+from .protocol import as_lines
 from .render import Medium, render
 
 LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
+RANDOM = "random"
+"""The scripted policy that every environment can be played with."""
 
 
 def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | None = None) -> None:
@@ -42,18 +45,19 @@ def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | N
     """
     torch.set_num_threads(decide(config.threads, 1, False).torch)
     with checkpoint_errors_are_mistakes():
-        saved = load(find_weights(source, config.eval.checkpoint))
+        file = find_weights(source, config.eval.checkpoint)
+        saved = load(file)
 
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec, config.device)
 
-    _evaluate_only(config, path, LEARNED, make, saved["step"], medium)
+    _evaluate_only(config, path, LEARNED, make, medium, step=saved["step"], weights=file)
 
 
 def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
     """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
     name = config.components["policy"].option
-    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), 0, medium)
+    _evaluate_only(config, path, name, lambda spec: scripted_policy(name, spec), medium)
 
 
 def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
@@ -77,10 +81,11 @@ def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPol
 
 
 def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: int) -> Comparison:
-    """Play the test episodes with each policy, and with the scripted ones the environment names."""
+    """Play the test episodes with each policy, and with the scripted ones the environment names, or a random one."""
     spec: EnvSpec = runner.spec
     if config.eval.references:
-        policies = policies | {name: scripted_policy(name, spec) for name in spec.references if name not in policies}
+        names = spec.references or (RANDOM,)
+        policies = policies | {name: scripted_policy(name, spec) for name in names if name not in policies}
     evaluations = {
         name: evaluate(policy, runner, config.eval.test_episodes, step=step, stream="test")
         for name, policy in policies.items()
@@ -89,7 +94,14 @@ def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: i
 
 
 def _evaluate_only(
-    config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], step: int, medium: Medium | None
+    config: RunConfig,
+    path: Path,
+    name: str,
+    make: Callable[[EnvSpec], Policy],
+    medium: Medium | None,
+    *,
+    step: int = 0,
+    weights: Path | None = None,
 ) -> None:
     write_film = render(config, name, make, medium) if medium else None
     runner = build_runner(config, Stream.TEST)
@@ -104,7 +116,14 @@ def _evaluate_only(
     comparison.write(directory.path)
     if write_film:
         print(write_film(directory.path))
-    print(comparison.text(), f"results: {path}", sep="\n")
+    described = f"{name}, {weights}, step {step:,}" if weights else name
+    measured = {
+        "policy": described,
+        "environment": config.components["env"].option,
+        "agents": runner.spec.n_agents,
+        "evaluation_seed": config.eval.seed,
+    }
+    print(as_lines(measured), comparison.text(), f"results: {path}", sep="\n")
 
 
 @contextmanager

@@ -14,18 +14,22 @@ from ..components.files import find_weights, load, write_atomically
 from ..components.loggers.base import LoggerSet, RunInfo
 from ..components.memory import reuse_large_blocks
 from ..components.rng import Stream
+from ..components.terminal import program_name
 from ..components.threads import Threads, decide
 from ..policies.base import Policy
 from ..registry import ConfigError
 from ..reports.learning_curve import plot_learning_curve
-from ..training.recorder import Recorder, restore
+from ..training.recorder import Recorder, restore, scalar_names
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
 from .assembly import build_runner, build_trainer, describe_policy
-from .config import RunConfig, to_yaml
+from .config import RunConfig, load_saved, to_yaml
 from .evaluate import LEARNED, checkpoint_errors_are_mistakes, compare, load_policy
-from .protocol import describe_run
+from .protocol import as_lines, continued, describe_run, latest_header
 from .signals import stop_signal
+
+_BATCH_EPISODES, _UPDATES_PER_EPISODE = "train.batch_episodes", "train.updates_per_episode"
+"""The settings that messages about learning name."""
 
 
 def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1) -> None:
@@ -51,26 +55,58 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             saved = restore(trainer, path) if resume else None
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
         if resume:
+            _refuse_to_go_back(config, path, trainer)
             step = trainer.progress.steps
             beginning.insert(0, f"resumed at step {step}" if saved else "no checkpoint yet: starting again")
         with _recording(config, path, trainer, resume) as recorder:
-            _introduce(config, path, trainer, threads, recorder)
+            _introduce(config, path, trainer, threads, recorder, resume)
             if resume:
                 recorder.continue_from(saved)
             for text in beginning:
                 recorder.say(text)
-            _follow(trainer, recorder, path)
+            _follow(config, trainer, recorder, path)
             _conclude(config, path, recorder)
 
 
-def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
-    """Record the training to its end, or until asked to stop."""
+def _refuse_to_go_back(config: RunConfig, path: Path, trainer: Trainer) -> None:
+    """A run cannot be made shorter than it is already."""
+    total, step = trainer.total_steps, trainer.progress.steps
+    if total < step and total < load_saved(path).train["total_steps"]:
+        raise ConfigError(
+            f"train.total_steps={total} is less than the {step} steps that the run has made; leave it out, or raise it "
+            f"to make the run longer"
+        )
+
+
+def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path) -> None:
+    """Record the training to its end, or until asked to stop; say what did not happen."""
+    total, step = trainer.total_steps, trainer.progress.steps
+    if step >= total:
+        recorder.say_or_print(
+            f"nothing to train: train.total_steps={total} is reached, only the test follows; raise it to train on"
+        )
     with stop_signal() as stopped:
         for event in trainer.run(stopped):
             recorder.take(event)
         if stopped():
-            recorder.say(f"interrupted; continue with: python main.py resume={path}")
+            recorder.say_or_print(f"interrupted; continue with: {program_name()} resume={path}")
             raise KeyboardInterrupt
+    if not trainer.learner.updates:
+        recorder.say_or_print(_no_update(config, trainer.progress.episodes))
+
+
+def _no_update(config: RunConfig, collected: int) -> str:
+    """Why a run ended with the weights it began with."""
+    batch, ratio = (config.train[key.partition(".")[2]] for key in (_BATCH_EPISODES, _UPDATES_PER_EPISODE))
+    if collected < batch:
+        return (
+            f"no update was made: learning begins when {batch} episodes are stored, this run collected {collected}; "
+            f"raise train.total_steps or lower {_BATCH_EPISODES}"
+        )
+    return (
+        f"no update was made: {_UPDATES_PER_EPISODE}={ratio}, and learning began with episode {batch} of the "
+        f"{collected} collected"
+    )
 
 
 @contextmanager
@@ -88,9 +124,11 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         name=f"{group}-seed{config.seed}",
         group=group,
         tags=(env, algo, mixer, f"{agents} agents"),
-        config=config.plain(),
+        config={**config.plain(), "agents": agents},  # those that play, asked for or not
         total_steps=trainer.total_steps,
         resumed=resume,
+        step=trainer.progress.steps,
+        columns=scalar_names(trainer),
     )
 
     def report(text: str) -> None:
@@ -105,11 +143,15 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         yield recorder
 
 
-def _introduce(config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder) -> None:
+def _introduce(
+    config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder, resume: bool
+) -> None:
     """The header."""
     protocol = describe_run(config, trainer, threads)
+    if resume:
+        protocol = continued(path / "protocol.json", protocol, trainer.progress.steps)
     RunDirectory(path).write_json("protocol", protocol)
-    recorder.say("\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in protocol["header"].items()))
+    recorder.say(as_lines({**latest_header(protocol), "results": path}))
 
 
 def _initialize(trainer: Trainer, source: Path) -> str:
@@ -140,7 +182,8 @@ def _difference(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> st
 
 def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
     """Test the chosen weights, compare, draw, say where everything is."""
-    saved = load(find_weights(path, config.eval.checkpoint))
+    file = find_weights(path, config.eval.checkpoint)
+    saved = load(file)
     runner = build_runner(config, Stream.TEST)
     try:
         policies: dict[str, Policy] = {LEARNED: load_policy(saved, runner.spec, config.device)}
@@ -152,5 +195,15 @@ def _conclude(config: RunConfig, path: Path, recorder: Recorder) -> None:
     recorder.evaluated(comparison.evaluation(LEARNED))
     comparison.write(path)
     references = {name: means for name, means in comparison.means().items() if name != LEARNED}
-    picture = plot_learning_curve(path, references)
-    recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")
+    picture = plot_learning_curve(
+        path, references, reference_episodes=comparison.n_episodes, title=_title(config, runner.spec.n_agents)
+    )
+    recorder.say(f"\n{comparison.text()}\n{LEARNED}: {file.name}, of step {saved['step']:,}")
+    recorder.say(f"\nlearning curve: {picture}")
+    recorder.say_or_print(f"results: {path}")
+
+
+def _title(config: RunConfig, n_agents: int) -> str:
+    """What tells the pictures of several runs apart."""
+    env, mixer = config.components["env"].option, config.components["mixer"].option
+    return f"{env}, {config.algo}, mixer {mixer}, {n_agents} agents, seed {config.seed}"
