@@ -123,7 +123,7 @@ def _evaluate_only(
         "agents": runner.spec.n_agents,
         "evaluation_seed": config.eval.seed,
     }
-    print(as_lines(measured), comparison.text(), f"results: {path}", sep="\n")
+    print(as_lines(measured), "", comparison.text(), f"results: {path}", sep="\n")
 
 
 @contextmanager
