@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from .app.config import explain
 from .app.directories import discard_if_unused, register_resolvers
+from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries
 
 _HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"  # the first: Hydra hands its errors on to us
@@ -46,6 +47,7 @@ def _show(error: Exception, sentence: str | None, prefix: str = "") -> int:
 
 def main() -> None:
     """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
+    substitute_what_cannot_be_shown()
     restrain_libraries()
     os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
     os.environ[_HYDRA_RAISES] = "1"

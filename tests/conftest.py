@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from hymarl import registry
 from hymarl.components import rng
+from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.spec import Entities, EnvSpec, TimeStep
 from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
@@ -237,10 +238,14 @@ class Outcome:
 
 @pytest.fixture(scope="session")
 def hymarl():
-    """The program in this process, called in a directory: ``hymarl(directory, "mixer=vdn", …, NAME="value")``."""
+    """The program in this process, called in a directory: ``hymarl(directory, "mixer=vdn", …, NAME="value")``.
+
+    What it prints is encoded as ``PYTHONIOENCODING`` says, as in a process of its own.
+    """
 
     def call(directory, *arguments, **environment):
-        code, out, err = 0, io.StringIO(), io.StringIO()
+        encoding = environment.get("PYTHONIOENCODING", "utf-8")
+        code, (out, err) = 0, (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(directory)
             patch.setattr(sys, "argv", ["main.py", *arguments])
@@ -257,7 +262,11 @@ def hymarl():
                 code = end.code
             finally:
                 torch.set_num_threads(1)  # whatever the run was told
-        return Outcome(code, *(text.getvalue().replace(f"{directory}/", "") for text in (out, err)))
+        for stream in (out, err):
+            stream.flush()
+        printed = [stream.buffer.getvalue().decode(encoding) for stream in (out, err)]
+        printed[1] = printed[1].replace(f"{COMPILING}\n", "")  # depends on what has run on this machine before
+        return Outcome(code, *(text.replace(f"{directory}/", "") for text in printed))
 
     return call
 

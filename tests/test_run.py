@@ -167,8 +167,9 @@ def test_the_tables_have_their_columns_and_rows(finished):
     assert len(weights) == 3
     assert weights[-1] == f"weights_{validated[-1]:012d}.pt"
     comparison = rows(finished / "comparison.csv")
-    assert [row.pop("policy") for row in comparison] == ["learned"] * 4
-    assert comparison == evaluations[-4:]
+    assert [row.pop("policy") for row in comparison] == ["learned"] * 4 + ["random"] * 4
+    assert comparison[:4] == evaluations[-4:]
+    assert comparison[4:] != evaluations[-4:]
 
 
 def test_the_header_names_what_a_reader_needs(finished):
@@ -179,7 +180,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "algorithm": "qmix (learner q, mixer qmix, network rnn)",
         "agents": 2,
         "seed": "1 (evaluation 0)",
-        "steps": "400 in 3 environments, in this process",
+        "steps": "400 asked for, collected in blocks of up to 3 episodes × 6 steps, in this process",
         "updates_per_episode": 0.7,
         "targets": "copied every 7 updates",
         "dropped_presets": "none",
@@ -191,17 +192,30 @@ def test_the_header_names_what_a_reader_needs(finished):
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "said"),
     [
-        "train.total_steps=1 eval.episodes=1 eval.test_episodes=1 train.log_interval_steps=1000000 runner=episode",
-        "runner.n_envs=100 replay.buffer_episodes=4 replay.updates_per_episode=0 seed=99999999999999999999 env.steps=1",
-        "train.log_interval_steps=1 train.eval_interval_steps=1 train.checkpoint_interval_steps=1 "
-        "train.keep_checkpoints=1 controller=independent selector=greedy ~algo",
+        (
+            "train.total_steps=1 eval.episodes=1 eval.test_episodes=1 train.log_interval_steps=1000000 runner=episode",
+            "no update was made: learning begins when 4 episodes are stored, this run collected 1; raise "
+            "train.total_steps or lower replay.batch_episodes\n",
+        ),
+        (
+            "runner.n_envs=100 replay.buffer_episodes=4 replay.updates_per_episode=0 seed=99999999999999999999 "
+            "env.steps=1",
+            "no update was made: replay.updates_per_episode=0.0, and learning began with episode 4 of the 100 "
+            "collected\n",
+        ),
+        (
+            "train.log_interval_steps=1 train.eval_interval_steps=1 train.checkpoint_interval_steps=1 "
+            "train.keep_checkpoints=1 controller=independent selector=greedy ~algo",
+            "",
+        ),
     ],
 )
-def test_odd_settings_work(hymarl, tmp_path, odd):
+def test_odd_settings_work(hymarl, tmp_path, odd, said):
     outcome = hymarl(tmp_path, *TINY, *odd.split(), "hydra.run.dir=run")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"{said}results: run\n", "")
+    assert said in text(tmp_path / "run")
     assert status(tmp_path / "run")["status"] == "finished"
     assert rows(tmp_path / "run" / "evaluations.csv")[-1]["stream"] == "test"
 
@@ -242,7 +256,7 @@ def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, settings, f
     run, outcome = begin(hymarl, settings, tmp_path, "logger=[console]", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
     assert outcome.code == 130
     assert (outcome.err, status(run)) == ("", {"status": "interrupted", "reason": None})
-    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out
+    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out  # as the test started it
     assert int(rows(run / "metrics.csv")[-1]["step"]) < 300
     outcome = hymarl(tmp_path, "resume=run", "logger=[]")
     assert (outcome.code, outcome.err, status(run)["status"]) == (0, "", "finished")
@@ -315,8 +329,40 @@ def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, se
 
 def test_a_finished_run_can_be_resumed_and_stays_as_it_was(hymarl, finished, copy):
     outcome = hymarl(copy.parent, "resume=run")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    said = "nothing to train: train.total_steps=400 is reached, only the test follows; raise it to train on\n"
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"{said}results: run\n", "")
     assert_equal_runs(copy, finished)
+
+
+def test_a_run_cannot_be_made_shorter_than_it_is(hymarl, finished, copy):
+    before = contents(copy)
+    outcome = hymarl(copy.parent, "resume=run", "train.total_steps=10")
+    steps = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"train.total_steps=10 is less than the {steps} steps that the run has made; leave it out, or raise it to make "
+        "the run longer\n"
+    )
+    assert contents(copy) == before
+
+
+def test_a_resumed_run_keeps_what_is_known_of_its_beginning(hymarl, settings, tmp_path):
+    fixed = [setting for setting in settings if not setting.startswith("mixer.")]
+    preset = *fixed, "algo=qmix_pymarl2", "logger=[console]"
+    run, outcome = begin(hymarl, preset, tmp_path, "mixer=vdn", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
+    assert outcome.code == 130
+    began = json.loads(text(run, "protocol.json"))
+    outcome = hymarl(tmp_path, "resume=run", "train.total_steps=300")
+    assert (outcome.code, outcome.err) == (0, "")
+    resumed = json.loads(text(run, "protocol.json"))
+    (part,) = resumed.pop("continued")
+    assert resumed == began
+    assert f"resumed at step {part['step']}\n" in outcome.out
+    assert (part["versions"], part["git_revision"]) == (began["versions"], began["git_revision"])
+    for name in ("preset_values", "dropped_presets"):
+        assert part["header"][name] == began["header"][name] != "none"
+        assert f"{name.replace('_', ' '):>20}  {began['header'][name]}\n" in outcome.out
+    assert part["header"]["steps"].startswith("300 asked for")
 
 
 @pytest.mark.slow
@@ -388,7 +434,7 @@ def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
     outcome = hymarl(finished.parent, "resume=run", "learner.gamma=0.9", "replay.batch_episodes=8", "logger=[]")
     assert (outcome.code, outcome.err) == (
         2,
-        "resume continues a run exactly as it was configured; leave out learner.gamma, train.batch_episodes, or start "
+        "resume continues a run exactly as it was configured; leave out learner.gamma, replay.batch_episodes, or start "
         "a new run from its weights with init_from=run\n",
     )
     assert contents(finished) == before
@@ -477,6 +523,31 @@ def test_a_logger_that_fails_is_reported_and_the_run_goes_on(hymarl, settings, f
     assert_equal_runs(run, finished)
 
 
+@pytest.mark.parametrize("policy", ["learned", "random"])
+def test_a_terminal_with_few_characters_is_shown_all_the_same(hymarl, tmp_path, policy):
+    arguments = *TINY, f"policy={policy}", "logger=[console]", "hydra.run.dir=run"
+    outcome = hymarl(tmp_path, *arguments, PYTHONIOENCODING="ascii")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "mean +- 95 % interval over 2 test episodes" in outcome.out
+    assert "switched off" not in outcome.out
+    assert "mean ± 95 % interval over 2 test episodes" in text(tmp_path / "run", "comparison.txt")
+
+
+def test_a_value_to_show_that_the_run_does_not_have_is_said(hymarl, settings, tmp_path):
+    show = "metrics/retrun_mean", "metrics/loss", "evaluation/luck", "test/return_mean", "timing/wall_s"
+    outcome = hymarl(tmp_path, *settings, "logger=[console]", f"logger.console.show=[{','.join(show)}]")
+    assert (outcome.code, outcome.err) == (0, "")
+    (said,) = [line for line in outcome.out.splitlines() if line.startswith("logger.console.show")]
+    assert said.startswith(
+        "logger.console.show: this run has no 'metrics/retrun_mean'; did you mean 'metrics/return_mean'? "
+    )
+
+
+def test_loggers_are_told_how_many_agents_play(hymarl, settings, tmp_path):
+    assert hymarl(tmp_path, *settings, "logger=[sacred]", "train.total_steps=1").code == 0
+    assert json.loads((tmp_path / "results" / "sacred" / "1" / "config.json").read_text())["agents"] == 2
+
+
 def test_a_reader_of_the_output_who_leaves_does_not_end_the_run(hymarl, tmp_path, monkeypatch):
     def leave(*values, **options):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
@@ -537,14 +608,26 @@ def test_a_policy_is_evaluated_as_at_the_end_of_its_run(hymarl, copy):
     assert f"results: {again.relative_to(copy.parent)}\n" in outcome.out
     assert (again / "comparison.csv").read_bytes() == (copy / "comparison.csv").read_bytes()
     assert (again / "comparison.txt").read_text() in outcome.out
+    best = copy / "checkpoints" / "best.pt"
+    said = [line.split(maxsplit=1) for line in outcome.out.splitlines()[:3]]
+    assert said == [
+        ["policy", f"learned, {best.relative_to(copy.parent)}, step {load(best)['step']:,}"],
+        ["environment", "chance"],
+        ["agents", "2"],
+    ]
 
 
-@pytest.mark.parametrize("key", ["eval.episodes", "eval.test_episodes"])
-def test_a_policy_is_evaluated_on_as_many_episodes_as_asked_for(hymarl, finished, copy, key):
-    assert hymarl(copy.parent, "evaluate=run", f"{key}=9", "runner.n_envs=2", "hydra.run.dir=more").code == 0
+@pytest.mark.parametrize(
+    ("key", "references", "policies"),
+    [("eval.episodes", "true", ["learned", "random"]), ("eval.test_episodes", "false", ["learned"])],
+)
+def test_a_policy_is_evaluated_on_as_many_episodes_as_asked_for(hymarl, finished, copy, key, references, policies):
+    asked = f"{key}=9", f"eval.references={references}", "runner.n_envs=2", "hydra.run.dir=more"
+    assert hymarl(copy.parent, "evaluate=run", *asked).code == 0
     more, before = rows(copy.parent / "more" / "comparison.csv"), rows(finished / "comparison.csv")
-    assert [row["episode"] for row in more] == [str(n) for n in range(9)]
-    assert more[:4] == before  # however many are played beside them
+    assert [(row["policy"], row["episode"]) for row in more] == [(p, str(n)) for p in policies for n in range(9)]
+    learned = [[row for row in table if row["policy"] == "learned"] for table in (more, before)]
+    assert learned[0][:4] == learned[1]  # however many are played beside them
 
 
 def test_a_policy_is_not_evaluated_where_it_does_not_fit(hymarl, copy):
@@ -575,7 +658,7 @@ def test_a_loaded_policy_acts_as_the_run_does(extension, component, finished):
     policy = LearnedPolicy.load(finished)
     runner = EpisodeRunner(lambda n: extension_env(n), 0, Stream.TEST, max_failures=0)
     batch, statistics = runner.play(policy, np.arange(4))
-    assert statistics.returns.tolist() == [float(row["return"]) for row in rows(finished / "comparison.csv")]
+    assert statistics.returns.tolist() == [float(row["return"]) for row in rows(finished / "comparison.csv")[:4]]
     state = None
     for t in range(int(batch.lengths[0])):
         actions, state = policy.act(batch.obs[0, t].numpy(), batch.avail[0, t].numpy(), state)

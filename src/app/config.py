@@ -113,7 +113,7 @@ class EvaluationSettings:
         episodes: per validation.
         test_episodes: for the final table and ``evaluate=``.
         seed: of the validation and test streams.
-        references: whether the scripted policies that the environment names are measured too.
+        references: whether the scripted policies that the environment names (else a random one) are measured too.
         checkpoint: which weights are tested.
 
     Raises:

@@ -24,10 +24,13 @@ from ..training.evaluation import Evaluation, evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, environment_for, scripted_policy
 from .config import Component, RunConfig, option, to_yaml
+from .protocol import as_lines
 from .render import Medium, render
 
 LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
+RANDOM = "random"
+"""The scripted policy that every environment can be played with."""
 
 
 class Player(NamedTuple):
@@ -56,18 +59,19 @@ def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | N
     """
     torch.set_num_threads(decide(config.threads, 1, False).torch)
     with checkpoint_errors_are_mistakes():
-        saved = load(find_weights(source, config.eval.checkpoint))
+        file = find_weights(source, config.eval.checkpoint)
+        saved = load(file)
 
     def make(spec: EnvSpec) -> Policy:
         return load_policy(saved, spec, config.device)
 
-    _evaluate_only(config, path, LEARNED, Player(config, make), saved["step"], medium)
+    _evaluate_only(config, path, LEARNED, Player(config, make), medium, step=saved["step"], weights=file)
 
 
 def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
     """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
     policy = config.components["policy"]
-    _evaluate_only(config, path, policy.option, scripted_player(config, policy), 0, medium)
+    _evaluate_only(config, path, policy.option, scripted_player(config, policy), medium)
 
 
 def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
@@ -96,12 +100,12 @@ def scripted_player(config: RunConfig, policy: Component) -> Player:
 
 
 def references(config: RunConfig, spec: EnvSpec) -> dict[str, Player]:
-    """The scripted policies that the environment names, if they are to be compared.
+    """The scripted policies that the environment names, or a random one, if they are to be compared.
 
     Raises:
         ConfigError: there is no such policy, or it does not fit the environment.
     """
-    chosen = spec.references if config.eval.references else ()
+    chosen = (spec.references or (RANDOM,)) if config.eval.references else ()
     return {name: scripted_player(config, option("policy", name)) for name in chosen}
 
 
@@ -151,15 +155,36 @@ def _test_runner(config: RunConfig, warn: Callable[[str], None]) -> Iterator[Run
             warn(f"warning: {failure}")
 
 
-def _evaluate_only(config: RunConfig, path: Path, name: str, player: Player, step: int, medium: Medium | None) -> None:
+def _evaluate_only(
+    config: RunConfig,
+    path: Path,
+    name: str,
+    player: Player,
+    medium: Medium | None,
+    *,
+    step: int = 0,
+    weights: Path | None = None,
+) -> None:
     write_film = render(player.config, name, player.make, medium) if medium else None
-    comparison = compare(config, {name: player}, partial(references, config), step, print)
+    specs = list[EnvSpec]()
+
+    def others(spec: EnvSpec) -> Mapping[str, Player]:
+        specs.append(spec)
+        return references(config, spec)
+
+    comparison = compare(config, {name: player}, others, step, print)
     directory = RunDirectory(path)
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     comparison.write(directory.path)
     if write_film:
         print(write_film(directory.path))
-    print(comparison.text(), f"results: {path}", sep="\n")
+    measured = {
+        "policy": f"{name}, {weights}, step {step:,}" if weights else name,
+        "environment": config.components["env"].option,
+        "agents": specs[0].n_agents,
+        "evaluation_seed": config.eval.seed,
+    }
+    print(as_lines(measured), "", comparison.text(), f"results: {path}", sep="\n")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from hydra.conf import HydraConf
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ..components.compiled import announced_compilation
 from ..components.threads import available_cores
 from ..registry import ConfigError
 from .check import check
@@ -21,6 +22,7 @@ _WHEN_CHECKING = frozenset({"check", "env", "agents"})
 _WHEN_EVALUATING = frozenset({"evaluate", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"})
 
 
+@announced_compilation()
 def launch(cfg: DictConfig, job: HydraConf) -> None:
     """Run one composed configuration in its output directory.
 

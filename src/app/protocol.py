@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..components.threads import Threads, available_cores
+from ..runners.base import Runner
 from ..training.trainer import Trainer
 from .config import RunConfig
 
@@ -23,7 +26,7 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         "agents": runner.spec.n_agents,
         "seed": f"{config.seed} (evaluation {config.eval.seed})",
         "parameters": sum(p.numel() for p in learner.networks.parameters()),
-        "steps": f"{config.train.total_steps} in {runner.n_envs} environments, {runner.placement}",
+        "steps": _steps(config.train.total_steps, runner),
         **trainer.replay.describe(),
         **learner.describe(),
         "threads": f"{threads}, {available_cores()} cores",
@@ -31,6 +34,41 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         "dropped_presets": ", ".join(config.dropped) or "none",
     }
     return {"header": header, "versions": _versions(), "git_revision": _revision()}
+
+
+def as_lines(rows: Mapping[str, Any]) -> str:
+    """Names and values for people, one below the other."""
+    return "\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in rows.items())
+
+
+def continued(protocol: Path, now: dict[str, Any], step: int) -> dict[str, Any]:
+    """The protocol of a resumed run: what it began with, and a list of what it was continued with.
+
+    Args:
+        protocol: the file of the part before; a run that was killed very early has none.
+        now: of this part, see `describe_run`. Which values are a preset's is no longer known when a run is resumed.
+        step: the step it continues from.
+    """
+    try:
+        began = json.loads(protocol.read_text(encoding="utf-8"))
+        kept = {name: began["header"][name] for name in ("preset_values", "dropped_presets")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return now
+    part = {"step": step, **now, "header": {**now["header"], **kept}}
+    return {**began, "continued": [*began.get("continued", []), part]}
+
+
+def latest_header(protocol: dict[str, Any]) -> dict[str, Any]:
+    """The header of the part of the run that is about to begin."""
+    header: dict[str, Any] = [protocol, *protocol.get("continued", [])][-1]["header"]
+    return header
+
+
+def _steps(total: int, runner: Runner) -> str:
+    """How many steps, and that the last collection may go beyond them."""
+    n, limit = runner.n_envs, runner.spec.episode_limit
+    block = f"blocks of up to {n} episodes × {limit:,} steps" if n > 1 else f"episodes of up to {limit:,} steps"
+    return f"{total:,} asked for, collected in {block}, {runner.placement}"
 
 
 def _versions() -> dict[str, str]:

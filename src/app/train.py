@@ -13,16 +13,17 @@ import torch
 from ..components.files import find_weights, load, write_atomically
 from ..components.loggers.base import LoggerSet, RunInfo
 from ..components.memory import reuse_large_blocks
+from ..components.terminal import program_name
 from ..components.threads import Threads, decide
 from ..registry import ConfigError
 from ..reports.learning_curve import plot_learning_curve
-from ..training.recorder import Recorder, restore
+from ..training.recorder import Recorder, restore, scalar_names
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
 from .assembly import build_trainer, describe_policy
-from .config import RunConfig, to_yaml
+from .config import RunConfig, load_saved, to_yaml
 from .evaluate import LEARNED, Player, checkpoint_errors_are_mistakes, compare, load_policy, references
-from .protocol import describe_run
+from .protocol import as_lines, continued, describe_run, latest_header
 from .signals import stop_signal
 
 
@@ -51,25 +52,43 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             saved = restore(trainer, path) if resume else None
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
         if resume:
+            _refuse_to_go_back(config, path, trainer)
             beginning.insert(0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again")
         with _recording(config, path, trainer, resume) as recorder:
-            _introduce(config, path, trainer, threads, recorder)
+            _introduce(config, path, trainer, threads, recorder, resume)
             if resume:
                 recorder.continue_from(saved)
             for text in beginning:
                 recorder.say(text)
             _follow(trainer, recorder, path)
-            _conclude(config, path, recorder, scripted)
+            _conclude(config, path, recorder, scripted, runner.spec.n_agents)
+
+
+def _refuse_to_go_back(config: RunConfig, path: Path, trainer: Trainer) -> None:
+    """A run cannot be made shorter than it is already."""
+    total, step = config.train.total_steps, trainer.steps
+    if total < step and total < load_saved(path).train.total_steps:
+        raise ConfigError(
+            f"train.total_steps={total} is less than the {step} steps that the run has made; leave it out, or raise it "
+            f"to make the run longer"
+        )
 
 
 def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
-    """Record the training to its end, or until asked to stop."""
+    """Record the training to its end, or until asked to stop; say what did not happen."""
+    total = trainer.settings.total_steps
+    if trainer.steps >= total:
+        recorder.say_or_print(
+            f"nothing to train: train.total_steps={total} is reached, only the test follows; raise it to train on"
+        )
     with stop_signal() as stopped:
         for event in trainer.run(stopped):
             recorder.take(event)
         if stopped():
-            recorder.say(f"interrupted; continue with: python main.py resume={path}")
+            recorder.say_or_print(f"interrupted; continue with: {program_name()} resume={path}")
             raise KeyboardInterrupt
+    if not trainer.learner.updates:
+        recorder.say_or_print(f"no update was made: {trainer.replay.why_none_was_due()}")
 
 
 @contextmanager
@@ -88,9 +107,11 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         name=f"{group}-seed{config.seed}",
         group=group,
         tags=(*parts, f"{spec.n_agents} agents"),
-        config=config.plain(),
+        config={**config.plain(), "agents": spec.n_agents},  # those that play, asked for or not
         total_steps=config.train.total_steps,
         resumed=resume,
+        step=trainer.steps,
+        columns=scalar_names(trainer),
     )
 
     def report(text: str) -> None:
@@ -105,11 +126,15 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         yield recorder
 
 
-def _introduce(config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder) -> None:
+def _introduce(
+    config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder, resume: bool
+) -> None:
     """The header."""
     protocol = describe_run(config, trainer, threads)
+    if resume:
+        protocol = continued(path / "protocol.json", protocol, trainer.steps)
     RunDirectory(path).write_json("protocol", protocol)
-    recorder.say("\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in protocol["header"].items()))
+    recorder.say(as_lines({**latest_header(protocol), "results": path}))
 
 
 def _initialize(trainer: Trainer, source: Path) -> str:
@@ -138,13 +163,25 @@ def _difference(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> st
     return None
 
 
-def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player]) -> None:
+def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int) -> None:
     """Test the chosen weights, compare, draw, say where everything is."""
-    saved = load(find_weights(path, config.eval.checkpoint))
+    file = find_weights(path, config.eval.checkpoint)
+    saved = load(file)
     learned = Player(config, lambda spec: load_policy(saved, spec, config.device))
     comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved["step"], recorder.say)
     recorder.evaluated(comparison.evaluation(LEARNED))
     comparison.write(path)
     levels = {name: means for name, means in comparison.means().items() if name != LEARNED}
-    picture = plot_learning_curve(path, levels)
-    recorder.say(f"\n{comparison.text()}\n\nlearning curve: {picture}\nresults: {path}")
+    picture = plot_learning_curve(
+        path, levels, reference_episodes=comparison.n_episodes, title=_title(config, n_agents)
+    )
+    recorder.say(f"\n{comparison.text()}\n{LEARNED}: {file.name}, of step {saved['step']:,}")
+    recorder.say(f"\nlearning curve: {picture}")
+    recorder.say_or_print(f"results: {path}")
+
+
+def _title(config: RunConfig, n_agents: int) -> str:
+    """What tells the pictures of several runs apart."""
+    env, mixer = config.components["env"].option, config.components.get("mixer")
+    mixed = [f"mixer {mixer.option}"] if mixer else []
+    return ", ".join([env, config.algo, *mixed, f"{n_agents} agents", f"seed {config.seed}"])

@@ -7,13 +7,17 @@ which halves the time of compilation.
 
 from __future__ import annotations
 
+import sys
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core.event import Event, Listener, install_listener
 
 _common = partial(njit, nogil=True, error_model="numpy", _nrt=False)
 _internal = partial(_common, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -29,6 +33,49 @@ pasted_part: Callable[..., Any] = partial(_common, inline="always")
 
 entry_point: Callable[..., Any] = partial(_common, cache=True)
 """Decorator of a function that Python calls; compiled once and kept in a cache."""
+
+COMPILING = "compiling for this machine, which may take a minute (first use only) …"
+
+
+@contextmanager
+def announced_compilation(after_s: float = 2.0) -> Iterator[None]:
+    """Inside, whoever watches standard error is told when compiling takes longer than a moment, once.
+
+    numba says when it compiles something that its cache does not hold; a call of a compiled function costs no more.
+
+    Args:
+        after_s: seconds of compiling after which it is said.
+    """
+    with install_listener("numba:compile", _Announcement(after_s)):
+        yield
+
+
+class _Announcement(Listener):
+    """numba holds a lock while it compiles, so the methods are never called from two threads at once."""
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._depth = 0  # compiling a function compiles its parts
+        self._timer: threading.Timer | None = None
+        self._told = False
+
+    def on_start(self, event: Event) -> None:
+        self._depth += 1
+        if self._depth == 1 and not self._told:
+            self._timer = threading.Timer(self._after_s, self._tell)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def on_end(self, event: Event) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell(self) -> None:
+        self._told = True
+        with suppress(OSError, ValueError):  # nobody reads standard error, or it is closed
+            print(COMPILING, file=sys.stderr, flush=True)
 
 
 def sources(*files: Path) -> int:

@@ -58,7 +58,8 @@ def student_975(degrees: int) -> float:
 def bootstrap_ratio_ci(a: ArrayLike, b: ArrayLike, seed: int, n: int = 2000) -> Ratio:
     """mean(a) / mean(b) for paired values, with a 95 % percentile bootstrap interval.
 
-    Pairs are drawn together: what a pair has in common (the same traffic under two policies) cancels.
+    Pairs are drawn together: what a pair has in common (the same traffic under two policies) cancels. The interval of a
+    single pair is NaN.
 
     Args:
         a: values of the numerator.
@@ -72,6 +73,8 @@ def bootstrap_ratio_ci(a: ArrayLike, b: ArrayLike, seed: int, n: int = 2000) -> 
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if x.shape != y.shape or x.ndim != 1 or x.size == 0:
         raise ValueError(f"a ratio needs paired values, got shapes {x.shape} and {y.shape}")
+    if x.size == 1:
+        return Ratio(float(x[0] / y[0]), math.nan, math.nan)
     drawn = np.random.default_rng(seed).integers(0, x.size, (n, x.size))
     low, high = np.quantile(x[drawn].mean(axis=1) / y[drawn].mean(axis=1), (0.025, 0.975))
     return Ratio(float(x.mean() / y.mean()), float(low), float(high))

@@ -11,7 +11,7 @@ import numpy as np
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
 from ..training.evaluation import Evaluation
 from ..training.run_directory import Table
-from .tables import format_ci, format_table
+from .tables import format_ci, format_ratio, format_table
 
 
 class Comparison:
@@ -36,9 +36,8 @@ class Comparison:
         """A table: mean and 95 % interval over episodes of the return and the headline metrics, and the ratio."""
         ratio = [f"{self._headline[0]} / {self._baseline}"] if self._baseline and self._headline else []
         rows = [[name, *self._cells(name)] for name in self._evaluations]
-        n = max(len(e.statistics.numbers) for e in self._evaluations.values())
         table = format_table(["policy", "return", *self._headline, *ratio], rows)
-        return f"{table}\nmean ± 95 % interval over {n} test episodes, the same ones for every policy"
+        return f"{table}\n{self._note()}"
 
     def write(self, directory: Path) -> None:
         """Write ``comparison.csv``, one row per policy and episode, and ``comparison.txt``."""
@@ -60,13 +59,24 @@ class Comparison:
         """Mean of the return (as ``return``) and of every metric by policy."""
         return {name: {**e.summary(), "return": e.return_mean} for name, e in self._evaluations.items()}
 
+    @property
+    def n_episodes(self) -> int:
+        """How many episodes every policy played."""
+        return len(next(iter(self._evaluations.values())).statistics.numbers)
+
+    def _note(self) -> str:
+        n = self.n_episodes
+        what = f"mean ± 95 % interval over {n} test episodes" if n > 1 else "one test episode"
+        same = ", the same one" if n == 1 else ", the same ones"
+        return what + (f"{same} for every policy" if len(self._evaluations) > 1 else "")
+
     def _cells(self, name: str) -> list[str]:
         evaluation = self._evaluations[name]
         columns = [self._column(evaluation, metric) for metric in self._headline]
         cells = [_interval(evaluation.statistics.returns), *map(_interval, columns)]
         if self._baseline and self._headline:
             other = self._column(self._evaluations[self._baseline], self._headline[0])
-            cells.append("1" if name == self._baseline else _ratio(columns[0], other))
+            cells.append("1" if name == self._baseline else format_ratio(bootstrap_ratio_ci(columns[0], other, seed=0)))
         return cells
 
     @staticmethod
@@ -76,8 +86,3 @@ class Comparison:
 
 def _interval(values: np.ndarray) -> str:
     return format_ci(*mean_ci(values))
-
-
-def _ratio(values: np.ndarray, baseline: np.ndarray) -> str:
-    ratio = bootstrap_ratio_ci(values, baseline, seed=0)
-    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"

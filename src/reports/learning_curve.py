@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..components.statistics import mean_ci
 from .evaluations import FloatColumn, read_evaluations
@@ -37,6 +38,7 @@ def plot_learning_curve(
     run_dir: Path,
     references: Mapping[str, Mapping[str, float]] | None = None,
     *,
+    reference_episodes: int | None = None,
     label: str = "learned",
     stream: str = "validation",
     title: str | None = None,
@@ -46,6 +48,7 @@ def plot_learning_curve(
     Args:
         run_dir: directory of a run with ``evaluations.csv``.
         references: for each scripted policy its mean by metric, drawn as labeled horizontal lines.
+        reference_episodes: number of test episodes that the references' means are over, for the caption.
         label: name of the curve beside those of the references.
         stream: which evaluation episodes.
         title: a line above the picture.
@@ -62,10 +65,12 @@ def plot_learning_curve(
     }
     if not curves:
         raise ValueError(f"{run_dir} has no evaluations of the {stream} stream to plot")
-    n_episodes = np.unique(table["step"], return_counts=True)[1].max()
-    note = f"mean and 95 % confidence interval over {n_episodes} {stream} episodes"
-    if n_episodes == 1:
+    counts = np.unique(table["step"], return_counts=True)[1]
+    note = f"mean and 95 % confidence interval over {_span(counts)} {stream} episodes"
+    if counts.max() == 1:
         note = f"one {stream} episode"
+    if references and reference_episodes:
+        note += f"\ndashed: {_mean_over(reference_episodes)}"  # in one line it would be wider than one panel
     return _draw(curves, references or {}, note, title, run_dir / "plots" / "learning_curve.png")
 
 
@@ -102,9 +107,8 @@ def plot_comparison(
             curves.setdefault(metric, {})[label] = seed_curve([episode_curve(t["step"], t[metric]) for t in usable])
     if not curves:
         raise ValueError(f"no run has evaluations of the {stream} stream to plot")
-    counts = {len(directories) for directories in runs.values()}
-    seeds = "-".join(str(count) for count in sorted({min(counts), max(counts)}))
-    note = f"{stream} episodes, mean over {seeds} training run{'s' if max(counts) > 1 else ''}"
+    counts = np.array([len(directories) for directories in runs.values()])
+    note = f"{stream} episodes, mean over {_span(counts)} training run{'s' if max(counts) > 1 else ''}"
     note += " with 95 % confidence interval" if max(counts) > 1 else ""
     return _draw(curves, references or {}, note, title, path)
 
@@ -134,6 +138,15 @@ def seed_curve(curves: Sequence[Curve]) -> Curve:
     return Curve(grid, cells[:, 0], cells[:, 1])
 
 
+def _span(counts: NDArray[np.int64]) -> str:
+    """The smallest and the largest count, or the one there is."""
+    return "-".join(str(count) for count in sorted({int(counts.min()), int(counts.max())}))
+
+
+def _mean_over(n_episodes: int) -> str:
+    return f"mean over {n_episodes} test episodes" if n_episodes > 1 else "one test episode"
+
+
 def _known(tables: Sequence[Mapping[str, FloatColumn]]) -> list[str]:
     """What can be plotted of all tables."""
     if not tables:
@@ -161,7 +174,7 @@ def _draw(
         _label_right(axes, [*_plot(axes, lines), *_plot_levels(axes, levels)])
     figure.supxlabel(note, fontsize=8.5, color=_TEXT_GRAY)
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(title, fontsize=11, wrap=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
-from .tables import format_ci, format_table
+from ..components.terminal import substitute_what_cannot_be_shown
+from .tables import format_ci, format_ratio, format_table
 
 Episodes = dict[str, dict[str, list[float]]]
 """By policy, by column: one number per test episode."""
@@ -62,14 +63,14 @@ def table(
             name = f"{policy}, {len(runs)} seeds"
         else:
             returns, values, name = columns["return"], columns[metric], policy
-            interval = bootstrap_ratio_ci(values, reference, seed=0)
-            ratio = "1" if policy == baseline else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+            ratio = "1" if policy == baseline else format_ratio(bootstrap_ratio_ci(values, reference, seed=0))
         rows.append([name, format_ci(*mean_ci(returns)), format_ci(*mean_ci(values)), ratio])
     return format_table(["policy", "return", metric, f"{metric} / {baseline}"], rows, markdown=markdown)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
+    substitute_what_cannot_be_shown()
     parser = argparse.ArgumentParser(
         prog="python -m hymarl.reports.runs", description="Tabulate runs of one configuration."
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..components.statistics import Ratio
+
 
 def format_ci(mean: float, half_width: float) -> str:
     """``74.12 ± 0.31``: two digits of the half-width, and the mean as precisely; alone if there is no interval."""
@@ -13,6 +15,12 @@ def format_ci(mean: float, half_width: float) -> str:
     digits = 1 - math.floor(math.log10(half_width)) if half_width > 0 else 2
     digits = min(max(digits, 0), 6)
     return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def format_ratio(ratio: Ratio) -> str:
+    """``0.615 [0.612, 0.616]``; the number alone if there is no interval."""
+    interval = "" if math.isnan(ratio.low) else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
+    return f"{ratio.value:.3f}{interval}"
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, markdown: bool = False) -> str:

@@ -53,6 +53,11 @@ class Evaluation:
             summary[name] = float(known.mean()) if len(known) else float("nan")
         return summary
 
+    @staticmethod
+    def summary_names(metric_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of what `summary` returns."""
+        return ("return_mean", "return_ci95", "length_mean", *metric_names)
+
     def rows(self) -> list[dict[str, float | str]]:
         """One row per episode for ``evaluations.csv``."""
         s = self.statistics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -66,6 +66,13 @@ class Recorder:
         self._loggers.message(text)
         self.note(text)
 
+    def say_or_print(self, text: str) -> None:
+        """The same for what people need in any case: printed where no logger shows messages."""
+        self.say(text)
+        if not self._loggers.show_messages:
+            with suppress(OSError):  # who read the output may have gone
+                print(text, flush=True)
+
     def note(self, text: str) -> None:
         """A line in ``train.log`` only."""
         self._log.write(text + "\n")
@@ -119,6 +126,14 @@ class Recorder:
             save(folder / "latest.pt", state)
             self._replay.prune()
             keep_newest(list(folder.glob("weights_*.pt")), self._trainer.settings.keep_checkpoints)
+
+
+def scalar_names(trainer: Trainer) -> tuple[str, ...]:
+    """Name of every scalar that loggers may get, as ``<table>/<name>``."""
+    evaluated = Evaluation.summary_names(trainer.collector.runner.spec.metric_names)
+    tables: dict[Table, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
+    tables |= {"evaluation": evaluated, "test": evaluated}
+    return tuple(f"{table}/{name}" for table, names in tables.items() for name in names)
 
 
 def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:

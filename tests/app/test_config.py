@@ -359,7 +359,7 @@ def test_every_option_of_a_group_can_be_read_alone():
 def test_every_algorithm_trains_a_few_episodes(hymarl, tmp_path, algo):
     outcome = hymarl(tmp_path, *TINY, f"algo={algo}", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
-    assert (outcome.out, outcome.err) == ("", "")
+    assert (outcome.out, outcome.err) == ("results: run\n", "")
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["16", "32", "48"]

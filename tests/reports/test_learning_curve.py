@@ -103,6 +103,44 @@ def test_without_completion_times_and_references_there_is_one_unlabeled_curve(
     assert figures[0].get_supxlabel() == "one validation episode"
 
 
+@pytest.mark.parametrize(
+    ("returns", "references", "n", "caption"),
+    [
+        (
+            {0: [1.0, 2.0], 9: [2.0, 3.0]},
+            {"random": {"return": 1.0}},
+            30,
+            "mean and 95 % confidence interval over 2 validation episodes\ndashed: mean over 30 test episodes",
+        ),
+        ({0: [1.0], 9: [2.0]}, {"random": {"return": 1.0}}, 1, "one validation episode\ndashed: one test episode"),
+        (
+            {0: [1.0, 2.0, 3.0], 9: [2.0, 3.0]},
+            {},
+            30,
+            "mean and 95 % confidence interval over 2-3 validation episodes",
+        ),
+    ],
+)
+def test_the_caption_says_what_each_line_is_a_mean_over(
+    tmp_path: Path, figures: list[Any], returns: Any, references: Any, n: int, caption: str
+) -> None:
+    plot_learning_curve(write_run(tmp_path, returns), references, reference_episodes=n, title="a, b, seed 1")
+    assert figures[0].get_supxlabel() == caption
+    assert figures[0].get_suptitle() == "a, b, seed 1"
+
+
+def test_what_is_written_around_one_panel_fits_into_the_picture(tmp_path: Path, figures: list[Any]) -> None:
+    run = write_run(tmp_path, {0: [1.0] * 1000, 9: [2.0] * 1000})
+    title = "mpe_speaker_listener, qmix_pymarl2, mixer qmix, 2 agents, seed 20250101, and more of it than fits a line"
+    plot_learning_curve(run, {"random": {"return": 1.0}}, reference_episodes=10_000, title=title)
+    (figure,) = figures
+    figure.draw_without_rendering()  # it was saved in another resolution than it is measured in
+    for around in (figure._suptitle, figure._supxlabel):
+        box = around.get_window_extent()
+        assert (box.x0 >= 0, box.x1 <= figure.bbox.x1) == (True, True)
+    assert figure._suptitle.get_window_extent().y0 >= figure.axes[0].get_tightbbox().y1
+
+
 def test_a_run_that_was_evaluated_once_is_plotted(tmp_path: Path) -> None:
     assert plot_learning_curve(write_run(tmp_path, {0: [1.0, 2.0]}), {"random": {"return": 1.0}}).exists()
 

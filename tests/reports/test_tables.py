@@ -4,8 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hymarl.components.statistics import bootstrap_ratio_ci, mean_ci, student_975
-from hymarl.reports.tables import format_ci, format_table
+from hymarl.components.statistics import Ratio, bootstrap_ratio_ci, mean_ci, student_975
+from hymarl.reports.tables import format_ci, format_ratio, format_table
 
 SCIPY = {1: 12.706205, 2: 4.302653, 4: 2.776445, 10: 2.228139, 11: 2.200985, 19: 2.093024, 29: 2.04523, 99: 1.984217}
 """scipy.stats.t.ppf(0.975, degrees of freedom)"""
@@ -65,6 +65,15 @@ def test_bootstrap_covers_the_ratio_in_about_95_percent_of_samples() -> None:
         ratio = bootstrap_ratio_ci(0.7 * b * rng.normal(1.0, 0.2, 30), b, seed=seed, n=500)
         covered += ratio.low <= 0.7 <= ratio.high
     assert 0.91 <= covered / 400 <= 0.97
+
+
+def test_a_single_pair_has_a_ratio_but_no_interval() -> None:
+    ratio = bootstrap_ratio_ci([3.0], [4.0], seed=0)
+    assert ratio.value == 0.75
+    assert math.isnan(ratio.low)
+    assert math.isnan(ratio.high)
+    assert format_ratio(ratio) == "0.750"
+    assert format_ratio(Ratio(0.6151, 0.6119, 0.6161)) == "0.615 [0.612, 0.616]"
 
 
 def test_bootstrap_depends_on_its_seed_only() -> None:

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from ...registry import ConfigError
+
 Table = Literal["metrics", "evaluation", "test", "timing"]
 Status = Literal["finished", "failed", "interrupted"]
 
@@ -30,6 +32,8 @@ class RunInfo:
         config: the whole configuration as plain data (dicts, lists, numbers, text, None).
         total_steps: environment steps at which the run ends.
         resumed: whether it continues an earlier run in the same directory.
+        step: environment steps that were made before.
+        columns: name of every scalar there can be, as ``<table>/<name>``; none where that is not known.
     """
 
     directory: Path
@@ -39,6 +43,8 @@ class RunInfo:
     config: dict[str, Any]
     total_steps: int
     resumed: bool
+    step: int = 0
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,11 @@ class LoggerSet:
         """Names of the loggers that still take records."""
         return tuple(name for name in self._loggers if name not in self._failed)
 
+    @property
+    def show_messages(self) -> bool:
+        """Whether one of the loggers shows messages to whoever watches."""
+        return any(type(self._loggers[name]).message is not Logger.message for name in self.active)
+
     def log(self, record: Record) -> None:
         """Give a record to every logger."""
         for name in self.active:
@@ -124,8 +135,10 @@ class LoggerSet:
             if name in self._failed:
                 return
             self._failed.add(name)  # before reporting, which may come back here as a message
-            lines = str(error).strip().splitlines() or ["no reason given"]
-            self._report(f"logger={name} {what} and is switched off: {type(error).__name__}: {lines[0]}")
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            mistake = isinstance(error, ConfigError)  # a sentence that needs no more words
+            reason = reason.removeprefix(f"logger={name}: ") if mistake else f"{type(error).__name__}: {reason}"
+            self._report(f"logger={name} {what} and is switched off: {reason}")
 
 
 def remember_id(run: RunInfo, logger: str, new_id: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
-from ...registry import register
+from ...registry import register, suggest
 from .base import Logger, Record, RunInfo, Status
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ConsoleLogger(Logger):
         progress: ``bar``, ``lines`` or ``none`` (messages and the end only); ``auto`` is a bar on a terminal and lines
             elsewhere.
         interval_s: least number of seconds between two lines.
-        show: values to show as ``<table>/<name>``; those that a run does not have are left out.
+        show: values to show as ``<table>/<name>``; those that a run does not have are left out, and it says so.
     """
 
     def __init__(
@@ -36,13 +36,16 @@ class ConsoleLogger(Logger):
         self._total = run.total_steps
         self._show = show
         self._shown: dict[str, float] = {}
-        self._rate = _Rate()
+        self._rate = _Rate(run.step)
         self._begin = time.monotonic()
         self._interval_s = interval_s
         self._next_line = self._begin
         mode = progress if progress != "auto" else _fitting()
         self._lines = mode == "lines"
-        self._bar = _Bar(run.total_steps) if mode == "bar" else None
+        self._bar = _Bar(run.step, run.total_steps) if mode == "bar" else None
+        for name in show:
+            if run.columns and name not in run.columns:
+                self.message(f"logger.console.show: this run has no {name!r}; {suggest(name, run.columns)}")
 
     def log(self, record: Record) -> None:
         """Take over step and values; draw the bar, or print a line if one is due."""
@@ -54,7 +57,7 @@ class ConsoleLogger(Logger):
             self._bar.update(self._rate.step, f"{self._speed()}  {self._values()}".rstrip())
         elif self._lines and now >= self._next_line:
             self._next_line = now + self._interval_s
-            share = f"{self._rate.step / max(1, self._total):4.0%}"
+            share = f"{min(1, self._rate.step / max(1, self._total)):4.0%}"  # the last collection may go beyond
             self.message(
                 f"{self._rate.step:>{len(f'{self._total:,}')},} steps {share}  {self._speed()}  {self._values()}"
             )
@@ -88,9 +91,14 @@ class ConsoleLogger(Logger):
 
 
 class _Rate:
-    """Environment steps per second over the last minute."""
+    """Environment steps per second over the last minute.
 
-    def __init__(self) -> None:
+    Args:
+        step: the last step before the first record.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._begin = step
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, now: float, step: int) -> None:
@@ -103,7 +111,7 @@ class _Rate:
     @property
     def step(self) -> int:
         """The last step."""
-        return self._samples[-1][1] if self._samples else 0
+        return self._samples[-1][1] if self._samples else self._begin
 
     @property
     def per_second(self) -> float | None:
@@ -117,7 +125,7 @@ class _Rate:
 class _Bar:
     """A rich progress bar, on a console of its own so that runs of one process share nothing."""
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, step: int, total_steps: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
@@ -133,7 +141,7 @@ class _Bar:
             expand=True,
         )
         self._progress.start()
-        self._task = self._progress.add_task("", total=total_steps, text="")
+        self._task = self._progress.add_task("", completed=step, total=total_steps, text="")
 
     def update(self, step: int, text: str) -> None:
         """Move to ``step``."""

@@ -33,7 +33,7 @@ class SacredLogger(Logger):
 
     Args:
         run: the run.
-        directory: where the numbered directories are; relative to the working directory.
+        directory: where the numbered directories are; relative to the working directory in which the run begins.
         heartbeat_s: seconds after which what was logged is on disk, longer when writing takes long.
     """
 
@@ -41,7 +41,7 @@ class SacredLogger(Logger):
         self._heartbeat_s = heartbeat_s
         self._pending: dict[str, dict[str, list[Any]]] = {}
         self._result: float | None = None
-        self._observer = _observer(Path(directory))
+        self._observer = _observer(Path(directory).absolute())  # an environment may change to another folder
         earlier = earlier_id(run, "sacred")
         new_id = self._observer.started_event(
             ex_info=_experiment(run),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
@@ -19,6 +20,8 @@ Mode = Literal["offline", "online", "disabled"]
 
 _STEP = "env_steps"
 _LONGEST_NAME, _LONGEST_TAG = 128, 64  # the server refuses longer ones, which an offline run would notice too late
+_FORBIDDEN = "/\\#?%:"
+"""In the name of a project, as the server has it."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,27 +39,36 @@ class WandbLogger(Logger):
 
     Args:
         run: the run.
-        mode: ``offline`` writes files only, ``online`` uploads, ``disabled`` does nothing.
-        project: name of the project.
+        mode: ``offline`` writes files only, ``online`` uploads, ``disabled`` does nothing; None: what ``WANDB_MODE``
+            says, ``offline`` if it is not set.
+        project: name of the project; None: what ``WANDB_PROJECT`` says, ``hymarl`` if it is not set.
         entity: user or team; None for the default of the account.
         init_timeout_s: seconds to wait for the server at the start (wandb may take two or three times as long).
         finish_timeout_s: seconds to wait at the end for what is not uploaded yet; it stays on disk.
+
+    Raises:
+        ValueError: a name of a project that the server would refuse later, or an unknown ``WANDB_MODE``.
     """
 
     def __init__(
         self,
         run: RunInfo,
         *,
-        mode: Mode,
-        project: str,
+        mode: Mode | None,
+        project: str | None,
         entity: str | None,
         init_timeout_s: float,
         finish_timeout_s: float,
     ) -> None:
-        self._run, self._mode = run, mode
+        self._run, self._mode = run, mode or _mode_of_environment()
         self._wandb: wandb.Run | None = None
         self._tried = False
-        self._project, self._entity = project, entity
+        self._project, self._entity = project or os.environ.get("WANDB_PROJECT") or "hymarl", entity
+        wrong = sorted(set(_FORBIDDEN) & set(self._project))
+        if wrong:
+            raise ValueError(
+                f"project={self._project!r} cannot hold {' '.join(wrong)}; name a user or team with logger.wandb.entity"
+            )
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
 
     def log(self, record: Record) -> None:
@@ -132,6 +144,15 @@ class WandbLogger(Logger):
             init_timeout=self._init_timeout_s,
             finish_timeout=self._finish_timeout_s,
         )
+
+
+def _mode_of_environment() -> Mode:
+    named = os.environ.get("WANDB_MODE") or "offline"
+    known = {**{mode: mode for mode in get_args(Mode)}, "dryrun": "offline", "run": "online"}  # the old names of two
+    if named not in known:
+        raise ValueError(f"WANDB_MODE={named} is not a mode; choose one of: {', '.join(get_args(Mode))}")
+    mode: Mode = known[named]
+    return mode
 
 
 @contextmanager

@@ -96,6 +96,10 @@ class Replay(ABC):
         """Continue from `state_dict`; before `restore`."""
         self.n_inserted = state["n_inserted"]
 
+    def why_none_was_due(self) -> str:
+        """Why a run ended without an update, and what to change, for people."""
+        return f"{self.n_inserted} episodes were collected"
+
     def describe(self) -> dict[str, str]:
         """Lines of a run's header, by what they are about."""
         return {}

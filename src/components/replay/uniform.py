@@ -116,6 +116,18 @@ class UniformReplay(Replay):
         super().load_state_dict(state)
         self._credit = state["credit"]
 
+    def why_none_was_due(self) -> str:
+        """See `Replay.why_none_was_due`."""
+        if self.n_inserted < self._batch_episodes:
+            return (
+                f"learning begins when {self._batch_episodes} episodes are stored, this run collected "
+                f"{self.n_inserted}; raise train.total_steps or lower replay.batch_episodes"
+            )
+        return (
+            f"replay.updates_per_episode={self._updates_per_episode}, and learning began with episode "
+            f"{self._batch_episodes} of the {self.n_inserted} collected"
+        )
+
     def describe(self) -> dict[str, str]:
         """See `Replay.describe`."""
         return {

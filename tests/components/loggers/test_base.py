@@ -100,6 +100,27 @@ def test_a_logger_that_cannot_be_constructed_is_reported_and_left_out(run: RunIn
     assert len(loggers.reports) == 1
 
 
+def test_a_mistake_in_the_settings_is_told_in_its_own_words(run: RunInfo) -> None:
+    def refuse(_: RunInfo) -> Logger:
+        raise registry.ConfigError("logger=mine: project='a/b' cannot hold /")
+
+    reports: list[str] = []
+    LoggerSet(run, {"mine": refuse}, reports.append)
+    assert reports == ["logger=mine could not start and is switched off: project='a/b' cannot hold /"]
+
+
+def test_messages_are_shown_while_a_logger_that_shows_them_works(run: RunInfo) -> None:
+    class Silent(Recording):
+        message = Logger.message
+
+    assert not LoggerSet(run, {}, print).show_messages
+    assert not LoggerSet(run, {"silent": Silent}, print).show_messages
+    loggers = LoggerSet(run, {"silent": Silent, "shown": lambda r: Recording(r, ("log",))}, lambda _: None)
+    assert loggers.show_messages
+    loggers.log(RECORD)
+    assert not loggers.show_messages
+
+
 def test_a_failure_to_finish_is_reported_and_the_others_are_finished(run: RunInfo) -> None:
     loggers = Loggers(run, "finish")
     loggers.set.finish("finished")

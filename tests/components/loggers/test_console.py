@@ -9,6 +9,7 @@ import pytest
 
 from hymarl.components.loggers.base import Record, RunInfo
 from hymarl.components.loggers.console import ConsoleLogger, _Rate
+from hymarl.components.terminal import substitute_what_cannot_be_shown
 
 SHOW = ["metrics/return_mean", "evaluation/return_mean"]
 
@@ -52,6 +53,49 @@ def test_lines_are_no_closer_than_the_interval(
     assert steps == ["0", "10", "20"]
 
 
+def test_a_resumed_run_begins_where_the_earlier_part_ended(
+    make_run: Callable[..., RunInfo], clock: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = logger(make_run(total_steps=20_000, resumed=True, step=6400))
+    clock(2.0)
+    console.log(Record("metrics", 8000, {}))
+    clock(2.0)
+    console.log(Record("metrics", 12_000, {}))
+    console.finish("interrupted", None)
+    assert capsys.readouterr().out.splitlines() == [
+        " 8,000 steps  40%  - steps/s",
+        "12,000 steps  60%  2,000 steps/s  0:04 left",
+        "interrupted after 12,000 of 20,000 steps in 0:04",
+    ]
+    logger(make_run(total_steps=20_000, resumed=True, step=6400)).finish("interrupted", None)
+    assert capsys.readouterr().out == "interrupted after 6,400 of 20,000 steps in 0:00\n"
+
+
+def test_a_run_that_ends_beyond_what_was_asked_for_is_not_more_than_whole(
+    make_run: Callable[..., RunInfo], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger(make_run(total_steps=1000)).log(Record("metrics", 4000, {}))
+    assert capsys.readouterr().out.split() == ["4,000", "steps", "100%", "-", "steps/s"]
+
+
+def test_a_value_that_the_run_does_not_have_is_named_with_the_closest_match(
+    make_run: Callable[..., RunInfo], capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = ("metrics/loss", "metrics/return_mean", "evaluation/return_mean")
+    logger(make_run(columns=known), show=["metrics/retrun_mean", "nope", "metrics/loss"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        "logger.console.show: this run has no 'metrics/retrun_mean'; did you mean 'metrics/return_mean'? "
+    )
+    assert second == (
+        "logger.console.show: this run has no 'nope'; choose one of: "
+        "evaluation/return_mean, metrics/loss, metrics/return_mean"
+    )
+    logger(make_run(columns=known))
+    logger(make_run(), show=["nope"])  # which values there are is not known
+    assert capsys.readouterr().out == ""
+
+
 def test_an_unknown_value_does_not_replace_a_known_one(
     make_run: Callable[..., RunInfo], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,7 +133,7 @@ def test_the_last_line_says_how_it_ended(
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
-    rate = _Rate()
+    rate = _Rate(0)
     assert rate.per_second is None
     for now in range(200):
         rate.add(float(now), 10 * now if now < 100 else 1000 + 30 * (now - 100))
@@ -139,6 +183,33 @@ def test_a_terminal_gets_a_bar_with_messages_above_it_run_after_run(
         for thread in set(threading.enumerate()) - threads:
             thread.join(10)  # told to end, by now or a moment later
             assert not thread.is_alive()
+
+
+def test_the_bar_of_a_resumed_run_begins_where_the_earlier_part_ended(
+    make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = open_terminal(monkeypatch)
+    console = logger(make_run(step=500), progress="bar")
+    console.message("resumed at step 500")
+    console.finish("interrupted", None)
+    output = read()
+    assert "500/1,000" in output
+    assert " 0/1,000" not in output
+
+
+def test_a_bar_in_a_terminal_with_few_characters(
+    make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = open_terminal(monkeypatch)
+    sys.stdout.reconfigure(encoding="ascii")
+    substitute_what_cannot_be_shown()
+    console = logger(make_run(), progress="bar")
+    console.message("7 ± 1 … done")
+    console.log(Record("metrics", 500, {}))
+    console.finish("finished", None)
+    output = read()
+    assert "7 +- 1 ... done\r\n" in output
+    assert "500/1,000" in output
 
 
 def test_no_bar_on_a_dumb_terminal(make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch) -> None:

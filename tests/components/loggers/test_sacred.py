@@ -137,3 +137,17 @@ def test_global_generators_and_output_are_left_alone(
     assert capfd.readouterr().out == "to be seen\n"
     assert content(sacred_dir / "1", "config.json") == {"seed": 1}
     assert not recwarn.list
+
+
+def test_a_relative_directory_is_the_one_where_the_run_began(
+    make_run: Callable[..., RunInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sacred = logger(make_run(), Path("results/sacred"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    sacred.log(Record("metrics", 100, {"loss": 1.0}))
+    sacred.finish("finished", None)
+    assert content(tmp_path / "results" / "sacred" / "1", "run.json")["status"] == "COMPLETED"
+    assert "metrics/loss" in content(tmp_path / "results" / "sacred" / "1", "metrics.json")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

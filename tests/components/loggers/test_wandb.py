@@ -112,6 +112,76 @@ def test_disabled_leaves_nothing(make_run: Callable[..., RunInfo]) -> None:
     assert list(run.directory.iterdir()) == []
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The settings with which a wandb run was about to start."""
+    import wandb
+
+    settings: list[dict[str, Any]] = []
+
+    def init(**given: Any) -> None:
+        settings.append(given)
+        raise OSError("far enough")
+
+    monkeypatch.setattr(wandb, "init", init)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode", "used"),
+    [
+        (None, None, "offline"),
+        ("", None, "offline"),
+        *((mode, None, mode) for mode in ("offline", "online", "disabled")),
+        ("dryrun", None, "offline"),
+        ("disabled", "online", "online"),
+        ("nonsense", "disabled", "disabled"),
+    ],
+)
+def test_the_environment_says_the_mode_unless_a_setting_does(
+    make_run: Callable[..., RunInfo],
+    monkeypatch: pytest.MonkeyPatch,
+    started: list[dict[str, Any]],
+    environment: str | None,
+    mode: str | None,
+    used: str,
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    logger = WandbLogger(make_run(), **(SETTINGS | {"mode": mode}))
+    with pytest.raises(OSError, match="far enough"):
+        logger.log(Record("metrics", 1, {"loss": 1.0}))
+    assert [settings["mode"] for settings in started] == [used]
+
+
+def test_an_unknown_mode_is_refused(make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of-line")
+    with pytest.raises(ValueError, match="WANDB_MODE=of-line is not a mode; choose one of: offline, online, disabled"):
+        WandbLogger(make_run(), **(SETTINGS | {"mode": None}))
+
+
+def test_the_project_is_that_of_the_environment_unless_a_setting_names_one(
+    make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch, started: list[dict[str, Any]]
+) -> None:
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for environment, project in (("", None), ("theirs", None), ("theirs", "ours")):
+        monkeypatch.setenv("WANDB_PROJECT", environment)
+        with pytest.raises(OSError, match="far enough"):
+            WandbLogger(make_run(), **(SETTINGS | {"project": project})).log(Record("metrics", 1, {}))
+    assert [settings["project"] for settings in started] == ["hymarl", "theirs", "ours"]
+
+
+def test_a_project_that_the_server_would_refuse_is_refused(make_run: Callable[..., RunInfo]) -> None:
+    from wandb.sdk.wandb_settings import Settings
+
+    for name in ("a/b", "a#b", "a?b", "a%b", "a:b", "a\\b"):
+        with pytest.raises(Exception, match="Invalid project name"):
+            Settings(project=name)
+        with pytest.raises(ValueError, match=r"name a user or team with logger\.wandb\.entity"):
+            WandbLogger(make_run(), **(SETTINGS | {"project": name}))
+
+
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_run_that_could_not_start_is_not_started_again_at_the_end(
     make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch, error: BaseException
