@@ -29,7 +29,10 @@ ORDER = (
     "main",
     "__main__",
 )
-KNOW_OMEGACONF = {"src/registry.py", "src/app/config.py", "src/app/directories.py", "src/app/launch.py", "src/main.py"}
+KNOW_OMEGACONF = {
+    *("src/registry.py", "src/main.py", "src/app/command_line.py", "src/app/config.py", "src/app/directories.py"),
+    *("src/app/launch.py", "src/app/mistakes.py", "src/app/names.py", "src/app/options.py", "src/app/presets.py"),
+}
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}
 LIMIT_FILE, LIMIT_FUNCTION, LIMIT_MAIN = 400, 60, 60  # lines

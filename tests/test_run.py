@@ -177,7 +177,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "steps": "400 in 3 environments, in this process",
         "updates_per_episode": 0.7,
         "targets": "copied every 7 updates",
-        "dropped_presets": "none",
+        "values_dropped": "none",
     }
     assert {key: header[key] for key in wanted} == wanted
     assert header["environment"].startswith("chance (hymarl ")

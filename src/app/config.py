@@ -1,33 +1,29 @@
-"""From what Hydra composed to a checked, plain configuration; and from mistakes to sentences.
-
-Precedence, low to high: the YAML of the chosen option, the presets (``algo``, then ``experiment``), the command line. A
-preset's values for a component are written under ``preset.<group>.<option>`` and apply only while that option is
-chosen, so ``algo=qmix mixer=vdn`` drops what the preset says about ``mixer=qmix``.
-"""
+"""From what Hydra composed, or what a run has saved, to a checked, plain configuration."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ..ranges import Seed
-from ..registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
+from ..ranges import PathText, Seed
+from ..registry import PACKAGES, ConfigError, check_settings, factory, find, parameters
+from .names import WHEN_CHOSEN, one_line, unknown_key
+from .options import GROUPS, algorithm, check_option, lacks_first_line, no_option
+from .presets import apply
+from .runs import require_run
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
 _MOST_THREADS = 256  # with very many OpenMP crashes
-_NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
+_NODES = (*SINGLE_GROUPS, "train", "eval", WHEN_CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class RunConfig:
     Attributes:
         components: by group.
         loggers: by name.
-        algo: the preset's name.
+        algo: what the algorithm is called: the option of ``algo`` where its components were chosen.
         train: settings of `Trainer`.
         eval: settings of `EvaluationSettings`.
         agents: number of agents asked for, None for the environment's own.
@@ -63,8 +59,8 @@ class RunConfig:
         device: where the learner works.
         threads: threads that learning may use, None to decide by the machine.
         init_from: the run directory or weights file to begin with, None for new weights.
-        applied: values that presets changed.
-        dropped: what presets said about options that were not chosen.
+        applied: values for the chosen options that the algorithm, the experiment or the environment changed.
+        dropped: what they said about options that were not chosen.
     """
 
     components: Mapping[str, Component]
@@ -140,38 +136,43 @@ class RootSettings:
     seed: Seed
     device: str
     threads: int | None
-    resume: str | None
-    evaluate: str | None
-    init_from: str | None
+    resume: PathText | None
+    evaluate: PathText | None
+    init_from: PathText | None
     check: bool
     render: Literal["gif", "terminal"] | None
 
 
-def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], here: Path | None = None) -> RunConfig:
     """Check what Hydra composed.
 
     Args:
         cfg: the composed configuration.
         choices: the option chosen for each group.
         overrides: the command line's overrides.
+        here: the folder that relative paths start from; ``None`` leaves them relative.
 
     Raises:
         ConfigError: the first mistake found, in one sentence.
     """
-    _check_nodes(cfg)
-    applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
+    for group in SINGLE_GROUPS:
+        check_option(group, choices[group])
+    given = overridden_keys(overrides)
+    _check_nodes(cfg, choices, given)
+    applied, dropped = apply(cfg, choices, given)
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
-    root = check_settings(RootSettings, root, "the command line")
+    root = check_settings(RootSettings, root, "the command line", here)
     if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
         raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
+    loggers = _loggers(cfg, choices.get("logger"))
     from ..training.trainer import Trainer  # imports torch
 
     return RunConfig(
-        components={group: _read_component(group, str(choices[group]), cfg[group]) for group in SINGLE_GROUPS},
-        loggers={name: _read_component("logger", name, node) for name, node in (cfg.get("logger") or {}).items()},
-        algo=str(choices.get("algo")),
-        train=check_settings(Trainer, _values(cfg.train), "train"),
-        eval=EvaluationSettings(**check_settings(EvaluationSettings, _values(cfg.eval), "eval")),
+        components={group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS},
+        loggers={name: _read_component("logger", name, node, here) for name, node in loggers.items()},
+        algo=algorithm(choices),
+        train=_checked(Trainer, cfg.train, "train", "train", here),
+        eval=EvaluationSettings(**_checked(EvaluationSettings, cfg.eval, "eval", "eval", here)),
         **{name: root[name] for name in _ROOT},
         applied=tuple(applied),
         dropped=tuple(dropped),
@@ -224,7 +225,7 @@ def option(group: str, name: str) -> Component:
     """
     file = resources.files("hymarl.conf") / group / f"{name}.yaml"
     if not file.is_file():
-        raise ConfigError(f"{group}={name}: there is no such option; {suggest(name, _options(group))}")
+        raise no_option(group, name)
     return _read_component(group, name, OmegaConf.create(file.read_text(encoding="utf-8")))
 
 
@@ -233,77 +234,34 @@ def overridden_keys(overrides: Sequence[str]) -> set[str]:
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))}
 
 
-def explain(error: Exception, *, composing: bool = False) -> str | None:
-    """A mistake in the configuration as one sentence, None if the error is something else.
-
-    Args:
-        error: what was raised.
-        composing: whether it was raised before a job began: then it is about the command line, whatever its type.
-    """
-    if isinstance(error, ConfigError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
-        group, _, wrong = str(error.missing_cfg_file).partition("/")
-        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or _options(group))}"
-    if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"cannot read {error.override!r}: " + (
-            f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
-            if value
-            else "an override reads key=value"
-        )
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(error)
-    if composing and "Config group override must be a string" in str(error):
-        return "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are no names"
-    return _one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
+def known_at_the_top() -> list[str]:
+    """What can stand at the beginning of an override."""
+    return [*GROUPS, "train", "eval", *RootSettings.__dataclass_fields__]
 
 
-def _explain_hydra(error: Exception) -> str:
-    text, cause = _one_line(error), error.__cause__
-    wrapped = re.match("ConfigError raised while resolving interpolation: (.*)", text)
-    if wrapped:
-        return wrapped[1]
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
-        where, _, wrong = str(cause.full_key).rpartition(".")
-        known = {str(k): v for k, v in cause.parent_node.items_ex(resolve=False)}
-        if not known:
-            return f"{where} is empty: add {wrong!r} to it with +{cause.full_key}=…"
-        place = f"{where.partition('.')[0]}={known.pop('name')}" if "name" in known else where
-        return f"{place}: unknown key {wrong!r}; {suggest(wrong, known)}" if where else _unknown_key(wrong)
-    if "hydra.runtime.choices." in str(error):
-        return f"{str(error).partition('hydra.runtime.choices.')[2].split()[0]}: choose one option by its name"
-    group = re.search(r"Could not override '([^']+)'\. No match in the defaults list", text)
-    return _unknown_key(group[1]) if group else text
-
-
-def _unknown_key(wrong: str) -> str:
-    known = [*PACKAGES, "algo", "experiment", "train", "eval", *RootSettings.__dataclass_fields__]
-    return f"unknown key or group {wrong!r}; {suggest(wrong, known)}"
-
-
-def _one_line(error: Exception) -> str:
-    """The message without where in the configuration and in the manual one could look."""
-    return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
-
-
-def _options(group: str) -> list[str]:
-    """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
-    if GlobalHydra.instance().is_initialized():
-        return GlobalHydra.instance().config_loader().get_group_options(group)
-    folder = resources.files("hymarl.conf") / group
-    files = folder.iterdir() if folder.is_dir() else ()
-    return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
-
-
-def _check_nodes(cfg: DictConfig) -> None:
+def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> None:
     """Refuse keys that nothing reads and sections that were deleted or are no sections."""
     for key in map(str, cfg):
+        if key in ("algo", "experiment"):
+            if any(name.startswith(f"{key}.") for name in given):
+                raise ConfigError(f"{key} has no settings of its own; one is chosen by its name, as in {key}=…")
+            raise ConfigError(lacks_first_line(key, choices[key], "_global_"))
         if key not in {*_NODES, "logger", *RootSettings.__dataclass_fields__}:
-            raise ConfigError(_unknown_key(key))
+            raise ConfigError(unknown_key(key, known_at_the_top(), cfg))
     for key in _NODES:
         if not isinstance(cfg.get(key), DictConfig):
             raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
+
+
+def _loggers(cfg: DictConfig, chosen: str | None) -> dict[str, Any]:
+    """The sections of loggers."""
+    loggers = cfg.get("logger") or OmegaConf.create()
+    if not isinstance(loggers, DictConfig):
+        raise ConfigError(f"logger: this must be a section with keys of its own, got {loggers}")
+    if "name" in loggers and not isinstance(loggers.name, DictConfig):
+        option = chosen or f"[…] with the name {loggers.name}"  # which one of a list it is cannot be told
+        raise ConfigError(lacks_first_line("logger", option, f"logger.{chosen or '<option>'}"))
+    return {str(name): node for name, node in loggers.items()}
 
 
 def _at_least(least: int, name: str, value: int) -> None:
@@ -311,46 +269,26 @@ def _at_least(least: int, name: str, value: int) -> None:
         raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
-def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> tuple[list[str], list[str]]:
-    """Write presets' values into the chosen options' nodes; returns what that changed and what does not apply."""
-    applied, dropped = [], []
-    for group, name, values in _presets(cfg):
-        if name != choices[group]:
-            dropped += [f"{group}.{key} (of {group}={name})" for key in map(str, values)]
-            continue
-        for key in map(str, values):
-            if f"{group}.{key}" not in given:
-                if OmegaConf.select(cfg, f"{group}.{key}") != values[key]:
-                    applied.append(f"{group}.{key}={values[key]}")
-                OmegaConf.update(cfg, f"{group}.{key}", values[key], force_add=True)
-    return applied, dropped
-
-
-def _presets(cfg: DictConfig) -> Iterator[tuple[str, str, DictConfig]]:
-    """Group, option and values of everything that presets say."""
-    for group, by_option in _sections(cfg.preset, "preset", SINGLE_GROUPS):
-        for name, values in _sections(by_option, f"preset.{group}", _options(group)):
-            yield group, name, values
-
-
-def _sections(node: DictConfig, where: str, known: Sequence[str]) -> Iterator[tuple[str, DictConfig]]:
-    """The sections below one, whose names must be known."""
-    for key, section in node.items():
-        name = str(key)
-        if name not in known:
-            raise ConfigError(f"{where}: unknown key {name!r}; {suggest(name, known)}")
-        if not isinstance(section, DictConfig):
-            raise ConfigError(f"{where}.{name}: values are written as preset.<group>.<option>.<key>, got {section}")
-        yield name, section
-
-
-def _read_component(group: str, chosen: str, node: Any) -> Component:
+def _read_component(group: str, chosen: str, node: Any, here: Path | None = None) -> Component:
     where = f"{group}={chosen}"
     if not isinstance(node, DictConfig) or "name" not in node:
         raise ConfigError(f"{where}: its YAML file needs a line 'name: <registered name>'")
-    values = _values(node)
-    name = str(values.pop("name"))
-    return Component(group, chosen, name, check_settings(find(group, name), values, where))
+    name = str(node.name)
+    section = f"logger.{chosen}" if group == "logger" else group
+    return Component(group, chosen, name, _checked(find(group, name), node, where, section, here))
+
+
+def _checked(
+    component: Callable[..., Any], node: DictConfig, where: str, section: str, here: Path | None
+) -> dict[str, Any]:
+    """The settings of a section, without its ``name``; an unknown one is looked for everywhere."""
+    known = parameters(component)
+    root = node._get_root()
+    assert isinstance(root, DictConfig)
+    for key in map(str, node):
+        if key not in known and key != "name":
+            raise ConfigError(unknown_key(f"{section}.{key}", [*known], root, where))
+    return check_settings(component, {k: v for k, v in _values(node).items() if k != "name"}, where, here)
 
 
 def _values(node: DictConfig) -> dict[str, Any]:
@@ -378,17 +316,7 @@ def load_saved(directory: Path) -> RunConfig:
         assert isinstance(plain, dict)
         return RunConfig.from_plain({str(k): v for k, v in plain.items()})
     except (AssertionError, KeyError, TypeError, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{path} is not the configuration of a run: {_one_line(error) or 'unknown form'}") from error
-
-
-def require_run(directory: Path) -> None:
-    """Refuse what is no run directory.
-
-    Raises:
-        ConfigError: no run has left its configuration there.
-    """
-    if not (directory / "config.yaml").is_file():
-        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
+        raise ConfigError(f"{path} is not the configuration of a run: {one_line(error) or 'unknown form'}") from error
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -30,8 +30,8 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         "targets": settings.target.describe(),
         "replay_memory": f"{episode_bytes * config.train['buffer_episodes'] / 1e6:.0f} MB, as much on disk when full",
         "threads": f"{threads}, {available_cores()} cores",
-        "preset_values": ", ".join(config.applied) or "none",
-        "dropped_presets": ", ".join(config.dropped) or "none",
+        "values_applied": ", ".join(config.applied) or "none",
+        "values_dropped": ", ".join(config.dropped) or "none",
     }
     return {"header": header, "versions": _versions(), "git_revision": _revision()}
 

@@ -22,7 +22,8 @@ from ..training.recorder import Recorder, restore
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
 from .assembly import build_runner, build_trainer, describe_policy
-from .config import RunConfig, to_yaml
+from .command_line import program
+from .config import RunConfig, load_saved, to_yaml
 from .evaluate import LEARNED, checkpoint_errors_are_mistakes, compare, load_policy
 from .protocol import describe_run
 from .signals import stop_signal
@@ -49,6 +50,8 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             trainer.learner.use_second_thread()
         with checkpoint_errors_are_mistakes():
             saved = restore(trainer, path) if resume else None
+            if saved and _has_ended(trainer, path):
+                return
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
         if resume:
             step = trainer.progress.steps
@@ -63,13 +66,28 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             _conclude(config, path, recorder)
 
 
+def _has_ended(trainer: Trainer, path: Path) -> bool:
+    """Whether a run that was restored has nothing left to do, which is said.
+
+    Raises:
+        ConfigError: it is to be made shorter than it is.
+    """
+    reached, wanted = trainer.progress.steps, trainer.total_steps
+    if reached > wanted and wanted < load_saved(path).train["total_steps"]:
+        raise ConfigError(f"{path} has reached step {reached}; train.total_steps={wanted} must be larger than that")
+    ended = reached >= wanted and json.loads((path / "status.json").read_text(encoding="utf-8"))["status"] == "finished"
+    if ended:
+        print(f"{path} is finished, there is nothing to do; to train on, raise train.total_steps above {reached}")
+    return ended
+
+
 def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
     """Record the training to its end, or until asked to stop."""
     with stop_signal() as stopped:
         for event in trainer.run(stopped):
             recorder.take(event)
         if stopped():
-            recorder.say(f"interrupted; continue with: python main.py resume={path}")
+            recorder.say(f"interrupted; continue with: {program()} resume={path}")
             raise KeyboardInterrupt
 
 
@@ -82,12 +100,13 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     mixer, agents = config.components["mixer"].option, trainer.runner.spec.n_agents
     same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
-    group = f"{env}-{algo}-{mixer}-{agents}agents-{digest}"  # the seeds of one configuration, and nothing else
+    parts = tuple(dict.fromkeys((env, algo, mixer)))  # qmix is the name of an algorithm and of its mixer
+    group = f"{'-'.join(parts)}-{agents}agents-{digest}"  # the seeds of one configuration, and nothing else
     info = RunInfo(
         directory=path,
         name=f"{group}-seed{config.seed}",
         group=group,
-        tags=(env, algo, mixer, f"{agents} agents"),
+        tags=(*parts, f"{agents} agents"),
         config=config.plain(),
         total_steps=trainer.total_steps,
         resumed=resume,

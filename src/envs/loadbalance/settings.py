@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ...ranges import PathText
 from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Scope, SizeDistribution, State
 
 
@@ -107,7 +108,7 @@ class Settings:
     mix_wiki_mean: float
     mix_wiki_sigma: float
     mix_static_mean: float
-    trace: str | None
+    trace: PathText | None
     trace_use: Literal["both", "times", "sizes"]
     trace_loop: bool
     trace_speed: float | None
