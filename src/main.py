@@ -7,7 +7,8 @@ import sys
 import warnings
 
 if __name__ == "__main__":  # `python src/main.py`, as PyMARL is started: the program is the file above this folder
-    os.execv(sys.executable, [sys.executable, os.path.join(os.path.dirname(__file__), "..", "main.py"), *sys.argv[1:]])
+    program = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "main.py"))
+    os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])
 
 import hydra
 from hydra.core.hydra_config import HydraConfig

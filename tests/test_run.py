@@ -308,10 +308,18 @@ def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, se
     assert n_killed >= 10
 
 
-def test_a_finished_run_can_be_resumed_and_stays_as_it_was(hymarl, finished, copy):
+def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):
+    reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
     outcome = hymarl(copy.parent, "resume=run")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert (outcome.code, outcome.err) == (0, "")
+    said = "run is finished, there is nothing to do; to train on, raise train.total_steps above"
+    assert outcome.out == f"{said} {reached}\n"
     assert_equal_runs(copy, finished)
+    before = contents(copy)
+    outcome = hymarl(copy.parent, "resume=run", "train.total_steps=100")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"run has reached step {reached}; train.total_steps=100 must be larger than that\n"
+    assert contents(copy) == before
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from ..ranges import PathText, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, parameters
 from .names import WHEN_CHOSEN, one_line, unknown_key
 from .options import GROUPS, algorithm, check_option, lacks_first_line, no_option
-from .presets import apply
 from .runs import require_run
+from .when_chosen import apply
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")

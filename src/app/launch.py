@@ -29,7 +29,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     Raises:
         ConfigError: a mistake, in one sentence.
     """
-    overrides = OmegaConf.to_container(OmegaConf.create(job.overrides.task), resolve=False)  # with ${…} as typed
+    overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     config = read(cfg, job.runtime.choices, overrides, here)
