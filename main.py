@@ -1,5 +1,8 @@
 """``python main.py …`` from a checkout; the program is ``src/main.py``, importable as ``hymarl.main``."""
 
+if __name__ == "hymarl.main":
+    raise SystemExit("a folder called hymarl on Python's path hides the package: start from elsewhere, or rename it")
+
 try:
     from hymarl.main import main
 except ModuleNotFoundError as error:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
+import warnings
+
+if __name__ == "__main__":  # `python src/main.py`, as PyMARL is started: the program is the file above this folder
+    program = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "main.py"))
+    os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from .app.config import explain
+from .app.command_line import make_here_importable, prepare
 from .app.directories import discard_if_unused, register_resolvers
+from .app.mistakes import explain, let_hydra_raise, show
 from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries
-
-_HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"  # the first: Hydra hands its errors on to us
 
 
 class JobFailed(Exception):
@@ -32,29 +35,27 @@ def _job(cfg: DictConfig) -> None:
         launch(cfg, job)
     except Exception as error:
         sentence = explain(error)
-        discard_if_unused(job.runtime.output_dir, job.output_subdir, mistake=sentence is not None)
+        discard_if_unused(job.runtime.output_dir, job.output_subdir, job.runtime.cwd, mistake=sentence is not None)
         if job.mode is RunMode.RUN:
-            sys.exit(_show(error, sentence))
-        raise JobFailed(_show(error, sentence, f"job {job.job.num}: ")) from None  # the other jobs go on
-
-
-def _show(error: Exception, sentence: str | None, prefix: str = "") -> int:
-    """Print the sentence about a mistake, or else the traceback; returns the exit code."""
-    brief = sentence and os.environ[_TRACEBACK] != "1"
-    print(prefix, sentence if brief else "".join(traceback.format_exception(error)), sep="", file=sys.stderr)
-    return 2 if sentence else 1
+            sys.exit(show(error, sentence))
+        raise JobFailed(show(error, sentence, f"job {job.job.num}: ")) from None  # the other jobs go on
+    finally:
+        os.chdir(job.runtime.cwd)  # the next job of a sweep starts where this one did, whoever changed to elsewhere
 
 
 def main() -> None:
     """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
     substitute_what_cannot_be_shown()
     restrain_libraries()
-    os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
-    os.environ[_HYDRA_RAISES] = "1"
+    let_hydra_raise()
     register_resolvers()
+    make_here_importable()
     try:
-        _job()
+        sys.argv[1:] = prepare(sys.argv[1:])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+            _job()
     except (KeyboardInterrupt, JobFailed) as end:
         sys.exit(end.args[0] if isinstance(end, JobFailed) else 130)
     except Exception as error:
-        sys.exit(_show(error, explain(error, composing=True)))
+        sys.exit(show(error, explain(error, composing=True, overrides=[w for w in sys.argv[1:] if "=" in w])))

@@ -1,4 +1,4 @@
-"""Ranges of settings: part of a setting's type, checked in one place before anything is built.
+"""Ranges of settings, and which are paths: part of a setting's type, checked in one place before anything is built.
 
     def __init__(self, *, rnn_dim: Count, dropout: Fraction, clip: Positive | None) -> None: ...
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -75,6 +76,20 @@ Seed = Annotated[int, Range(at_least=0)]
 """A whole number from 0 on, as large as one likes."""
 
 
+PathText = Annotated[str, Path]
+"""A file or folder; a relative path starts from the folder in which the command was typed."""
+
+
+def is_path(kind: Any) -> bool:
+    """Whether a setting of this type, e.g. ``PathText | None``, is a path."""
+    return kind == PathText or (get_origin(kind) in (Union, UnionType) and PathText in get_args(kind))
+
+
+def absolute(path: str, base: Path) -> str:
+    """A path as seen from a folder; ``~`` is the user's home."""
+    return str(base / Path(path).expanduser())
+
+
 def check_range(kind: Any, value: Any, name: str) -> None:
     """Check a value, and whatever a list or mapping holds, against the ranges in its type.
 
@@ -87,6 +102,8 @@ def check_range(kind: Any, value: Any, name: str) -> None:
         ValueError: says which number is wrong and what is allowed.
     """
     origin, arguments = get_origin(kind), get_args(kind)
+    if is_path(kind) and value == "":
+        raise ValueError(f"{name} is empty; give a path{'' if kind == PathText else ', or null'}")
     if origin is Annotated:
         for allowed in (x for x in arguments[1:] if isinstance(x, Range)):
             _each_number(value, name, allowed)

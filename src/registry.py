@@ -13,16 +13,18 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, make_dataclass
 from functools import partial
-from types import ModuleType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import ModuleType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from .ranges import check_range, without_ranges
+from .ranges import absolute, check_range, is_path, without_ranges
 
 PACKAGES: Mapping[str, str] = {
     "env": "hymarl.envs",
@@ -41,6 +43,8 @@ PACKAGES: Mapping[str, str] = {
 """Where the components of each configuration group live."""
 
 _MARK = "registered_group"
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_MANY = 24  # more choices than these are not listed where the closest ones are known
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
 
@@ -68,12 +72,15 @@ def find(group: str, name: str) -> type:
         ConfigError: no module of that name, or no class in it registered for the group.
     """
     path = name if "." in name else f"{PACKAGES[group]}.{name}"
+    named = _MODULE.fullmatch(name)
+    if "." in name and not named:
+        raise ConfigError(f"{group}: {name!r} is not the name of a module; write it with dots: my_package.my_module")
     if "." in name and not _exists(path):
         raise ConfigError(
-            f"{group}: there is no module {name!r} to import; add the folder that holds {name.split('.')[0]} to "
-            f"PYTHONPATH, or start with python -m hymarl from there"
+            f"{group}: there is no module {name!r} to import; start from the folder that holds {name.split('.')[0]}, "
+            f"or add that folder to PYTHONPATH"
         )
-    if not _exists(path):
+    if not named or not _exists(path):
         raise ConfigError(f"{group}: there is no {name!r}; {suggest(name, names(group))}")
     found = _registered(importlib.import_module(path), group)
     if len(found) != 1:
@@ -91,11 +98,20 @@ def names(group: str) -> list[str]:
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
-    """The end of an error message: the closest match, then all choices."""
+    """The end of an error message: the closest match, then all choices, or the next closest where there are many."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}choose one of: {', '.join(choices)}" if choices else "there is nothing to choose from"
+    if not choices:
+        return "there is nothing to choose from"
+    close = closest(wrong, choices)
+    if close and len(choices) > _MANY:
+        return f"did you mean {' or '.join(map(repr, close))}? There are {len(choices)} to choose from"
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}choose one of: {', '.join(choices)}"
+
+
+def closest(wrong: str, choices: Iterable[str]) -> list[str]:
+    """Up to three choices that look like what was typed, the best one first; upper and lower case look alike."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    return [by_lower[text] for text in difflib.get_close_matches(wrong.lower(), by_lower, n=3, cutoff=0.5)]
 
 
 def parameters(component: Callable[..., Any]) -> dict[str, Any]:
@@ -131,13 +147,16 @@ def objects(component: type) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name in names[1:]}
 
 
-def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str) -> dict[str, Any]:
+def check_settings(
+    component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str, base: Path | None = None
+) -> dict[str, Any]:
     """Plain settings for ``component``, checked against its signature.
 
     Args:
         component: a registered class, or any function whose keyword-only parameters are settings.
         values: what the configuration holds, without ``name``.
         where: the beginning of messages, e.g. ``mixer=qmix``.
+        base: the folder that relative paths among the settings start from; ``None`` leaves them relative.
 
     Raises:
         ConfigError: an unknown key (with the closest match), a wrong type, a missing value, or a wrong choice.
@@ -156,7 +175,7 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
     if missing:
-        raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one, e.g. {missing[0]}=… in its YAML file")
+        raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one: {_typed(where, missing[0])}=…")
     assert isinstance(settings, dict)
     try:
         for name, kind in types.items():
@@ -168,7 +187,8 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
         if choices and settings[name] not in choices:
             wrong = settings[name]
             raise ConfigError(f"{where}: {name}={wrong} is not a choice; {suggest(str(wrong), map(str, choices))}")
-    return {str(k): v for k, v in settings.items()}
+    paths = {name for name, kind in types.items() if base and is_path(kind) and settings[name] is not None}
+    return {str(k): absolute(v, base) if base and k in paths else v for k, v in settings.items()}
 
 
 def factory(group: str, name: str, settings: Mapping[str, Any], option: str | None = None) -> Callable[..., Any]:
@@ -230,6 +250,14 @@ def _registered(module: ModuleType, group: str) -> list[type]:
     return [c for c in own if vars(c).get(_MARK) == group]
 
 
+def _typed(where: str, name: str) -> str:
+    """What is typed on the command line for a setting: ``env.entry_point`` for one of ``env=pettingzoo``."""
+    group, _, option = where.partition("=")
+    if " " in group:  # "the command line"
+        return name
+    return f"{group}.{option}.{name}" if group == "logger" else f"{group}.{name}"
+
+
 def _storable(kind: Any) -> Any:
     """OmegaConf knows neither ranges nor Literal: store that as text (or text or null), checked afterwards."""
     kind = without_ranges(kind)
@@ -250,4 +278,10 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 def _describe(types: Mapping[str, Any], key: Any) -> str:
     kind = without_ranges(types.get(str(key).split("[")[0].split(".")[0], "another type"))
+    return " | ".join(map(_name, get_args(kind))) if get_origin(kind) in (Union, UnionType) else _name(kind)
+
+
+def _name(kind: Any) -> str:
+    if kind is type(None):
+        return "None"
     return kind.__name__ if inspect.isclass(kind) and not get_args(kind) else str(kind).replace("typing.", "")

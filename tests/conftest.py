@@ -249,6 +249,7 @@ def hymarl():
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(directory)
             patch.setattr(sys, "argv", ["main.py", *arguments])
+            patch.setattr(sys, "path", [*sys.path])
             # Composes everything once more to see whether the YAML files ask for a sweep: half of a short test's time.
             patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
             for name in ("HYDRA_FULL_ERROR", "HYMARL_TRACEBACK", "CHANCE_STEPS", *environment):

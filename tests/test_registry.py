@@ -41,7 +41,7 @@ OPTIONS = [(group, option) for group in PACKAGES for option in options(group)]
 
 @cache
 def composed(group: str, option: str) -> DictConfig:
-    """The node of a group as `python main.py group=option` composes it, before presets are applied."""
+    """The node of a group as `python main.py group=option` composes it, before anything changes its values."""
     with initialize_config_module("hymarl.conf", version_base="1.3"):
         node = compose("config", overrides=["~algo", f"{group}={option}"])[group]
     return node[option] if group == "logger" else node
@@ -52,7 +52,7 @@ def composed(group: str, option: str) -> DictConfig:
 
 def test_every_group_has_a_folder_and_every_folder_is_known() -> None:
     folders = {f.name for f in CONF.iterdir() if f.is_dir() and not f.name.startswith("_")}
-    assert folders == {*PACKAGES, "algo", "experiment", "preset"}
+    assert folders == {*PACKAGES, "algo", "experiment", "env_suggestions", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "name"), REGISTERED)
@@ -181,9 +181,9 @@ MISTAKES: dict[str, tuple[dict, str]] = {
     ),
     "missing": (
         {k: v for k, v in GOOD.items() if k not in ("rate", "mode")},
-        "no value for mode, rate; give one, e.g. mode=… in its YAML file",
+        "no value for mode, rate; give one: thing.mode=…",
     ),
-    "explicitly missing": (GOOD | {"rate": MISSING}, "no value for rate; give one, e.g. rate=… in its YAML file"),
+    "explicitly missing": (GOOD | {"rate": MISSING}, "no value for rate; give one: thing.rate=…"),
     "dangling interpolation": (GOOD | {"width": "${nowhere}"}, "Interpolation key 'nowhere' not found"),
 }
 
@@ -228,7 +228,9 @@ def test_find_names_the_closest_match_and_all_choices() -> None:
 
 
 def test_find_refuses_a_path_that_leads_nowhere() -> None:
-    with pytest.raises(ConfigError, match=r"^mixer: there is no module 'nobody\.knows' to import; add the folder"):
+    with pytest.raises(
+        ConfigError, match=r"^mixer: there is no module 'nobody\.knows' to import; start from the folder"
+    ):
         find("mixer", "nobody.knows")
 
 

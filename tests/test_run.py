@@ -183,7 +183,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "steps": "400 asked for, collected in blocks of up to 3 episodes × 6 steps, in this process",
         "updates_per_episode": 0.7,
         "targets": "copied every 7 updates",
-        "dropped_presets": "none",
+        "values_dropped": "none",
     }
     assert {key: header[key] for key in wanted} == wanted
     assert header["environment"].startswith("chance (hymarl ")
@@ -327,11 +327,18 @@ def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, se
     assert n_killed >= 10
 
 
-def test_a_finished_run_can_be_resumed_and_stays_as_it_was(hymarl, finished, copy):
+def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):
+    reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
     outcome = hymarl(copy.parent, "resume=run")
-    said = "nothing to train: train.total_steps=400 is reached, only the test follows; raise it to train on\n"
-    assert (outcome.code, outcome.out, outcome.err) == (0, f"{said}results: run\n", "")
+    assert (outcome.code, outcome.err) == (0, "")
+    said = "run is finished, there is nothing to do; to train on, raise train.total_steps above"
+    assert outcome.out == f"{said} {reached}\n"
     assert_equal_runs(copy, finished)
+    before = contents(copy)
+    outcome = hymarl(copy.parent, "resume=run", "train.total_steps=100")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"run has reached step {reached}; train.total_steps=100 must be larger than that\n"
+    assert contents(copy) == before
 
 
 def test_a_run_cannot_be_made_shorter_than_it_is(hymarl, finished, copy):

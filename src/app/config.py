@@ -1,34 +1,30 @@
-"""From what Hydra composed to a checked, plain configuration; and from mistakes to sentences.
-
-Precedence, low to high: the YAML of the chosen option, the presets (``algo``, then ``experiment``), the command line. A
-preset's values for a component are written under ``preset.<group>.<option>`` and apply only while that option is
-chosen, so ``algo=qmix mixer=vdn`` drops what the preset says about ``mixer=qmix``.
-"""
+"""From what Hydra composed, or what a run has saved, to a checked, plain configuration."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ..ranges import Seed
-from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, suggest
+from ..ranges import PathText, Seed
+from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..training.settings import TrainingSettings
-from .options import load_option, option_names
+from .names import WHEN_CHOSEN, one_line, unknown_key
+from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option
+from .runs import require_run
+from .when_chosen import apply
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
 _MOST_THREADS = 256  # with very many OpenMP crashes
 _IF_ASKED_FOR = frozenset({"mixer", "critic"})  # networks that only some learners train
-_NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
+_NODES = (*SINGLE_GROUPS, "train", "eval", WHEN_CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class RunConfig:
     Attributes:
         components: by group.
         loggers: by name.
-        algo: the preset's name.
+        algo: what the algorithm is called: the option of ``algo`` where its components were chosen.
         train: how long it trains, and how often what happens.
         eval: settings of `EvaluationSettings`.
         agents: number of agents asked for, None for the environment's own.
@@ -64,8 +60,8 @@ class RunConfig:
         device: where the learner works.
         threads: threads that learning may use, None to decide by the machine.
         init_from: the run directory or weights file to begin with, None for new weights.
-        applied: values that presets changed.
-        dropped: what presets said about options that were not chosen.
+        applied: values for the chosen options that the algorithm, the experiment or the environment changed.
+        dropped: what they said about options that were not chosen.
     """
 
     components: Mapping[str, Component]
@@ -113,7 +109,7 @@ class EvaluationSettings:
         episodes: per validation.
         test_episodes: for the final table and ``evaluate=``.
         seed: of the validation and test streams.
-        references: whether the scripted policies that the environment names (else a random one) are measured too.
+        references: whether the scripted policies that the environment names are measured too.
         checkpoint: which weights are tested.
 
     Raises:
@@ -139,38 +135,42 @@ class RootSettings:
     seed: Seed
     device: str
     threads: int | None
-    resume: str | None
-    evaluate: str | None
-    init_from: str | None
+    resume: PathText | None
+    evaluate: PathText | None
+    init_from: PathText | None
     check: bool
     render: Literal["gif", "terminal"] | None
 
 
-def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], here: Path | None = None) -> RunConfig:
     """Check what Hydra composed.
 
     Args:
         cfg: the composed configuration.
         choices: the option chosen for each group.
         overrides: the command line's overrides.
+        here: the folder that relative paths start from; ``None`` leaves them relative.
 
     Raises:
         ConfigError: the first mistake found, in one sentence.
     """
-    _check_nodes(cfg)
+    for group in SINGLE_GROUPS:
+        check_option(group, choices[group])
     given = overridden_keys(overrides)
-    applied, dropped = _apply_presets(cfg, choices, given)
+    _check_nodes(cfg, choices, given)
+    applied, dropped = apply(cfg, choices, given)
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
-    root = check_settings(RootSettings, root, "the command line")
+    root = check_settings(RootSettings, root, "the command line", here)
     if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
         raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
-    components = {group: _read_component(group, str(choices[group]), cfg[group]) for group in SINGLE_GROUPS}
+    loggers = _loggers(cfg, choices.get("logger"))
+    chosen = {group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS}
     return RunConfig(
-        components=_asked_for(components, given),
-        loggers={name: _read_component("logger", name, node) for name, node in (cfg.get("logger") or {}).items()},
-        algo=str(choices.get("algo")),
-        train=TrainingSettings(**check_settings(TrainingSettings, _values(cfg.train), "train")),
-        eval=EvaluationSettings(**check_settings(EvaluationSettings, _values(cfg.eval), "eval")),
+        components=_asked_for(chosen, given),
+        loggers={name: _read_component("logger", name, node, here) for name, node in loggers.items()},
+        algo=algorithm(choices),
+        train=TrainingSettings(**_checked(TrainingSettings, cfg.train, "train", "train", here)),
+        eval=EvaluationSettings(**_checked(EvaluationSettings, cfg.eval, "eval", "eval", here)),
         **{name: root[name] for name in _ROOT},
         applied=tuple(applied),
         dropped=tuple(dropped),
@@ -216,7 +216,7 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
 
 
 def option(group: str, name: str) -> Component:
-    """A component as its YAML file says, wherever Hydra finds that, e.g. the scripted policy ``sed``.
+    """A component as its YAML file says, e.g. the scripted policy ``sed``.
 
     Raises:
         ConfigError: there is no such option.
@@ -229,68 +229,34 @@ def overridden_keys(overrides: Sequence[str]) -> set[str]:
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))}
 
 
-def explain(error: Exception, *, composing: bool = False) -> str | None:
-    """A mistake in the configuration as one sentence, None if the error is something else.
-
-    Args:
-        error: what was raised.
-        composing: whether it was raised before a job began: then it is about the command line, whatever its type.
-    """
-    if isinstance(error, ConfigError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
-        group, _, wrong = str(error.missing_cfg_file).partition("/")
-        return f"{group}={wrong}: there is no such option; {suggest(wrong, error.options or option_names(group))}"
-    if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"cannot read {error.override!r}: " + (
-            f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
-            if value
-            else "an override reads key=value"
-        )
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(error)
-    if composing and "Config group override must be a string" in str(error):
-        return "an option is chosen by its name, as in mixer=none or logger=[console]; null and numbers are no names"
-    return _one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
+def known_at_the_top() -> list[str]:
+    """What can stand at the beginning of an override."""
+    return [*GROUPS, "train", "eval", *RootSettings.__dataclass_fields__]
 
 
-def _explain_hydra(error: Exception) -> str:
-    text, cause = _one_line(error), error.__cause__
-    wrapped = re.match("ConfigError raised while resolving interpolation: (.*)", text)
-    if wrapped:
-        return wrapped[1]
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
-        where, _, wrong = str(cause.full_key).rpartition(".")
-        known = {str(k): v for k, v in cause.parent_node.items_ex(resolve=False)}
-        if not known:
-            return f"{where} is empty: add {wrong!r} to it with +{cause.full_key}=…"
-        place = f"{where.partition('.')[0]}={known.pop('name')}" if "name" in known else where
-        return f"{place}: unknown key {wrong!r}; {suggest(wrong, known)}" if where else _unknown_key(wrong)
-    if "hydra.runtime.choices." in str(error):
-        return f"{str(error).partition('hydra.runtime.choices.')[2].split()[0]}: choose one option by its name"
-    group = re.search(r"Could not override '([^']+)'\. No match in the defaults list", text)
-    return _unknown_key(group[1]) if group else text
-
-
-def _unknown_key(wrong: str) -> str:
-    known = [*PACKAGES, "algo", "experiment", "train", "eval", *RootSettings.__dataclass_fields__]
-    return f"unknown key or group {wrong!r}; {suggest(wrong, known)}"
-
-
-def _one_line(error: Exception) -> str:
-    """The message without where in the configuration and in the manual one could look."""
-    return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
-
-
-def _check_nodes(cfg: DictConfig) -> None:
+def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> None:
     """Refuse keys that nothing reads and sections that were deleted or are no sections."""
     for key in map(str, cfg):
+        if key in ("algo", "experiment"):
+            if any(name.startswith(f"{key}.") for name in given):
+                raise ConfigError(f"{key} has no settings of its own; one is chosen by its name, as in {key}=…")
+            raise ConfigError(lacks_first_line(key, choices[key], "_global_"))
         if key not in {*_NODES, "logger", *RootSettings.__dataclass_fields__}:
-            raise ConfigError(_unknown_key(key))
+            raise ConfigError(unknown_key(key, known_at_the_top(), cfg))
     for key in _NODES:
         if not isinstance(cfg.get(key), DictConfig):
             raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
+
+
+def _loggers(cfg: DictConfig, chosen: str | None) -> dict[str, Any]:
+    """The sections of loggers."""
+    loggers = cfg.get("logger") or OmegaConf.create()
+    if not isinstance(loggers, DictConfig):
+        raise ConfigError(f"logger: this must be a section with keys of its own, got {loggers}")
+    if "name" in loggers and not isinstance(loggers.name, DictConfig):
+        option = chosen or f"[…] with the name {loggers.name}"  # which one of a list it is cannot be told
+        raise ConfigError(lacks_first_line("logger", option, f"logger.{chosen or '<option>'}"))
+    return {str(name): node for name, node in loggers.items()}
 
 
 def _at_least(least: int, name: str, value: int) -> None:
@@ -298,49 +264,29 @@ def _at_least(least: int, name: str, value: int) -> None:
         raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
-def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> tuple[list[str], list[str]]:
-    """Write presets' values into the chosen options' nodes; returns what that changed and what does not apply."""
-    applied, dropped = [], []
-    for group, name, values in _presets(cfg):
-        if name != choices[group]:
-            dropped += [f"{group}.{key} (of {group}={name})" for key in map(str, values)]
-            continue
-        for key in map(str, values):
-            if f"{group}.{key}" not in given:
-                if OmegaConf.select(cfg, f"{group}.{key}") != values[key]:
-                    applied.append(f"{group}.{key}={values[key]}")
-                OmegaConf.update(cfg, f"{group}.{key}", values[key], force_add=True)
-    return applied, dropped
-
-
-def _presets(cfg: DictConfig) -> Iterator[tuple[str, str, DictConfig]]:
-    """Group, option and values of everything that presets say."""
-    for group, by_option in _sections(cfg.preset, "preset", SINGLE_GROUPS):
-        for name, values in _sections(by_option, f"preset.{group}", option_names(group)):
-            yield group, name, values
-
-
-def _sections(node: DictConfig, where: str, known: Sequence[str]) -> Iterator[tuple[str, DictConfig]]:
-    """The sections below one, whose names must be known."""
-    for key, section in node.items():
-        name = str(key)
-        if name not in known:
-            raise ConfigError(f"{where}: unknown key {name!r}; {suggest(name, known)}")
-        if not isinstance(section, DictConfig):
-            raise ConfigError(f"{where}.{name}: values are written as preset.<group>.<option>.<key>, got {section}")
-        yield name, section
-
-
-def _read_component(group: str, chosen: str, node: Any) -> Component:
+def _read_component(group: str, chosen: str, node: Any, here: Path | None = None) -> Component:
     where = f"{group}={chosen}"
     if not isinstance(node, DictConfig) or "name" not in node:
         raise ConfigError(f"{where}: its YAML file needs a line 'name: <registered name>'")
-    values = _values(node)
-    name = str(values.pop("name"))
-    return Component(group, chosen, name, check_settings(find(group, name), values, where))
+    name = str(node.name)
+    section = f"logger.{chosen}" if group == "logger" else group
+    return Component(group, chosen, name, _checked(find(group, name), node, where, section, here))
 
 
-def _asked_for(components: Mapping[str, Component], given: set[str]) -> dict[str, Component]:
+def _checked(
+    component: Callable[..., Any], node: DictConfig, where: str, section: str, here: Path | None
+) -> dict[str, Any]:
+    """The settings of a section, without its ``name``; an unknown one is looked for everywhere."""
+    known = parameters(component)
+    root = node._get_root()
+    assert isinstance(root, DictConfig)
+    for key in map(str, node):
+        if key not in known and key != "name":
+            raise ConfigError(unknown_key(f"{section}.{key}", [*known], root, where))
+    return check_settings(component, {k: v for k, v in _values(node).items() if k != "name"}, where, here)
+
+
+def _asked_for(components: Mapping[str, Component], given: Collection[str]) -> dict[str, Component]:
     """The components without the networks that the learner does not ask for."""
     learner = components["learner"]
     asked = {name.removeprefix("make_") for name in objects(find("learner", learner.name))}
@@ -376,17 +322,7 @@ def load_saved(directory: Path) -> RunConfig:
         assert isinstance(plain, dict)
         return RunConfig.from_plain({str(k): v for k, v in plain.items()})
     except (AssertionError, KeyError, TypeError, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{path} is not the configuration of a run: {_one_line(error) or 'unknown form'}") from error
-
-
-def require_run(directory: Path) -> None:
-    """Refuse what is no run directory.
-
-    Raises:
-        ConfigError: no run has left its configuration there.
-    """
-    if not (directory / "config.yaml").is_file():
-        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
+        raise ConfigError(f"{path} is not the configuration of a run: {one_line(error) or 'unknown form'}") from error
 
 
 def to_yaml(config: RunConfig) -> str:

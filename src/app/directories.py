@@ -9,9 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from .config import require_run
+from ..registry import ConfigError
+from .config import SINGLE_GROUPS
+from .options import algorithm, check_option
+from .runs import require_run
 
 
 def register_resolvers() -> None:
@@ -25,12 +29,13 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
 
 
-def discard_if_unused(directory: str, subdirectory: str | None, *, mistake: bool) -> None:
+def discard_if_unused(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:
     """Remove what Hydra made for a job that ended before it wrote anything of its own, and nothing else.
 
     Args:
         directory: of the job.
         subdirectory: where in it Hydra put what it composed.
+        start: the folder in which the command was typed.
         mistake: whether the job was refused; then an earlier run's directory is left as it was before.
     """
     path = Path(directory)
@@ -39,24 +44,31 @@ def discard_if_unused(directory: str, subdirectory: str | None, *, mistake: bool
         return
     shutil.rmtree(path / subdirectory, ignore_errors=True)
     for folder in (path / subdirectory).parents:
-        inside = folder.is_relative_to(path) or Path.cwd() in folder.parents
+        inside = folder.is_relative_to(path) or Path(start) in folder.parents
         if not inside or any(folder.iterdir()):
             return
         folder.rmdir()
 
 
-def _directory(check: Any, resume: Any, evaluate: Any, env: str, algo: str, policy: str) -> str:
-    """Of a single job; refuses a wrong ``resume`` or ``evaluate`` before Hydra makes anything there."""
+def _directory(check: Any, resume: Any, evaluate: Any) -> str:
+    """Of a single job; refuses wrong options, ``resume`` or ``evaluate`` before Hydra makes anything there."""
     if check is True:
         return "."
-    for given in (resume, evaluate):
+    for key, given in (("resume", resume), ("evaluate", evaluate)):
+        if given == "":
+            raise ConfigError(f"{key} is empty; give the directory of a run: {key}=results/…")
         if given is not None:
-            require_run(Path(str(given)))
+            require_run(Path(str(given)).expanduser())
     if resume is not None:
-        return str(resume)
+        return str(Path(str(resume)).expanduser())
     if evaluate is not None:
-        return f"{evaluate}/evaluations/{_stamp()}"
-    return f"results/{env}/{algo if policy == 'learned' else policy}/{_stamp()}"
+        return f"{Path(str(evaluate)).expanduser()}/evaluations/{_stamp()}"
+    choices = HydraConfig.get().runtime.choices
+    for group in (*SINGLE_GROUPS, "algo"):
+        if group in choices:
+            check_option(group, choices[group])
+    policy = choices["policy"]
+    return f"results/{choices['env']}/{algorithm(choices) if policy == 'learned' else policy}/{_stamp()}"
 
 
 def _hydra_folder(resume: Any, check: Any) -> str | None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from hydra.conf import HydraConf
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..components.compiled import announced_compilation
 from ..components.threads import available_cores
+from ..ranges import absolute
 from ..registry import ConfigError
 from .check import check
 from .config import RunConfig, change, load_saved, overridden_keys, read
 from .evaluate import evaluate_run, evaluate_scripted
+from .runs import require_run
 from .train import train
 
 _WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
@@ -29,30 +31,36 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     Raises:
         ConfigError: a mistake, in one sentence.
     """
-    overrides = list(job.overrides.task)
-    config = read(cfg, job.runtime.choices, overrides)
+    overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
+    assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    config = read(cfg, job.runtime.choices, overrides, here)
     if cfg.check:
         _allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
         check(config)
         return
     if cfg.resume is not None:
-        source = here / str(cfg.resume)
+        source = _source(cfg.resume, here)
         train(_resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
         return
     if (path / "config.yaml").exists():
         raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
     if cfg.evaluate is not None:
-        source = here / str(cfg.evaluate)
+        source = _source(cfg.evaluate, here)
         evaluate_run(_evaluated(source, config, overrides), source, path, cfg.render)
     elif config.components["policy"].name != "learned":
         evaluate_scripted(_test_episodes(config, overrides), path, cfg.render)
     else:
         if cfg.render is not None:
             raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
-        if config.init_from is not None:
-            config = replace(config, init_from=str(here / config.init_from))
         train(config, path, jobs=_jobs(job))
+
+
+def _source(given: str, here: Path) -> Path:
+    """The directory of an earlier run."""
+    source = Path(absolute(str(given), here))
+    require_run(source)
+    return source
 
 
 def _jobs(job: HydraConf) -> int:

@@ -1,26 +1,41 @@
-"""The options of a group: YAML files of the package, and of the folders that ``hydra.searchpath`` adds."""
+"""Option files: which there are, which was chosen, and what the algorithm that they make is called."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ..registry import ConfigError, suggest
+from ..registry import PACKAGES, ConfigError, suggest
+from .names import PYMARL_OPTIONS
 
-_CONF = "hymarl.conf"
+GROUPS = (*PACKAGES, "algo", "experiment")
+"""Groups of which an option is chosen; of ``logger`` there may be several."""
+
+_NAME = re.compile(r"\w[\w-]*")
 
 
-def option_names(group: str) -> list[str]:
-    """Every option of a group that Hydra sees; where Hydra was not started, those that ship with the package."""
+class _Folder(Protocol):
+    """What a folder on disk and one in a package have in common."""
+
+    def joinpath(self, *names: str) -> Any:
+        """What is in it."""
+
+
+def options(group: str) -> list[str]:
+    """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
     if GlobalHydra.instance().is_initialized():
         return GlobalHydra.instance().config_loader().get_group_options(group, overrides=_search_path())
-    folder = resources.files(_CONF) / group
+    folder = resources.files("hymarl.conf") / group
     files = folder.iterdir() if folder.is_dir() else ()
     return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
 
@@ -31,18 +46,116 @@ def load_option(group: str, name: str) -> DictConfig:
     Raises:
         ConfigError: there is no such option.
     """
-    known = option_names(group)
-    if name not in known:
-        raise ConfigError(f"{group}={name}: there is no such option; {suggest(name, known)}")
+    if name not in options(group):
+        raise no_option(group, name)
     started = GlobalHydra.instance().is_initialized()
-    with nullcontext() if started else initialize_config_module(_CONF, version_base="1.3"):
+    with nullcontext() if started else initialize_config_module("hymarl.conf", version_base="1.3"):
         cfg = compose(overrides=[*_search_path(), f"+{group}={name}"])
     values = cfg[group]
     assert isinstance(values, DictConfig)
     return values
 
 
+def check_option(group: str, value: Any) -> None:
+    """Refuse what cannot be the name of an option: a path, a list, a number.
+
+    Raises:
+        ConfigError: says what can be typed.
+    """
+    several = isinstance(value, list) and group == "logger"
+    for name in value if several else [value]:
+        if not isinstance(name, str):
+            typed = "null" if name is None else str(name).replace("'", "").replace(" ", "")
+            example = next(option for option in sorted(options(group)) if option != "none")
+            shown = f"{group}=[{example}]" if group == "logger" else f"{group}={example}"
+            sweep = f"; one run for each is -m {group}={','.join(map(str, name))}" if isinstance(name, list) else ""
+            raise ConfigError(
+                f"{group}={typed}: one option is chosen by its name, as in {shown}{sweep or _instead(group)}"
+            )
+        if not _NAME.fullmatch(name):
+            raise no_option(group, name)
+
+
+def no_option(group: str, name: str, known: list[str] | None = None) -> ConfigError:
+    """The mistake of an option that does not exist."""
+    known = sorted(known or options(group))
+    meant = PYMARL_OPTIONS.get(name)
+    if meant in known:
+        return ConfigError(f"{group}={name}: there is no such option; PyMARL's {name} is {group}={meant} here")
+    return ConfigError(f"{group}={name}: there is no such option; {suggest(name, known)}")
+
+
+def lacks_first_line(group: str, option: str, package: str) -> str:
+    """The sentence about an option file that does not say where its values belong."""
+    return f"{group}={option}: its YAML file, or one that it includes, lacks this first line: # @package {package}"
+
+
+def cannot_be_left_out(group: str) -> ConfigError:
+    """The mistake of deleting a group."""
+    return ConfigError(f"~{group}: a group cannot be left out{_instead(group)}")
+
+
+def _instead(group: str) -> str:
+    """What is typed for nothing of a group."""
+    if group == "logger":
+        return "; none is logger=[]"
+    if group in ("algo", "experiment"):
+        return f"; none is ~{group}"
+    return f"; nothing is {group}=none" if "none" in options(group) else ""
+
+
+def algorithm(choices: Mapping[str, Any]) -> str:
+    """What the chosen components are called.
+
+    That is the option of ``algo`` if everything that it chooses was chosen, else the first algorithm in the package of
+    the same learner and mixer, else the mixer or learner itself: ``mixer=vdn`` alone is ``vdn``.
+    """
+    chosen = str(choices.get("algo"))
+    if choices.get("algo") and all(choices.get(group) == name for group, name in _chosen_by(chosen).items()):
+        return chosen
+    for algo in sorted(options("algo"), key=lambda name: (len(name), name)):
+        parts = _chosen_by(algo)
+        if all(group in parts and parts[group] == choices.get(group) for group in ("learner", "mixer")):
+            return algo
+    mixer = choices.get("mixer")
+    return str(choices.get("learner") if mixer in (None, "none") else mixer)
+
+
+def _chosen_by(algo: str) -> dict[str, str]:
+    """Group and option of all that an algorithm's file, and those that it includes, choose."""
+    chosen: dict[str, str] = {}
+    for entry in _read("algo", algo).get("defaults", []):
+        if isinstance(entry, DictConfig):
+            chosen |= {
+                str(key).removeprefix("override ").lstrip("/"): str(name)
+                for key, name in entry.items()
+                if str(key).startswith("override ")
+            }
+        elif entry != "_self_":
+            chosen |= _chosen_by(str(entry))
+    return chosen
+
+
+def _read(group: str, name: str) -> DictConfig:
+    """An option file as it is; nothing if there is none."""
+    for folder in _folders():
+        file = folder.joinpath(group, f"{name}.yaml")
+        if file.is_file():
+            node = OmegaConf.create(file.read_text(encoding="utf-8"))
+            return node if isinstance(node, DictConfig) else OmegaConf.create()
+    return OmegaConf.create()
+
+
 def _search_path() -> list[str]:
     """The folders that the present job adds, as an override."""
     folders = HydraConfig.get().searchpath if HydraConfig.initialized() else []
     return [f"hydra.searchpath={json.dumps(list(folders))}"] if folders else []
+
+
+def _folders() -> Iterator[_Folder]:
+    """Where Hydra looks for option files: the package, then folders of the user's."""
+    yield resources.files("hymarl.conf")
+    if HydraConfig.initialized():
+        for source in HydraConfig.get().runtime.config_sources:
+            if source.schema == "file":
+                yield Path(source.path)

@@ -30,8 +30,8 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         **trainer.replay.describe(),
         **learner.describe(),
         "threads": f"{threads}, {available_cores()} cores",
-        "preset_values": ", ".join(config.applied) or "none",
-        "dropped_presets": ", ".join(config.dropped) or "none",
+        "values_applied": ", ".join(config.applied) or "none",
+        "values_dropped": ", ".join(config.dropped) or "none",
     }
     return {"header": header, "versions": _versions(), "git_revision": _revision()}
 

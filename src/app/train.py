@@ -50,9 +50,10 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             trainer.learner.use_second_thread()
         with checkpoint_errors_are_mistakes():
             saved = restore(trainer, path) if resume else None
+            if saved and _has_ended(trainer, path):
+                return
             beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
         if resume:
-            _refuse_to_go_back(config, path, trainer)
             beginning.insert(0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again")
         with _recording(config, path, trainer, resume) as recorder:
             _introduce(config, path, trainer, threads, recorder, resume)
@@ -64,14 +65,19 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
             _conclude(config, path, recorder, scripted, runner.spec.n_agents)
 
 
-def _refuse_to_go_back(config: RunConfig, path: Path, trainer: Trainer) -> None:
-    """A run cannot be made shorter than it is already."""
-    total, step = config.train.total_steps, trainer.steps
-    if total < step and total < load_saved(path).train.total_steps:
-        raise ConfigError(
-            f"train.total_steps={total} is less than the {step} steps that the run has made; leave it out, or raise it "
-            f"to make the run longer"
-        )
+def _has_ended(trainer: Trainer, path: Path) -> bool:
+    """Whether a run that was restored has nothing left to do, which is said.
+
+    Raises:
+        ConfigError: it is to be made shorter than it is.
+    """
+    reached, wanted = trainer.steps, trainer.settings.total_steps
+    if reached > wanted and wanted < load_saved(path).train.total_steps:
+        raise ConfigError(f"{path} has reached step {reached}; train.total_steps={wanted} must be larger than that")
+    ended = reached >= wanted and json.loads((path / "status.json").read_text(encoding="utf-8"))["status"] == "finished"
+    if ended:
+        print(f"{path} is finished, there is nothing to do; to train on, raise train.total_steps above {reached}")
+    return ended
 
 
 def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
@@ -98,7 +104,8 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     env, algo = config.components["env"].option, config.algo
     spec, mixer = trainer.collector.runner.spec, config.components.get("mixer")
-    parts = (env, algo, *([mixer.option] if mixer else []))
+    named = (env, algo, *([mixer.option] if mixer else []))
+    parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
     same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
     group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the seeds of one configuration, and nothing else

@@ -177,7 +177,7 @@ def test_pictures(parts):
         ({"task": "Part-v0"}, "knows no task 'Part-v0'; did you mean 'Parts-v0'"),
         ({"task": "qqqqqqqqqqq"}, "knows no task 'qqqqqqqqqqq'; is the module that registers it in package"),
         ({"task": "Alone-v0"}, r"the action_space must be a Tuple with one space per agent, it is Discrete\(2\)"),
-        ({"task": "Endless-v0"}, "does not say how long an episode can be; set episode_limit"),
+        ({"task": "Endless-v0"}, "does not say how long an episode can be; give env.episode_limit=…"),
         ({"agents": 0}, "agents must be at least 1, got 0"),
         ({"kwargs": {"color": 1}}, "Parts-v0 cannot be made: TypeError: .*unexpected keyword argument 'color'"),
         ({"episode_limit": 9}, "episode_limit=9, but the environment ends its episodes after 4 steps"),

@@ -249,7 +249,7 @@ def test_agents_kwarg_passes_the_number():
         ({"entry_point": "parallel_games:nothing"}, "the module parallel_games has no 'nothing'"),
         ({"entry_point": "parallel_games:drawn"}, "agent 'a' has the action space Box"),
         ({"entry_point": "no_such_games:env", "install": "pip install games"}, "more packages: pip install games"),
-        ({"entry_point": "parallel_games:endless"}, "set episode_limit"),
+        ({"entry_point": "parallel_games:endless"}, "give env.episode_limit=…"),
         ({"kwargs": {"color": 1}}, "parallel_games:Uneven does not accept these kwargs: .*keyword argument 'color'"),
         ({"agents": 0}, "agents must be at least 1, got 0"),
         ({"agents": -2, "agents_kwarg": "n"}, "agents must be at least 1, got -2"),

@@ -141,7 +141,7 @@ def test_smacv2_takes_a_number_of_units(starcraft):
     [
         ({"agents": 3}, "agents=3, but pymarl_games:Duel has 2 agents; name the argument that sets it in agents_kwarg"),
         ({"kind": "Unfinished"}, "lacks get_obs, get_state, get_avail_actions, get_env_info"),
-        ({"kwargs": {"limit": None}}, "does not say how long an episode can be; set episode_limit"),
+        ({"kwargs": {"limit": None}}, "does not say how long an episode can be; give env.episode_limit=…"),
         ({"kwargs": {"color": 1}}, "pymarl_games:Duel does not accept these kwargs: .*keyword argument 'color'"),
         ({"agents": 0}, "agents must be at least 1, got 0"),
         ({"kind": "Odd", "kwargs": {"what": "no state_shape"}}, r"get_env_info\(\) lacks state_shape"),

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...ranges import PathText
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
@@ -33,11 +34,11 @@ class SacredLogger(Logger):
 
     Args:
         run: the run.
-        directory: where the numbered directories are; relative to the working directory in which the run begins.
+        directory: where the numbered directories are.
         heartbeat_s: seconds after which what was logged is on disk, longer when writing takes long.
     """
 
-    def __init__(self, run: RunInfo, *, directory: str, heartbeat_s: float) -> None:
+    def __init__(self, run: RunInfo, *, directory: PathText, heartbeat_s: float) -> None:
         self._heartbeat_s = heartbeat_s
         self._pending: dict[str, dict[str, list[Any]]] = {}
         self._result: float | None = None

@@ -181,7 +181,7 @@ def limit(asked: int | None, own: int | None) -> int:
         ValueError: neither is known, or the environment ends earlier than asked.
     """
     if asked is None and own is None:
-        raise ValueError("the environment does not say how long an episode can be; set episode_limit")
+        raise ValueError("the environment does not say how long an episode can be; give env.episode_limit=…")
     if asked is not None and own is not None and asked > own:
         raise ValueError(
             f"episode_limit={asked}, but the environment ends its episodes after {own} steps; raise that with the "

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ...ranges import Positive
+from ...ranges import PathText, Positive
 from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Rule, Scope, SizeDistribution, State
 
 
@@ -111,7 +111,7 @@ class Settings:
     mix_wiki_mean: float
     mix_wiki_sigma: float
     mix_static_mean: float
-    trace: str | None
+    trace: PathText | None
     trace_use: Literal["both", "times", "sizes"]
     trace_loop: bool
     trace_speed: float | None

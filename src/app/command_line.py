@@ -1,0 +1,110 @@
+"""The words of the command line before Hydra sees them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+
+from ..components.terminal import program_name
+from ..registry import ConfigError
+from .config import SINGLE_GROUPS
+from .options import GROUPS, cannot_be_left_out, check_option
+from .pymarl import translate
+
+_MAY_BE_LEFT_OUT = ("algo", "experiment")
+_SECTIONS = (*SINGLE_GROUPS, "train", "eval")
+_EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+
+
+def prepare(words: Sequence[str]) -> list[str]:
+    """The words as Hydra shall read them: overrides before flags.
+
+    Raises:
+        ConfigError: they are PyMARL's, or choose what is no option.
+        SystemExit: only the version was asked for.
+    """
+    translated = translate(words)
+    if translated is not None:
+        raise ConfigError(f"that is a command line of PyMARL; here it reads: {program_name()} {translated}")
+    if "--version" in words:
+        print(f"HyMARL {version('hymarl')} with torch {version('torch')}")
+        raise SystemExit(0)
+    parser = get_args_parser()
+    setattr(parser, "error", _refuse)  # noqa: B010  # else it would print its usage and exit
+    arguments = parser.parse_intermixed_args(list(words))  # so that flags may stand anywhere
+    overrides = list(arguments.overrides)
+    flags = _without(words, overrides)
+    if arguments.hydra_help:  # is about no configuration of ours
+        return flags
+    if arguments.shell_completion:
+        return [*overrides, *flags]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    for override in parsed:
+        _check(override)
+    if arguments.multirun and not any(override.key_or_group == _EXCLUDED for override in parsed):
+        fixed = [f"'{o.key_or_group}'" for o in parsed if not o.is_sweep_override() and not o.is_hydra_override()]
+        overrides.append(f"{_EXCLUDED}=[{','.join(fixed)}]")  # a job's folder is named after what is swept
+    return [*overrides, *flags]
+
+
+def make_here_importable() -> None:
+    """Let modules of the current folder be found, as ``python -m`` does, after all that is installed.
+
+    A folder in which a clone of this project is called ``hymarl`` is left out: it would hide the package.
+    """
+    here = os.getcwd()
+    if here not in sys.path and not Path(here, "hymarl").is_dir():
+        sys.path.append(here)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; {program_name()} --help says what can be typed")
+
+
+def _without(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The words that are no overrides; looked for from the end, where an override equals the value of a flag."""
+    left, flags = list(overrides), []
+    for word in reversed(words):
+        if left and left[-1] == word:
+            left.pop()
+        else:
+            flags.append(word)
+    return flags[::-1]
+
+
+def _check(override: Override) -> None:
+    """Refuse an override that Hydra would accept by accident, or refuse in a way that is hard to understand."""
+    key = override.key_or_group
+    if not re.fullmatch(r"[\w.@/-]+", key):
+        raise ConfigError(f"cannot read {override.input_line!r}: an override reads key=value")
+    if key in GROUPS and override.package is None:
+        if not override.is_delete():
+            for value in _values(override):
+                check_option(key, value)
+        elif key not in _MAY_BE_LEFT_OUT:
+            raise cannot_be_left_out(key)
+    elif override.is_delete() and re.fullmatch(rf"({'|'.join(_SECTIONS)})\.[^.]+", key):
+        raise ConfigError(f"~{key}: a setting cannot be left out; give it another value: {key}=…")
+    elif key == "hydra.output_subdir" and override.value() is not None:
+        value = str(override.value())
+        if not re.fullmatch(r"[\w-][\w.-]*", value.lstrip(".")):
+            raise ConfigError(f"{key}={value}: give the name of a folder, or null for none")
+
+
+def _values(override: Override) -> list[Any]:
+    """What an override sets a key to, in every job of a sweep; nothing if that depends on which files there are."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    if not override.is_choice_sweep():
+        return []
+    values = list(override.sweep_iterator())
+    return [value.text if isinstance(value, QuotedString) else value for value in values]

@@ -1,0 +1,179 @@
+"""From mistakes to sentences: what is wrong, where, and what to type instead."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from ..registry import PACKAGES, ConfigError, suggest
+from .config import known_at_the_top
+from .names import one_line, unknown_key
+from .options import lacks_first_line, no_option
+
+_HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"
+
+_PLUGINS: Mapping[str, str] = {
+    "hydra/launcher/joblib": "'hymarl[sweep]'",
+    "hydra/launcher/ray": "hydra-ray-launcher",
+    "hydra/launcher/ray_aws": "hydra-ray-launcher",
+    "hydra/launcher/rq": "hydra-rq-launcher",
+    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+    "hydra/sweeper/ax": "hydra-ax-sweeper",
+    "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
+    "hydra/sweeper/optuna": "hydra-optuna-sweeper",
+}
+"""Options of Hydra that other packages bring, and what to install for them."""
+
+
+def explain(error: Exception, *, composing: bool = False, overrides: Sequence[str] = ()) -> str | None:
+    """A mistake in the configuration as one sentence, None if the error is something else.
+
+    Args:
+        error: what was raised.
+        composing: whether it was raised before a job began: then it is about the command line, whatever its type.
+        overrides: what the command line sets.
+    """
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
+        return _explain_missing(str(error.missing_cfg_file), list(error.options or []))
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"cannot read {error.override!r}: " + (
+            f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
+            if value and re.fullmatch(r"[+~]*[\w.@/-]+", key)
+            else "an override reads key=value"
+        )
+    file = _file_in_hand(error) if composing else None
+    if file:
+        return f"{file}.yaml cannot be read: {_unreadable(error)}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_hydra(error, overrides)
+    if composing and isinstance(error, UserWarning):  # of a folder to search that is not there
+        folder = one_line(error).partition("path=")[2].removesuffix(" is not available.")
+        return f"hydra.searchpath: there is no {folder}"
+    if composing and isinstance(error, KeyError):
+        return f"hydra.job.env_copy: there is no environment variable {error}"
+    return one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
+
+
+def show(error: Exception, sentence: str | None, prefix: str = "") -> int:
+    """Print the sentence about a mistake, or else the traceback; returns the exit code."""
+    brief = sentence and os.environ[_TRACEBACK] != "1"
+    print(prefix, sentence if brief else "".join(traceback.format_exception(error)), sep="", file=sys.stderr)
+    return 2 if sentence else 1
+
+
+def let_hydra_raise() -> None:
+    """Make Hydra hand its errors on to us; what its variable was is kept, and asks for tracebacks of mistakes."""
+    os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
+    os.environ[_HYDRA_RAISES] = "1"
+
+
+def _explain_missing(file: str, options: list[str]) -> str:
+    group, _, wrong = file.rpartition("/")
+    if file in _PLUGINS:
+        return f"{group}={wrong} needs another package: pip install {_PLUGINS[file]}"
+    if group.startswith("hydra/"):
+        return f"{group}={wrong}: there is no such option; {suggest(wrong, options)}"
+    return str(no_option(group, wrong, options))
+
+
+def _explain_hydra(error: Exception, overrides: Sequence[str]) -> str:
+    text, cause = one_line(error), error.__cause__ or error
+    wrapped = re.match("ConfigError raised while resolving interpolation: (.*)", one_line(cause))
+    if wrapped:
+        return wrapped[1]
+    override = re.search(r"(?:Error merging override |Could not override ')(.*?)(?:'\.|$)", text)
+    if override and override[1].startswith("hydra/"):
+        return f"{override[1]}: Hydra has no such group; --hydra-help lists those it has"
+    packaged = re.search(r"In '(algo|experiment)/(.*)': Could not override '.*@", text)
+    if packaged:
+        return lacks_first_line(packaged[1], packaged[2], "_global_")
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        typed = override[1].partition("=")[0] if override else str(cause.full_key)
+        return _explain_key(typed.lstrip("+~"), str(cause.full_key), cause.parent_node, overrides)
+    if "No match in the defaults list" in text and override:
+        return unknown_key(override[1], known_at_the_top(), None)
+    if override and cause is not error:
+        return f"{override[1]}: {one_line(cause)}"
+    deleted = re.search(r"Could not delete from config\. '(.*)' does not exist", text)
+    if deleted:
+        return f"~{deleted[1]}: there is no {deleted[1]} that could be left out"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {text}"
+    return text or one_line(cause)
+
+
+def _explain_key(typed: str, missing: str, node: DictConfig, overrides: Sequence[str]) -> str:
+    """The sentence about a key (with the sections before it) that a node does not have.
+
+    Args:
+        typed: all of what was typed.
+        missing: the beginning of it that does not exist.
+        node: where it was looked for.
+        overrides: what the command line sets.
+    """
+    section, _, wrong = missing.rpartition(".")
+    root = node._get_root()
+    assert isinstance(root, DictConfig)
+    known = {str(key): value for key, value in node.items_ex(resolve=False)}
+    if not section:
+        return unknown_key(typed, known_at_the_top(), root)
+    if not known:
+        return f"{section} is empty: add {wrong!r} to it with +{missing}=…"
+    group, _, below = section.partition(".")
+    where = section
+    if group == "logger" and below:
+        where = f"logger={below}"
+    elif group in PACKAGES and not below:
+        where = f"{group}={_choices(overrides).get(group, known.get('name'))}"
+    known.pop("name", None)
+    return unknown_key(missing, [*known], root, where) + (
+        f"; a new one is +{missing}=…" if below in ("kwargs",) else ""
+    )
+
+
+def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The option of each group that a command line chooses, nothing where it cannot be told."""
+    try:
+        with initialize_config_module("hymarl.conf", version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            return loader.compute_defaults_list("config", list(overrides), RunMode.RUN).overrides.known_choices
+    except (HydraException, OmegaConfBaseException):
+        return {}
+
+
+def _file_in_hand(error: BaseException) -> str | None:
+    """The option file that Hydra was reading, or following its defaults without an end, when it raised an error."""
+    cause = error.__cause__ or error
+    reading = following = None
+    for frame, _ in traceback.walk_tb(cause.__traceback__):
+        values = frame.f_locals
+        if frame.f_code.co_name == "load_config":
+            reading = values.get("config_path")
+        elif frame.f_code.co_name == "_create_defaults_tree_impl":
+            following = values.get("path", following)
+    return reading or (following if isinstance(cause, RecursionError) else None)
+
+
+def _unreadable(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, RecursionError):
+        return "it refers to itself, or is nested too deeply"
+    if isinstance(cause, UnicodeDecodeError):
+        return f"it is not UTF-8 text (byte {cause.start + 1})"
+    return one_line(cause)

@@ -1,0 +1,119 @@
+"""Names that are no setting here, and what was probably meant: mistyped, PyMARL's, or those of earlier versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from omegaconf import DictConfig
+
+from ..registry import closest, suggest
+
+WHEN_CHOSEN = "when_chosen"
+"""The section of values that apply while an option is chosen."""
+
+MOVED: Mapping[str, str] = {
+    "train.batch_episodes": "replay.batch_episodes",
+    "train.buffer_episodes": "replay.buffer_episodes",
+    "train.updates_per_episode": "replay.updates_per_episode",
+    "preset": WHEN_CHOSEN,
+}
+"""Settings of earlier versions and where they are now."""
+
+PYMARL: Mapping[str, str] = {
+    "batch_size": "replay.batch_episodes",
+    "batch_size_run": "runner.n_envs",
+    "buffer_size": "replay.buffer_episodes",
+    "checkpoint_path": "init_from",
+    "double_q": "learner.double_q",
+    "epsilon_anneal_time": "selector.anneal_steps",
+    "epsilon_finish": "selector.finish",
+    "epsilon_start": "selector.start",
+    "evaluate": "evaluate",
+    "gamma": "learner.gamma",
+    "grad_norm_clip": "learner.grad_clip",
+    "hidden_dim": "network.rnn_dim",
+    "hypernet_embed": "mixer.hypernet_dim",
+    "hypernet_layers": "mixer.hypernet_layers",
+    "load_step": "init_from",
+    "log_interval": "train.log_interval_steps",
+    "lr": "optimizer.lr",
+    "map_name": "env.kwargs.map_name",
+    "mixer": "mixer",
+    "mixing_embed_dim": "mixer.embed_dim",
+    "n_agents": "agents",
+    "obs_agent_id": "controller.agent_id",
+    "obs_last_action": "controller.last_action",
+    "optim_alpha": "optimizer.alpha",
+    "optim_eps": "optimizer.eps",
+    "rnn_hidden_dim": "network.rnn_dim",
+    "runner": "runner",
+    "save_model_interval": "train.checkpoint_interval_steps",
+    "seed": "seed",
+    "standardise_rewards": "learner.standardize_rewards",
+    "t_max": "train.total_steps",
+    "target_update_interval": "learner.target_interval_updates",
+    "target_update_interval_or_tau": "learner.target_interval_updates",
+    "td_lambda": "learner.td_lambda",
+    "test_interval": "train.eval_interval_steps",
+    "test_nepisode": "eval.episodes",
+    "time_limit": "env.episode_limit",
+    "use_cuda": "device",
+    "use_tensorboard": "logger",
+}
+"""Settings of PyMARL, PyMARL2 and EPyMARL, and the settings here that do the same."""
+
+PYMARL_OPTIONS: Mapping[str, str] = {
+    "sc2": "smac",
+    "sc2_beta": "smac",
+    "sc2_v2": "smacv2",
+    "sc2v2": "smacv2",
+    "gymma": "gymnasium",
+    "n_mac": "mac",
+    "basic_mac": "mac",
+    "q_learner": "q",
+    "nq_learner": "q",
+}
+"""Options of PyMARL, PyMARL2 and EPyMARL, and the options here that do the same."""
+
+
+def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, where: str = "") -> str:
+    """The sentence about a key that does not exist.
+
+    Args:
+        wrong: the key, with dots.
+        known: the keys of the section it was looked for in.
+        cfg: what was composed, where settings of the same name are looked for; ``None``: nothing was.
+        where: the section, as it was chosen (``mixer=qmix``); empty at the top.
+    """
+    for moved in (wrong, wrong.split(".")[0]):
+        if moved in MOVED:
+            return f"{moved} is called {MOVED[moved]} now"
+    section, _, last = wrong.rpartition(".")
+    place = f"{where}: unknown key {last!r}" if where else f"unknown key or group {wrong!r}"
+    same = [path for path in _settings(cfg, "") if path.split(".")[-1] == last and path != wrong] if cfg else []
+    if same:
+        near = closest(last, known)[:1] if where else []
+        return f"{place}; did you mean {' or '.join(map(repr, [*near, *same[:3]]))}?"
+    if last in PYMARL:
+        return f"{place}; it is {PYMARL[last]!r} here"
+    typed = last if where else wrong.split(".")[0]
+    if "kwargs" in known and not closest(typed, known):
+        return f"{place}; an argument of its class is given as +{section}.kwargs.{last}=…; {suggest(typed, known)}"
+    return f"{place}; {suggest(typed, known)}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without where in the configuration and in the manual one could look."""
+    return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
+
+
+def _settings(node: DictConfig, above: str) -> Iterator[str]:
+    """The full names of all settings below a node, but those of Hydra and of conditions."""
+    for key, value in node.items_ex(resolve=False):
+        path = f"{above}{key!s}"
+        if isinstance(value, DictConfig) and value:
+            if path not in ("hydra", WHEN_CHOSEN):
+                yield from _settings(value, f"{path}.")
+        elif key != "name":
+            yield path

@@ -1,0 +1,48 @@
+"""Values that apply while an option is chosen."""
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def with_algo(configured, tmp_path):
+    """The configuration with an algorithm of one's own: ``with_algo({"learner": {"any": …}}, "learner=…")``."""
+
+    def read(when_chosen, *overrides):
+        (tmp_path / "algo").mkdir(exist_ok=True)
+        text = f"# @package _global_\ndefaults: [qmix]\nwhen_chosen: {yaml.dump(when_chosen, default_flow_style=True)}"
+        (tmp_path / "algo" / "mine.yaml").write_text(text)
+        return configured(f"hydra.searchpath=['file://{tmp_path}']", "env=two_step", "algo=mine", *overrides)
+
+    return read
+
+
+def test_any_stands_for_whatever_option_has_the_setting(with_algo):
+    said = {"optimizer": {"any": {"lr": 0.25}}}
+    for optimizer in ("adam", "rmsprop"):
+        config = with_algo(said, f"optimizer={optimizer}")
+        assert config.components["optimizer"].settings["lr"] == 0.25
+        assert (config.applied, config.dropped) == (("optimizer.lr=0.25",), ())
+
+
+def test_what_is_said_about_an_option_is_stronger_than_about_any_and_the_command_line_than_both(with_algo):
+    said = {"optimizer": {"adam": {"lr": 0.5}, "any": {"lr": 0.25, "eps": 0.1}}}
+    config = with_algo(said)
+    assert (config.components["optimizer"].settings["lr"], config.components["optimizer"].settings["eps"]) == (0.5, 0.1)
+    assert set(config.applied) == {"optimizer.lr=0.5", "optimizer.eps=0.1"}
+    config = with_algo(said, "optimizer.lr=0.125")
+    assert config.components["optimizer"].settings["lr"] == 0.125
+    assert config.applied == ("optimizer.eps=0.1",)
+
+
+def test_a_setting_that_the_chosen_option_does_not_have_is_dropped_and_said(with_algo):
+    config = with_algo({"optimizer": {"any": {"alpha": 0.5}}})
+    assert config.dropped == ("optimizer.alpha (optimizer=adam has none)",)
+    assert with_algo({"optimizer": {"any": {"alpha": 0.5}}}, "optimizer=rmsprop").dropped == ()
+
+
+def test_what_an_environment_suggests_is_weaker_than_the_algorithm(configured):
+    suggested = configured("env=loadbalance").components["learner"].settings
+    assert (suggested["gamma"], suggested["td_lambda"], suggested["target_update"]) == (0.95, 0.6, "soft")
+    chosen = configured("env=loadbalance", "algo=qmix_epymarl").components["learner"].settings
+    assert (chosen["gamma"], chosen["td_lambda"], chosen["target_update"]) == (0.99, 0.0, "hard")
