@@ -152,7 +152,9 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
         key, reason = error.full_key or error.key, str(error).splitlines()[0]
         raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+        key = _misfit(schema, values)
+        reason = f"{key} has the wrong type (expected {_describe(types, key)})" if key else str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {reason}") from error
     if missing:
         raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one, e.g. {missing[0]}=… in its YAML file")
     assert isinstance(settings, dict)
@@ -188,7 +190,8 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
         option: what was chosen, for messages; ``None``: ``name``.
 
     Raises:
-        ConfigError: a value is out of its range, or the constructor refused it (it raised ``ValueError``).
+        ConfigError: a value is out of its range, the constructor refused it (it raised ``ValueError``), or what it asks
+            for does not fit into memory.
     """
     cls = find(group, name)
     try:
@@ -198,6 +201,8 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
         return cls(*runtime, **settings)
     except ValueError as error:
         raise ConfigError(f"{group}={option or name}: {error}") from error
+    except MemoryError as error:
+        raise ConfigError(f"{group}={option or name}: there is not enough memory for these settings") from error
 
 
 def expect(kind: type[T], made: object, where: str) -> T:
@@ -226,6 +231,16 @@ def _exists(path: str) -> bool:
 def _registered(module: ModuleType, group: str) -> list[type]:
     own = (c for c in vars(module).values() if inspect.isclass(c) and c.__module__.startswith(module.__name__))
     return [c for c in own if vars(c).get(_MARK) == group]
+
+
+def _misfit(schema: type, values: Mapping[str, Any] | DictConfig) -> str | None:
+    """The setting that has a list where a mapping is due, or the reverse, which OmegaConf does not say."""
+    for key in map(str, values):
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
+        except OmegaConfBaseException:
+            return key
+    return None
 
 
 def _storable(kind: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ..ranges import Seed
+from ..ranges import Agents, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, suggest
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
-_MOST_THREADS = 256  # with very many OpenMP crashes
+Episodes = Annotated[int, Range(at_least=1, at_most=10**6)]
 _NODES = (*SINGLE_GROUPS, "train", "eval", "preset")
 
 
@@ -116,30 +116,23 @@ class EvaluationSettings:
         seed: of the validation and test streams.
         references: whether the scripted policies that the environment names are measured too.
         checkpoint: which weights are tested.
-
-    Raises:
-        ConfigError: no episodes, or a negative seed.
     """
 
-    episodes: int
-    test_episodes: int
-    seed: int
+    episodes: Episodes
+    test_episodes: Episodes
+    seed: Seed
     references: bool
     checkpoint: Literal["best", "last"]
-
-    def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("test_episodes", 1), ("seed", 0)):
-            _at_least(least, f"eval.{name}", vars(self)[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RootSettings:
     """The settings that belong to no component."""
 
-    agents: int | None
+    agents: Agents | None
     seed: Seed
     device: str
-    threads: int | None
+    threads: Annotated[int, Range(at_least=1, at_most=256)] | None  # with very many OpenMP crashes
     resume: str | None
     evaluate: str | None
     init_from: str | None
@@ -162,8 +155,6 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) 
     applied, dropped = _apply_presets(cfg, choices, overridden_keys(overrides))
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line")
-    if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
-        raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
     from ..training.trainer import Trainer  # imports torch
 
     return RunConfig(
@@ -304,11 +295,6 @@ def _check_nodes(cfg: DictConfig) -> None:
     for key in _NODES:
         if not isinstance(cfg.get(key), DictConfig):
             raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
-
-
-def _at_least(least: int, name: str, value: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
 def _apply_presets(cfg: DictConfig, choices: Mapping[str, Any], given: set[str]) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from ...ranges import Seconds
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
@@ -50,8 +51,8 @@ class WandbLogger(Logger):
         mode: Mode,
         project: str,
         entity: str | None,
-        init_timeout_s: float,
-        finish_timeout_s: float,
+        init_timeout_s: Seconds,
+        finish_timeout_s: Seconds,
     ) -> None:
         self._run, self._mode = run, mode
         self._wandb: wandb.Run | None = None

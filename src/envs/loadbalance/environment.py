@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...components.memory import require_memory
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
+from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
 from .parameters import RULES
 from .settings import Settings
@@ -31,7 +33,7 @@ class LoadBalance(Settings):
         n_envs: B, simulations stepped together.
 
     Raises:
-        ValueError: settings out of range or at odds with each other, or an unusable trace.
+        ValueError: settings at odds with each other, an unusable trace, or more than fits into memory.
     """
 
     agents: int | None
@@ -45,6 +47,8 @@ class LoadBalance(Settings):
         trace = None if self.trace is None else read_trace(self.trace)
         p = parameters(self, trace)
         lengths = sizes(self, p, self.n_envs, n_balancers)
+        less = "lower workers, backlog, reservoir, slots, episode_limit or the number of arrivals and agents"
+        require_memory(n_bytes(lengths), f"{self.n_envs} simulations side by side", less)
         self.spec = EnvSpec(
             n_agents=n_balancers,
             n_actions=lengths.actions,
