@@ -3,7 +3,8 @@
     def __init__(self, *, rnn_dim: Width, dropout: Fraction, clip: Positive | None) -> None: ...
 
 A number without a range must still be finite, and a whole number must fit 53 bits, which every format can hold.
-What a list or mapping holds is checked against the type of its entries.
+What a list or mapping holds is checked against the type of its entries; where that is ``Any``, as in the keyword
+arguments of another library, everything is allowed.
 """
 
 from __future__ import annotations
@@ -81,6 +82,18 @@ class Length:
         return f"{self.at_least} to {self.at_most:,}"
 
 
+@dataclass(frozen=True)
+class Without:
+    """Which characters a text may not hold: ``Annotated[str, Without("/:")]``."""
+
+    characters: str
+
+    def check(self, value: Any, name: str) -> None:
+        """Raise a ValueError for a text that is empty or holds one of them."""
+        if not value or any(character in value for character in self.characters):
+            raise ValueError(f"{name} must be a name without any of {' '.join(self.characters)} in it, got {value!r}")
+
+
 _ANY = Range()
 
 Count = Annotated[int, Range(at_least=1, at_most=10**9)]
@@ -133,7 +146,7 @@ def check_range(kind: Any, value: Any, name: str) -> None:
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        rules = [x for x in arguments[1:] if isinstance(x, Range | Length)]
+        rules = [x for x in arguments[1:] if isinstance(x, Range | Length | Without)]
         if not any(isinstance(rule, Range) for rule in rules):
             check_range(arguments[0], value, name)
         else:
@@ -143,16 +156,17 @@ def check_range(kind: Any, value: Any, name: str) -> None:
     elif origin in (Union, UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
         if value is not None or len(inner) == len(arguments):
-            check_range(inner[0] if len(inner) == 1 else Any, value, name)
+            check_range(inner[0] if len(inner) == 1 else object, value, name)
     elif origin is list and isinstance(value, list):
         for i, item in enumerate(value):
             check_range(arguments[0], item, f"{name}[{i}]")
     elif origin is dict and isinstance(value, dict):
         for key, item in value.items():
             check_range(arguments[1], item, f"{name}.{key}")
-    else:
+    elif kind is not Any:
         _check_type(kind, value, name)
-        _check_numbers(value, name)
+        if _is_number(value):
+            _check_number(value, name)
 
 
 def without_ranges(kind: Any) -> Any:
@@ -177,18 +191,11 @@ def _check_type(kind: Any, value: Any, name: str) -> None:
         raise ValueError(f"{name} must be text, got {_shown(value)}")
 
 
-def _check_numbers(value: Any, name: str) -> None:
-    """Numbers without a range, however deep in lists and mappings."""
-    if isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _check_numbers(item, f"{name}[{i}]")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_numbers(item, f"{name}.{key}")
-    elif _is_number(value):
-        if isinstance(value, int) and abs(value) > _LARGEST:
-            raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {_shown(value)}")
-        _ANY.check(value, name)
+def _check_number(value: Any, name: str) -> None:
+    """Raise a ValueError for a number that makes no sense anywhere."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {_shown(value)}")
+    _ANY.check(value, name)
 
 
 def _is_number(value: Any) -> bool:

@@ -152,7 +152,7 @@ def check_settings(component: Callable[..., Any], values: Mapping[str, Any] | Di
         key, reason = error.full_key or error.key, str(error).splitlines()[0]
         raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
     except OmegaConfBaseException as error:
-        key = _misfit(schema, values)
+        key = _misfit(schema, types, values)
         reason = f"{key} has the wrong type (expected {_describe(types, key)})" if key else str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}") from error
     if missing:
@@ -233,9 +233,9 @@ def _registered(module: ModuleType, group: str) -> list[type]:
     return [c for c in own if vars(c).get(_MARK) == group]
 
 
-def _misfit(schema: type, values: Mapping[str, Any] | DictConfig) -> str | None:
+def _misfit(schema: type, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
     """The setting that has a list where a mapping is due, or the reverse, which OmegaConf does not say."""
-    for key in map(str, values):
+    for key in (key for key, kind in types.items() if key in values and ("list" in str(kind) or "dict" in str(kind))):
         try:
             OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
         except OmegaConfBaseException:

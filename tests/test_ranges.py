@@ -17,6 +17,7 @@ from hymarl.ranges import (
     Range,
     Seed,
     Steps,
+    Without,
     check_range,
     without_ranges,
 )
@@ -43,13 +44,15 @@ Rate = Annotated[float, Range(above=0, infinite=True)]
         (float, [0.0, -5.0], [math.inf, math.nan]),
         (int, [-(2**53), 2**53], [2**53 + 1]),
         (bool, [True, False], []),
+        (Annotated[str, Without("/:")], ["a b"], ["a/b", ":", "", 3]),
         (list[int], [[1, 2]], [[[1]], [{"a": 1}], [True], [1.5]]),
         (list[Count], [[1]], [[[1]], [None]]),
         (list[float], [[1, 2.5]], [[[1, 2]], ["1"]]),
         (list[str], [["a"]], [[["a"]], [1]]),
         (Annotated[list[Fraction], Length(at_least=2, at_most=2)], [[0.0, 1.0]], [[0.0, 2.0]]),
         (str, ["inf"], []),
-        (dict[str, Any], [{"a": [1, {"b": "nan"}]}], [{"a": [1, {"b": math.nan}]}]),
+        (dict[str, Any], [{"a": [1, {"b": math.nan}]}], []),
+        (list[Any], [[[math.inf], "x", None]], []),
     ],
 )
 def test_numbers_in_and_out_of_range(kind: Any, good: list[Any], bad: list[Any]) -> None:

@@ -21,7 +21,7 @@ MORE_ODD = (1e-308, 1e-9, 1, 2, 1e3, 10**5, 10**9, 2**31, -(2**63), 10**30, True
 
 ENTITIES = Entities(n_entities=2, n_features=2, start=0, action_entity=(0, 1, -1), action_kind=(0, 0, 1))
 SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=3, episode_limit=4, entities=ENTITIES)
-SHORT = {"episode_limit": 3, "warmup": 0.5, "workers": 4, "backlog": 4}
+SHORT = {"episode_limit": 3, "warmup": 0.5, "backlog": 4}
 
 
 @cache
@@ -31,7 +31,7 @@ def settings(group, name):
         node = compose("config", overrides=["~algo", f"{group}={name}"])[group]
     node = node[name] if group == "logger" else node
     missing = {key: "nowhere:nothing" for key in node if OmegaConf.is_missing(node, key)}
-    short = SHORT if name == "loadbalance" else {}
+    short = {key: value for key, value in SHORT.items() if node.get(key) is not None}
     return {key: value for key, value in (OmegaConf.to_container(node) | missing | short).items() if key != "name"}
 
 

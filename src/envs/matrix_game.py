@@ -116,7 +116,7 @@ def _payoff_tables(tables: list[Any], *, one_state: bool) -> NDArray[np.float64]
     """One axis for the states, then one per agent."""
     try:
         payoffs = np.array([tables] if one_state else tables, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"payoffs must be tables of numbers, all of the same size, got {tables}") from error
     if payoffs.ndim < 3 or payoffs.size == 0:
         raise ValueError(

@@ -7,9 +7,9 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ...ranges import Seconds
+from ...ranges import Seconds, Without
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
@@ -49,7 +49,7 @@ class WandbLogger(Logger):
         run: RunInfo,
         *,
         mode: Mode,
-        project: str,
+        project: Annotated[str, Without("/\\#?%:")],
         entity: str | None,
         init_timeout_s: Seconds,
         finish_timeout_s: Seconds,
