@@ -1,14 +1,17 @@
 """Ranges of settings, and which are paths: part of a setting's type, checked in one place before anything is built.
 
-    def __init__(self, *, rnn_dim: Count, dropout: Fraction, clip: Positive | None) -> None: ...
+    def __init__(self, *, rnn_dim: Width, dropout: Fraction, clip: Positive | None) -> None: ...
 
 A number without a range must still be finite, and a whole number must fit 53 bits, which every format can hold.
+What a list or mapping holds is checked against the type of its entries; where that is ``Any``, as in the keyword
+arguments of another library, everything is allowed.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -36,7 +39,8 @@ class Range:
 
     def allows(self, value: float) -> bool:
         """Whether a number is in the range; NaN never is."""
-        if not math.isfinite(value) and not (self.infinite and value == math.inf):
+        finite = isinstance(value, Integral) or math.isfinite(value)
+        if not finite and not (self.infinite and value == math.inf):
             return False
         return (
             (self.at_least is None or value >= self.at_least)
@@ -50,17 +54,66 @@ class Range:
         text = " and ".join(f"{word} {bound:,.15g}" for word, bound in words.items() if bound is not None)
         return text or "finite"
 
+    def check(self, value: Any, name: str) -> None:
+        """Raise a ValueError, which says what is allowed, for what is not in the range."""
+        if not self.allows(value):
+            raise ValueError(f"{name} must be {self}, got {_shown(value)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How many entries a list may have: ``Annotated[list[Positive], Length(at_least=2, at_most=2)]``.
+
+    Attributes:
+        at_least: the smallest number of entries.
+        at_most: the largest.
+    """
+
+    at_least: int = 0
+    at_most: int = 10_000
+
+    def check(self, value: Any, name: str) -> None:
+        """Raise a ValueError for a list that is too short or too long."""
+        if not self.at_least <= len(value) <= self.at_most:
+            raise ValueError(f"{name} must have {self} entries, got {_shown(value)}")
+
+    def __str__(self) -> str:
+        if self.at_least == self.at_most:
+            return f"{self.at_least}"
+        return f"{self.at_least} to {self.at_most:,}"
+
+
+@dataclass(frozen=True)
+class Without:
+    """Which characters a text may not hold: ``Annotated[str, Without("/:")]``."""
+
+    characters: str
+
+    def check(self, value: Any, name: str) -> None:
+        """Raise a ValueError for a text that is empty or holds one of them."""
+        if not value or any(character in value for character in self.characters):
+            raise ValueError(f"{name} must be a name without any of {' '.join(self.characters)} in it, got {value!r}")
+
 
 _ANY = Range()
 
 Count = Annotated[int, Range(at_least=1, at_most=10**9)]
-"""How many there are of something, or how wide something is: at least 1."""
+"""How many there are of something: at least 1."""
 
 Natural = Annotated[int, Range(at_least=0, at_most=10**9)]
 """A whole number from 0 on."""
 
 Steps = Annotated[int, Range(at_least=1, at_most=10**15)]
 """Environment steps or optimizer steps, at least 1."""
+
+Agents = Annotated[int, Range(at_least=1, at_most=10_000)]
+"""A number of agents."""
+
+Width = Annotated[int, Range(at_least=1, at_most=10**6)]
+"""How many numbers a layer of a network has."""
+
+Layers = Annotated[int, Range(at_least=1, at_most=100)]
+"""How many layers a network has."""
 
 Positive = Annotated[float, Range(above=0)]
 """A finite number above 0."""
@@ -71,6 +124,11 @@ NonNegative = Annotated[float, Range(at_least=0)]
 Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 """A part or probability, from 0 to 1."""
 
+Payoff = Annotated[float, Range(at_least=-1e9, at_most=1e9)]
+"""What a reward is made of: its square still is a number of 32 bits."""
+
+Seconds = Annotated[float, Range(at_least=0, at_most=1e7)]
+"""A time to wait; operating systems cannot wait for ever."""
 
 Seed = Annotated[int, Range(at_least=0)]
 """A whole number from 0 on, as large as one likes."""
@@ -91,11 +149,11 @@ def absolute(path: str, base: Path) -> str:
 
 
 def check_range(kind: Any, value: Any, name: str) -> None:
-    """Check a value, and whatever a list or mapping holds, against the ranges in its type.
+    """Check a value, and whatever a list or mapping holds, against its type and the ranges in it.
 
     Args:
         kind: the type, e.g. ``list[Positive] | None``.
-        value: of that type.
+        value: of that type; OmegaConf, which reads it, does not see to what is nested in a list.
         name: of the setting, for the message.
 
     Raises:
@@ -105,24 +163,27 @@ def check_range(kind: Any, value: Any, name: str) -> None:
     if is_path(kind) and value == "":
         raise ValueError(f"{name} is empty; give a path{'' if kind == PathText else ', or null'}")
     if origin is Annotated:
-        for allowed in (x for x in arguments[1:] if isinstance(x, Range)):
-            _each_number(value, name, allowed)
-        if not any(isinstance(x, Range) for x in arguments[1:]):
+        rules = [x for x in arguments[1:] if isinstance(x, Range | Length | Without)]
+        if not any(isinstance(rule, Range) for rule in rules):
             check_range(arguments[0], value, name)
+        else:
+            _check_type(arguments[0], value, name)
+        for rule in rules:
+            rule.check(value, name)
     elif origin in (Union, UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
-        if value is not None and len(inner) == 1:
-            check_range(inner[0], value, name)
-        elif value is not None:
-            _each_number(value, name, _ANY)
-    elif isinstance(value, list) and arguments:
+        if value is not None or len(inner) == len(arguments):
+            check_range(inner[0] if len(inner) == 1 else object, value, name)
+    elif origin is list and isinstance(value, list):
         for i, item in enumerate(value):
             check_range(arguments[0], item, f"{name}[{i}]")
-    elif isinstance(value, dict) and len(arguments) == 2:
+    elif origin is dict and isinstance(value, dict):
         for key, item in value.items():
             check_range(arguments[1], item, f"{name}.{key}")
-    else:
-        _each_number(value, name, _ANY)
+    elif kind is not Any:
+        _check_type(kind, value, name)
+        if _is_number(value):
+            _check_number(value, name)
 
 
 def without_ranges(kind: Any) -> Any:
@@ -137,15 +198,28 @@ def without_ranges(kind: Any) -> Any:
     return kind
 
 
-def _each_number(value: Any, name: str, allowed: Range) -> None:
-    if isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _each_number(item, f"{name}[{i}]", allowed)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _each_number(item, f"{name}.{key}", allowed)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if allowed == _ANY and isinstance(value, int) and abs(value) > _LARGEST:
-            raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {value}")
-        if not allowed.allows(value):
-            raise ValueError(f"{name} must be {allowed}, got {value}")
+def _check_type(kind: Any, value: Any, name: str) -> None:
+    """Raise a ValueError for what is no number, text or switch where one of them is asked for."""
+    if kind is int and not (_is_number(value) and isinstance(value, Integral)):
+        raise ValueError(f"{name} must be a whole number, got {_shown(value)}")
+    if kind is float and not _is_number(value):
+        raise ValueError(f"{name} must be a number, got {_shown(value)}")
+    if kind is str and not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {_shown(value)}")
+
+
+def _check_number(value: Any, name: str) -> None:
+    """Raise a ValueError for a number that makes no sense anywhere."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {_shown(value)}")
+    _ANY.check(value, name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, which must stay short."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

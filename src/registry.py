@@ -173,7 +173,9 @@ def check_settings(
         key, reason = error.full_key or error.key, str(error).splitlines()[0]
         raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+        key = _misfit(schema, types, values)
+        reason = f"{key} has the wrong type (expected {_describe(types, key)})" if key else str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {reason}") from error
     if missing:
         raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one: {_typed(where, missing[0])}=…")
     assert isinstance(settings, dict)
@@ -210,7 +212,8 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
         option: what was chosen, for messages; ``None``: ``name``.
 
     Raises:
-        ConfigError: a value is out of its range, or the constructor refused it (it raised ``ValueError``).
+        ConfigError: a value is out of its range, the constructor refused it (it raised ``ValueError``), or what it asks
+            for does not fit into memory.
     """
     cls = find(group, name)
     try:
@@ -220,6 +223,8 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
         return cls(*runtime, **settings)
     except ValueError as error:
         raise ConfigError(f"{group}={option or name}: {error}") from error
+    except MemoryError as error:
+        raise ConfigError(f"{group}={option or name}: there is not enough memory for these settings") from error
 
 
 def expect(kind: type[T], made: object, where: str) -> T:
@@ -256,6 +261,16 @@ def _typed(where: str, name: str) -> str:
     if " " in group:  # "the command line"
         return name
     return f"{group}.{option}.{name}" if group == "logger" else f"{group}.{name}"
+
+
+def _misfit(schema: type, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
+    """The setting that has a list where a mapping is due, or the reverse, which OmegaConf does not say."""
+    for key in (key for key, kind in types.items() if key in values and ("list" in str(kind) or "dict" in str(kind))):
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
+        except OmegaConfBaseException:
+            return key
+    return None
 
 
 def _storable(kind: Any) -> Any:

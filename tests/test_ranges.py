@@ -10,12 +10,14 @@ import pytest
 from hymarl.ranges import (
     Count,
     Fraction,
+    Length,
     Natural,
     NonNegative,
     Positive,
     Range,
     Seed,
     Steps,
+    Without,
     check_range,
     without_ranges,
 )
@@ -42,8 +44,15 @@ Rate = Annotated[float, Range(above=0, infinite=True)]
         (float, [0.0, -5.0], [math.inf, math.nan]),
         (int, [-(2**53), 2**53], [2**53 + 1]),
         (bool, [True, False], []),
+        (Annotated[str, Without("/:")], ["a b"], ["a/b", ":", "", 3]),
+        (list[int], [[1, 2]], [[[1]], [{"a": 1}], [True], [1.5]]),
+        (list[Count], [[1]], [[[1]], [None]]),
+        (list[float], [[1, 2.5]], [[[1, 2]], ["1"]]),
+        (list[str], [["a"]], [[["a"]], [1]]),
+        (Annotated[list[Fraction], Length(at_least=2, at_most=2)], [[0.0, 1.0]], [[0.0, 2.0]]),
         (str, ["inf"], []),
-        (dict[str, Any], [{"a": [1, {"b": "nan"}]}], [{"a": [1, {"b": math.nan}]}]),
+        (dict[str, Any], [{"a": [1, {"b": math.nan}]}], []),
+        (list[Any], [[[math.inf], "x", None]], []),
     ],
 )
 def test_numbers_in_and_out_of_range(kind: Any, good: list[Any], bad: list[Any]) -> None:
@@ -61,6 +70,18 @@ def test_the_sentence_names_the_number_and_what_is_allowed() -> None:
         check_range(Count, 0, "n")
     with pytest.raises(ValueError, match=r"^gamma must be finite, got inf$"):
         check_range(float, math.inf, "gamma")
+
+
+def test_a_list_has_a_length() -> None:
+    pair = Annotated[list[float], Length(at_least=2, at_most=2)]
+    check_range(pair | None, None, "rates")
+    check_range(pair, [1.0, 2.0], "rates")
+    for wrong in ([], [1.0], [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match=r"^rates must have 2 entries, got \["):
+            check_range(pair, wrong, "rates")
+    with pytest.raises(ValueError, match=r"^cpus must have 1 to 10,000 entries, got \[\]$"):
+        check_range(Annotated[list[int], Length(at_least=1)], [], "cpus")
+    assert without_ranges(pair) == list[float]
 
 
 def test_what_is_stored_has_no_ranges() -> None:
@@ -90,7 +111,7 @@ def test_a_subclass_inherits_settings() -> None:
 def test_the_ranges_hold_when_a_component_is_built() -> None:
     from hymarl.registry import build
 
-    with pytest.raises(ConfigError, match=r"optimizer=adam: lr must be finite, got inf"):
+    with pytest.raises(ConfigError, match=r"optimizer=adam: lr must be above 0 and at most 1, got inf"):
         build("optimizer", "adam", {"lr": math.inf, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0})
 
 

@@ -164,6 +164,8 @@ MISTAKES: dict[str, tuple[dict, str]] = {
         "widths has the wrong type: Invalid value assigned: AnyNode is not a ListConfig, list or tuple. "
         "(expected list[int])",
     ),
+    "list in a list": (GOOD | {"widths": [[1]]}, "widths[0] must be a whole number, got [1]"),
+    "table for a list": (GOOD | {"widths": {"x": 1}}, "widths has the wrong type (expected list[int])"),
     "wrong entry of a table": (
         GOOD | {"table": {"x": "y"}},
         "table.x has the wrong type: Value 'y' of type 'str' could not be converted to Float "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ..ranges import PathText, Seed
+from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..training.settings import TrainingSettings
 from .names import WHEN_CHOSEN, one_line, unknown_key
@@ -22,7 +22,7 @@ from .when_chosen import apply
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 _ROOT = ("agents", "seed", "device", "threads", "init_from")
-_MOST_THREADS = 256  # with very many OpenMP crashes
+Episodes = Annotated[int, Range(at_least=1, at_most=10**6)]
 _IF_ASKED_FOR = frozenset({"mixer", "critic"})  # networks that only some learners train
 _NODES = (*SINGLE_GROUPS, "train", "eval", WHEN_CHOSEN)
 
@@ -111,30 +111,23 @@ class EvaluationSettings:
         seed: of the validation and test streams.
         references: whether the scripted policies that the environment names are measured too.
         checkpoint: which weights are tested.
-
-    Raises:
-        ConfigError: no episodes, or a negative seed.
     """
 
-    episodes: int
-    test_episodes: int
-    seed: int
+    episodes: Episodes
+    test_episodes: Episodes
+    seed: Seed
     references: bool
     checkpoint: Literal["best", "last"]
-
-    def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("test_episodes", 1), ("seed", 0)):
-            _at_least(least, f"eval.{name}", vars(self)[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RootSettings:
     """The settings that belong to no component."""
 
-    agents: int | None
+    agents: Agents | None
     seed: Seed
     device: str
-    threads: int | None
+    threads: Annotated[int, Range(at_least=1, at_most=256)] | None  # with very many OpenMP crashes
     resume: PathText | None
     evaluate: PathText | None
     init_from: PathText | None
@@ -161,8 +154,6 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
     applied, dropped = apply(cfg, choices, given)
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line", here)
-    if root["threads"] is not None and not 1 <= root["threads"] <= _MOST_THREADS:
-        raise ConfigError(f"threads must be from 1 to {_MOST_THREADS}, or null; got {root['threads']}")
     loggers = _loggers(cfg, choices.get("logger"))
     chosen = {group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS}
     return RunConfig(
@@ -257,11 +248,6 @@ def _loggers(cfg: DictConfig, chosen: str | None) -> dict[str, Any]:
         option = chosen or f"[…] with the name {loggers.name}"  # which one of a list it is cannot be told
         raise ConfigError(lacks_first_line("logger", option, f"logger.{chosen or '<option>'}"))
     return {str(name): node for name, node in loggers.items()}
-
-
-def _at_least(least: int, name: str, value: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
 def _read_component(group: str, chosen: str, node: Any, here: Path | None = None) -> Component:

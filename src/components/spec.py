@@ -130,6 +130,12 @@ class TimeStep(NamedTuple):
             metrics=np.zeros((b, len(spec.metric_names)), np.float64),
         )
 
+    @staticmethod
+    def n_bytes(spec: EnvSpec, n_envs: int) -> int:
+        """Size of what `zeros` allocates."""
+        numbers = spec.n_agents * (spec.obs_dim + 1) + spec.state_dim
+        return n_envs * (4 * numbers + spec.n_agents * spec.n_actions + 8 * len(spec.metric_names) + 2)
+
     def only(self, where: BoolArray) -> Self:
         """This time step with zeros in the rows that ``where`` ``[B]`` does not name; changes its arrays."""
         if not where.all():

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
+from ..components.memory import require_memory_for_weights
 from ..components.rng import UInt64Array
 from ..components.spec import EnvSpec, FloatArray, IntArray
 from ..modules.agents.base import Network, zero_state
+from ..ranges import Natural
 from ..registry import register
 from .base import Controller, Stepper
 from .inputs import EntityInputs, FlatInputs
@@ -42,7 +44,7 @@ class MAC(Controller):
         takes_entities: bool,
         *,
         sharing: Literal["shared", "independent", "grouped"],
-        groups: list[int] | None,
+        groups: list[Natural] | None,
         agent_id: bool,
         last_action: bool,
     ) -> None:
@@ -58,11 +60,18 @@ class MAC(Controller):
         else:
             self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action)
         self._members = _members(spec.n_agents, sharing, groups)
-        self.networks = nn.ModuleList(network(spec, self.inputs.input_dim) for _ in self._members)
+        self.networks = self._networks(spec, network)
         order = torch.tensor([agent for group in self._members for agent in group])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("inverse_order", order.argsort(), persistent=False)
         self._sizes = [len(group) for group in self._members]
+
+    def _networks(self, spec: EnvSpec, network: Callable[[EnvSpec, int], Network]) -> nn.ModuleList:
+        """One for each group; the first tells how much memory all of them take."""
+        first = network(spec, self.inputs.input_dim)
+        n, n_weights = len(self._members), sum(weight.numel() for weight in first.parameters())
+        require_memory_for_weights(n * n_weights, f"{n} networks", "share them, or make them smaller")
+        return nn.ModuleList([first, *(network(spec, self.inputs.input_dim) for _ in range(n - 1))])
 
     def initial_state(self, keys: Tensor) -> Tensor:
         """See `Controller.initial_state`; nothing is random."""
@@ -140,7 +149,7 @@ def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list
         raise ValueError("groups goes together with sharing=grouped: give both or neither")
     if groups is None:
         groups = [0] * n_agents if sharing == "shared" else list(range(n_agents))
-    if len(groups) != n_agents or set(groups) != set(range(max(groups) + 1)):
+    if len(groups) != n_agents or set(groups) != set(range(len(set(groups)))):
         raise ValueError(
             f"groups needs one number from 0, without gaps, for each of the {n_agents} agents; got {groups}"
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ..components.memory import require_memory
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
+from ..ranges import Count, Range
 from ..registry import register
 from .contract.scene import GridScene, team_color
 from .contract.team_reward import Reward, of_team
-from .grid.board import STAY, Board
+from .grid.board import STAY, Board, Side
 
 Start = Literal["random", "fixed"]
 
@@ -54,7 +56,7 @@ class Foraging25:
         episode_limit: steps after which an episode is truncated.
 
     Raises:
-        ValueError: a number is too small, or agents and foods do not fit on the grid.
+        ValueError: agents and foods do not fit on the grid, or all of it not into memory.
     """
 
     def __init__(
@@ -62,16 +64,16 @@ class Foraging25:
         agents: int | None,
         n_envs: int,
         *,
-        size: int,
-        foods: int,
-        visible_foods: int,
+        size: Side,
+        foods: Count,
+        visible_foods: Count,
         start: Start,
-        penalty: float,
+        penalty: Annotated[float, Range(at_least=0, at_most=1e9)],
         reward: Reward,
-        episode_limit: int,
+        episode_limit: Count,
     ) -> None:
         n_agents = 4 if agents is None else agents
-        _check(n_agents, size, foods, visible_foods, episode_limit)
+        _check(n_agents, size, foods, visible_foods)
         self._board = Board(size, margin=1)
         self._fixed = _fixed_start(self._board, n_agents, foods) if start == "fixed" else None
         self._n_foods, self._penalty, self._reward = foods, penalty, reward
@@ -86,6 +88,8 @@ class Foraging25:
             headline_metrics=("collected",),
             individual_rewards=reward == "individual",
         )
+        n_bytes = 60 * (n_envs + 1) * self._board.n_cells + 3 * TimeStep.n_bytes(self.spec, n_envs)
+        require_memory(n_bytes, f"{n_envs} games side by side", "make size or foods smaller")
         self._out = TimeStep.zeros(self.spec, n_envs)
         self._shown = _shown(n_agents, foods, visible_foods)
         row, column = self._board.row_column(np.arange(self._board.n_cells))
@@ -194,13 +198,11 @@ class Foraging25:
         return out.only(where)
 
 
-def _check(n_agents: int, size: int, foods: int, visible_foods: int, episode_limit: int) -> None:
-    at_least = {"agents": (n_agents, 1), "size": (size, 2), "foods": (foods, 1), "episode_limit": (episode_limit, 1)}
-    for name, (value, least) in at_least.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not 0 <= visible_foods <= foods:
-        raise ValueError(f"visible_foods must be from 0 to foods={foods}, got {visible_foods}")
+def _check(n_agents: int, size: int, foods: int, visible_foods: int) -> None:
+    if n_agents < 1:
+        raise ValueError(f"agents must be at least 1, got {n_agents}")
+    if visible_foods > foods:
+        raise ValueError(f"visible_foods={visible_foods} must not be above foods={foods}")
     if n_agents + foods > size**2:
         raise ValueError(f"{n_agents} agents and {foods} foods do not fit on {size}×{size} cells; make size larger")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..components.memory import require_memory
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count
 from ..registry import register
 from .contract.scene import GridScene, team_color
-from .grid.board import Board, own_first
+from .grid.board import Board, Side, own_first
 
 _WALL_COST = 0.5
 _BOUNCE_COST = 0.5
@@ -42,12 +44,14 @@ class GoalSwap:
         episode_limit: steps after which an episode is truncated.
 
     Raises:
-        ValueError: more agents than cells on the edge, or a size or limit that is too small.
+        ValueError: more agents than cells on the edge, or all of it does not fit into memory.
     """
 
-    def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int) -> None:
+    def __init__(self, agents: int | None, n_envs: int, *, size: Side, episode_limit: Count) -> None:
         a = 2 if agents is None else agents
         self._board = Board(size)
+        n_bytes = 40 * (a + 1) * self._board.n_cells + (n_envs + 10) * 4 * a**2
+        require_memory(n_bytes, f"{n_envs} games side by side", "make size smaller")
         edge = _edge(self._board)
         if not 1 <= a <= len(edge):
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(edge)} on its edge")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ranges import Count
 from ..registry import register
 from .adapters.common import AdaptedEnvs, AtLimit, imported, made, own_limit, with_agents
 from .adapters.parallel_game import ParallelGame
@@ -158,7 +159,7 @@ class Gymnasium(AdaptedEnvs):
         install: str | None,
         kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
         at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],

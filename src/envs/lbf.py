@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..ranges import Count
 from ..registry import register
 from .adapters.parallel_game import ParallelGame
 from .contract.scene import GridScene, Thing, team_color
@@ -61,7 +62,7 @@ class Foraging(Gymnasium):
         task: str,
         install: str | None,
         kwargs: dict[str, Any] | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
         reward: Reward,
         metrics: list[str],
     ) -> None:

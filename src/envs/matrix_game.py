@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Range
 from ..registry import register
 
 _END = -1
+_LARGEST = 1e9  # its square still is a number of 32 bits
 
 
 @register("env")
@@ -48,15 +50,11 @@ class MatrixGame:
         *,
         payoffs: list[Any],
         next_state: list[Any] | None,
-        steps: int,
+        steps: Annotated[int, Range(at_least=1, at_most=10_000)],
         observe_step: bool,
         individual_rewards: bool,
     ) -> None:
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        self._payoffs = _payoff_tables(
-            payoffs if next_state is not None else [payoffs]
-        )  # state, then one axis per agent
+        self._payoffs = _payoff_tables(payoffs, one_state=next_state is None)
         self._following = _state_tables([0] if next_state is None else next_state, self._payoffs.shape)
         self._best = _best_return(self._payoffs, self._following, steps)
         n_states, sizes = len(self._payoffs), self._payoffs.shape[1:]
@@ -114,14 +112,19 @@ class MatrixGame:
         return out
 
 
-def _payoff_tables(tables: list[Any]) -> NDArray[np.float64]:
+def _payoff_tables(tables: list[Any], *, one_state: bool) -> NDArray[np.float64]:
     """One axis for the states, then one per agent."""
     try:
-        payoffs = np.array(tables, np.float64)
-    except (TypeError, ValueError) as error:
+        payoffs = np.array([tables] if one_state else tables, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"payoffs must be tables of numbers, all of the same size, got {tables}") from error
-    if payoffs.ndim < 2 or payoffs.size == 0 or not np.isfinite(payoffs).all():
-        raise ValueError(f"payoffs must nest once per agent and hold finite numbers, got {tables}")
+    if payoffs.ndim < 3 or payoffs.size == 0:
+        raise ValueError(
+            "payoffs must nest once per agent, of which there are two or more, and with next_state once more for the "
+            f"states; got {tables}"
+        )
+    if not (np.abs(payoffs) <= _LARGEST).all():
+        raise ValueError(f"payoffs must be numbers from -{_LARGEST:,.0f} to {_LARGEST:,.0f}, got {tables}")
     return payoffs
 
 

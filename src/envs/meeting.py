@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..components.memory import require_memory
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count
 from ..registry import register
 from .contract.scene import GridScene, team_color
-from .grid.board import Board, own_first
+from .grid.board import Board, Side, own_first
 
 _MEETING_REWARD = 10.0
 _STEP_COST = 0.01
@@ -33,15 +35,19 @@ class Meeting:
         observe_others: whether agents see each other.
 
     Raises:
-        ValueError: more agents than cells, or a size or limit that is too small.
+        ValueError: more agents than cells, or all of it does not fit into memory.
     """
 
-    def __init__(self, agents: int | None, n_envs: int, *, size: int, episode_limit: int, observe_others: bool) -> None:
+    def __init__(
+        self, agents: int | None, n_envs: int, *, size: Side, episode_limit: Count, observe_others: bool
+    ) -> None:
         a = 2 if agents is None else agents
         self._board = Board(size)
         self._offset = np.append(self._board.around, 0)  # U
         if not 1 <= a < size**2:
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
+        n_bytes = 40 * (n_envs + 1) * self._board.n_cells + (n_envs + 2) * 8 * a**2
+        require_memory(n_bytes, f"{n_envs} games side by side", "make size smaller")
         self._seen = own_first(a)[:, : a if observe_others else 1]
         self.n_envs = n_envs
         self.spec = EnvSpec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ranges import Count
 from ..registry import register
 from .adapters.common import AdaptedEnvs, AtLimit, agents_hint, loaded, made, with_agents
 from .adapters.parallel_game import ParallelGame
@@ -46,7 +47,7 @@ class PettingZoo(AdaptedEnvs):
         install: str | None,
         kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
         at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..components.memory import require_memory
 from ..components.rng import UInt64Array, derive, draw, uniform
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count, Natural, Payoff, Range
 from ..registry import register
 from .contract.scene import GridScene, team_color
-from .grid.board import STAY, Board
+from .grid.board import STAY, Board, Side
 
 CATCH = 5
 _FREE, _TAKEN, _CATCHING = range(3)  # what a cell is to a prey beside it; the border is taken
@@ -61,7 +63,7 @@ class PredatorPrey:
         episode_limit: steps after which an episode is truncated.
 
     Raises:
-        ValueError: a number is out of its range, or everyone does not fit on the grid.
+        ValueError: not everyone fits on the grid, or all of it not into memory.
     """
 
     def __init__(
@@ -69,16 +71,19 @@ class PredatorPrey:
         agents: int | None,
         n_envs: int,
         *,
-        size: int,
-        prey: int,
-        catchers: int,
-        capture_reward: float,
-        punishment: float,
-        view_radius: int,
-        episode_limit: int,
+        size: Side,
+        prey: Count,
+        catchers: Annotated[int, Range(at_least=1, at_most=4)],
+        capture_reward: Payoff,
+        punishment: Annotated[float, Range(at_least=-1e9, at_most=0)],
+        view_radius: Natural,
+        episode_limit: Count,
     ) -> None:
         n_agents = 8 if agents is None else agents
-        _check(n_agents, size, prey, catchers, punishment, view_radius, episode_limit)
+        if n_agents < 1:
+            raise ValueError(f"agents must be at least 1, got {n_agents}")
+        if n_agents + prey > size**2:
+            raise ValueError(f"{n_agents} agents and {prey} prey do not fit on {size}×{size} cells; make size larger")
         self.n_envs = n_envs
         self.spec = EnvSpec(
             n_agents=n_agents,
@@ -91,6 +96,8 @@ class PredatorPrey:
         )
         self._n_prey, self._pay = prey, np.array([capture_reward, punishment])
         self._board = board = Board(size, margin=max(view_radius, 1) + 1)
+        n_bytes = 60 * (n_envs + 1) * board.n_cells + 5 * TimeStep.n_bytes(self.spec, n_envs)
+        require_memory(n_bytes, f"{n_envs} games side by side", "make size or view_radius smaller")
         self._outcomes = _Outcomes.of(board, catchers)
         self._offset = np.array([0, *board.around, 0])  # U
         reach = np.arange(-view_radius, view_radius + 1)
@@ -260,24 +267,3 @@ class _Outcomes(NamedTuple):
             if free.size and not captures[code]:
                 moves[code] = free[np.arange(_WAYS) % free.size]
         return cls(n_catching > 0, captures, moves.ravel())
-
-
-def _check(
-    n_agents: int, size: int, prey: int, catchers: int, punishment: float, view_radius: int, episode_limit: int
-) -> None:
-    at_least = {
-        "agents": (n_agents, 1),
-        "size": (size, 1),
-        "prey": (prey, 1),
-        "view_radius": (view_radius, 0),
-        "episode_limit": (episode_limit, 1),
-    }
-    for name, (value, least) in at_least.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not 1 <= catchers <= 4:
-        raise ValueError(f"catchers must be from 1 to 4, the cells beside a prey, got {catchers}")
-    if punishment > 0:
-        raise ValueError(f"punishment is added to the reward: give 0 or a negative number, not {punishment}")
-    if n_agents + prey > size**2:
-        raise ValueError(f"{n_agents} agents and {prey} prey do not fit on {size}×{size} cells; make size larger")

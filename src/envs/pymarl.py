@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count
 from ..registry import register
 from .adapters.common import (
     AdaptedEnvs,
@@ -66,7 +67,7 @@ class Pymarl(AdaptedEnvs):
         install: str | None,
         kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
         at_limit: AtLimit,
         reward: Reward,
         metrics: list[str],

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count
 from ..registry import register, suggest
 from .adapters.common import imported, with_agents
 from .adapters.single import describe
@@ -72,10 +73,8 @@ class Smax:
         *,
         scenario: str | None,
         kwargs: dict[str, Any] | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
     ) -> None:
-        if episode_limit is not None and episode_limit < 1:
-            raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
         arguments = _arguments(agents, scenario, kwargs, episode_limit)
         self._functions = _functions(scenario, json.dumps(arguments, sort_keys=True))
         battle = self._functions.battle

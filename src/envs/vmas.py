@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
+from ..ranges import Count
 from ..registry import register, suggest
 from .adapters.common import agents_hint, imported, loaded, made, with_agents
 from .adapters.single import describe
@@ -81,11 +82,9 @@ class Vmas:
         scenario: str,
         kwargs: dict[str, Any] | None,
         agents_kwarg: str | None,
-        episode_limit: int,
+        episode_limit: Count,
         reward: Reward,
     ) -> None:
-        if episode_limit < 1:
-            raise ValueError(f"episode_limit must be at least 1, got {episode_limit}")
         taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
         if taken:
             raise ValueError(f"kwargs are the scenario's; leave out {', '.join(taken)}")

@@ -1,10 +1,13 @@
-"""Memory is reused: after it was freed, a large block is there again without new page faults."""
+"""Freed memory is reused, a large block is there again without new page faults; more than there is is refused."""
 
 import resource
 import subprocess
 import sys
 
 import pytest
+from torch import nn
+
+from hymarl.components import memory
 
 _COUNT = """
 import resource, sys
@@ -31,3 +34,26 @@ def test_large_blocks_are_not_mapped_anew():
     }
     pages = 5 * 64_000_000 // resource.getpagesize()
     assert faults["reuse"] < pages / 100 < faults["default"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
+def test_more_than_there_is_is_refused():
+    memory.require_memory(1e6, "a little", "do nothing")
+    with pytest.raises(ValueError, match=r"^the replay would take 3,200,000 GB of memory, of which .* GB are there; "):
+        memory.require_memory(3.2e15, "the replay", "lower episodes")
+    with pytest.raises(ValueError, match=r"; lower hidden_dims$"):
+        memory.require_memory_for_weights(10**15, "the network", "lower hidden_dims")
+
+
+def test_a_system_that_does_not_tell_is_not_in_the_way(monkeypatch):
+    monkeypatch.setattr(memory, "_MEMINFO", memory.Path("/nowhere/meminfo"))
+    memory.require_memory(1e30, "anything", "do nothing")
+
+
+def test_weights_are_counted():
+    def size(*layers):
+        return sum(weight.numel() for layer in layers for weight in layer.parameters())
+
+    assert memory.linear_weights([7, 3, 5]) == size(nn.Linear(7, 3), nn.Linear(3, 5))
+    assert memory.linear_weights([7]) == 0
+    assert memory.gru_weights(4, 6) == size(nn.GRU(4, 6))

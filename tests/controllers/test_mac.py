@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hymarl import registry
+from hymarl.components.spec import EnvSpec
 from hymarl.registry import ConfigError
 
 NETWORKS = registry.names("network")
@@ -219,9 +220,15 @@ def test_grouped_sharing_needs_groups(make_controller, three):
         make_controller(three, sharing="grouped")
 
 
-@pytest.mark.parametrize("groups", [[0, 1], [0, 0, 2], [1, 1, 2], [-1, 0, 1], [0, 1, 2, 3], []])
+@pytest.mark.parametrize("groups", [[0, 1], [0, 0, 2], [1, 1, 2], [0, 1, 10**9], [0, 1, 2, 3], []])
 def test_groups_that_do_not_fit_are_refused(make_controller, three, groups):
     with pytest.raises(
         ConfigError, match="groups needs one number from 0, without gaps, for each of the 3 agents; got"
     ):
         make_controller(three, sharing="grouped", groups=groups)
+
+
+def test_networks_that_do_not_fit_into_memory_are_refused(make_controller):
+    many = EnvSpec(n_agents=10_000, n_actions=5, obs_dim=3, state_dim=2, episode_limit=4)
+    with pytest.raises(ConfigError, match=r"controller=mac: 10000 networks would take [\d,.]+ GB of memory, of which"):
+        make_controller(many, "mlp", {"hidden_dims": [100_000]}, sharing="independent", agent_id=False)

@@ -117,7 +117,6 @@ def test_agents_never_share_a_cell_and_end_where_they_belong(agents, size, seed)
     ("changes", "message"),
     [
         ({"agents": 17}, "agents=17, but a grid of size 5 has room for 1 to 16 on its edge"),
-        ({"size": 1}, "size must be at least 2, got 1"),
         ({"limit": 0}, "episode_limit must be a whole number from 1 on, got 0"),
     ],
 )

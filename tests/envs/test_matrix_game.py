@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,18 +122,23 @@ def test_individual_rewards_are_copies_of_the_payoff():
     ("changes", "message"),
     [
         ({"agents": 8}, "agents=8, but the payoffs are for 2 agents"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1 and at most 10,000, got 0"),
+        ({"payoffs": [1, 2]}, "payoffs must nest once per agent, of which there are two or more"),
+        ({"payoffs": [[1, 2], [3, 1e10]]}, "payoffs must be numbers from -1,000,000,000 to 1,000,000,000, got"),
+        ({"payoffs": [[1, 2], [3, float("nan")]]}, "payoffs must be numbers from -1,000,000,000"),
         ({"payoffs": [[1, 2], [3]]}, "all of the same size"),
+        ({"payoffs": [[10**400, 2], [3, 4]]}, "tables of numbers"),
         ({"payoffs": [["a", 2], [3, 4]]}, "tables of numbers"),
+        ({"next_state": [0, 0, 0]}, "and with next_state once more for the states"),
         ({"payoffs": 3 * [0]} | {"next_state": [0, 0, 0]}, "nest once per agent"),
-        ({"next_state": [0]}, "next_state is for 1 states, payoffs for 3"),
+        ({"payoffs": 3 * [[[1, 2], [3, 4]]], "next_state": [0]}, "next_state is for 1 states, payoffs for 3"),
         ({"payoffs": [[[1, 2], [3, 4]]], "next_state": [1]}, "whole numbers from -1"),
         ({"payoffs": [[[1, 2], [3, 4]]], "next_state": [0.5]}, "whole numbers from -1"),
         ({"payoffs": [[[1, 2], [3, 4]]], "next_state": [[[0, 0, 0]]]}, "a number or have the shape"),
     ],
 )
 def test_tables_that_do_not_fit_are_explained(changes, message):
-    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         game(**changes)
 
 

@@ -90,7 +90,6 @@ def test_walls_hold_and_all_actions_are_available():
         ({"agents": 0}, "agents=0, but a grid of size 5 has room for 1 to 24 beside the goal"),
         ({"agents": 4, "size": 2}, "agents=4, but a grid of size 2 has room for 1 to 3"),
         ({"limit": 0}, "episode_limit must be a whole number from 1 on, got 0"),
-        ({"size": 1}, "size must be at least 2, got 1"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
+from ...ranges import Seconds
 from ...registry import register, suggest
 from .base import Logger, Record, RunInfo, Status
 
@@ -31,7 +32,7 @@ class ConsoleLogger(Logger):
     """
 
     def __init__(
-        self, run: RunInfo, *, progress: Literal["auto", "bar", "lines", "none"], interval_s: float, show: list[str]
+        self, run: RunInfo, *, progress: Literal["auto", "bar", "lines", "none"], interval_s: Seconds, show: list[str]
     ) -> None:
         self._total = run.total_steps
         self._show = show

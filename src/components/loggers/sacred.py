@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...ranges import PathText
+from ...ranges import PathText, Seconds
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
@@ -38,7 +38,7 @@ class SacredLogger(Logger):
         heartbeat_s: seconds after which what was logged is on disk, longer when writing takes long.
     """
 
-    def __init__(self, run: RunInfo, *, directory: PathText, heartbeat_s: float) -> None:
+    def __init__(self, run: RunInfo, *, directory: PathText, heartbeat_s: Seconds) -> None:
         self._heartbeat_s = heartbeat_s
         self._pending: dict[str, dict[str, list[Any]]] = {}
         self._result: float | None = None

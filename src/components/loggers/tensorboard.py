@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ...ranges import Seconds
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status
 
@@ -23,7 +24,7 @@ class TensorBoardLogger(Logger):
         flush_s: seconds after which what was logged is on disk at the latest.
     """
 
-    def __init__(self, run: RunInfo, *, flush_s: float) -> None:
+    def __init__(self, run: RunInfo, *, flush_s: Seconds) -> None:
         self._run = run
         self._flush_s = flush_s
         self._writer: SummaryWriter | None = None

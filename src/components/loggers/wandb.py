@@ -8,8 +8,9 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
+from ...ranges import Seconds, Without
 from ...registry import register
 from .base import Logger, Record, RunInfo, Status, earlier_id, remember_id
 
@@ -55,10 +56,10 @@ class WandbLogger(Logger):
         run: RunInfo,
         *,
         mode: Mode | None,
-        project: str | None,
+        project: Annotated[str, Without("/\\#?%:")] | None,
         entity: str | None,
-        init_timeout_s: float,
-        finish_timeout_s: float,
+        init_timeout_s: Seconds,
+        finish_timeout_s: Seconds,
     ) -> None:
         self._run, self._mode = run, mode or _mode_of_environment()
         self._wandb: wandb.Run | None = None

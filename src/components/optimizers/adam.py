@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 
+from ...ranges import Fraction, Length
 from ...registry import register
-from .base import without_compiler
+from .base import Decay, Epsilon, LearningRate, without_compiler
 
 _Adam = without_compiler(torch.optim.Adam)
 
@@ -23,9 +25,14 @@ class Adam:
         weight_decay: L2 penalty.
     """
 
-    def __init__(self, *, lr: float, betas: list[float], eps: float, weight_decay: float) -> None:
-        if len(betas) != 2:
-            raise ValueError(f"betas are two numbers, got {betas}")
+    def __init__(
+        self,
+        *,
+        lr: LearningRate,
+        betas: Annotated[list[Decay], Length(at_least=2, at_most=2)],
+        eps: Epsilon,
+        weight_decay: Fraction,
+    ) -> None:
         self._lr, self._betas, self._eps, self._weight_decay = lr, (betas[0], betas[1]), eps, weight_decay
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from inspect import unwrap
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import torch
+
+from ...ranges import Range
+
+LearningRate = Annotated[float, Range(above=0, at_most=1)]
+
+Decay = Annotated[float, Range(at_least=0, below=1)]
+"""The part of a running mean that stays at a step."""
+
+Epsilon = Annotated[float, Range(at_least=1e-30, at_most=1)]
+"""What keeps a denominator from 0, also with 32 bits."""
 
 SomeOptimizer = TypeVar("SomeOptimizer", bound=torch.optim.Optimizer)
 

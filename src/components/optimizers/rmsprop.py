@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import torch
 
+from ...ranges import Fraction
 from ...registry import register
-from .base import without_compiler
+from .base import Decay, Epsilon, LearningRate, without_compiler
 
 _RMSprop = without_compiler(torch.optim.RMSprop)
 
@@ -23,7 +24,7 @@ class RMSprop:
         weight_decay: L2 penalty.
     """
 
-    def __init__(self, *, lr: float, alpha: float, eps: float, weight_decay: float) -> None:
+    def __init__(self, *, lr: LearningRate, alpha: Decay, eps: Epsilon, weight_decay: Fraction) -> None:
         self._lr, self._alpha, self._eps, self._weight_decay = lr, alpha, eps, weight_decay
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from ...ranges import Fraction, Range
 from ...registry import register
 from .. import rng, schedules
 from ..compiled import entry_point, part, sources
 from ..rng import GOLDEN, UInt64Array, mix64
 from ..spec import BoolArray, FloatArray, IntArray
 from .base import Extras, Moment, Selector
+
+_LEAST = 1e-9
+"""A curve that falls by a constant factor never reaches 0."""
 
 
 @register("selector")
@@ -27,18 +31,24 @@ class EpsilonGreedy(Selector):
         anneal_steps: environment steps of the fall.
 
     Raises:
-        ValueError: a probability outside [0, 1], or an exponential schedule that ends at 0.
+        ValueError: an exponential schedule that starts or ends at 0.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("epsilon",)
 
     def __init__(
-        self, *, schedule: Literal["linear", "exponential"], start: float, finish: float, anneal_steps: int
+        self,
+        *,
+        schedule: Literal["linear", "exponential"],
+        start: Fraction,
+        finish: Fraction,
+        anneal_steps: Annotated[int, Range(at_least=0, at_most=10**15)],
     ) -> None:
-        if not (0 <= start <= 1 and 0 <= finish <= 1):
-            raise ValueError(f"start and finish are probabilities, got {start} and {finish}")
-        if schedule == "exponential" and min(start, finish) <= 0:
-            raise ValueError("an exponential schedule cannot start or finish at 0; use schedule=linear")
+        if schedule == "exponential" and min(start, finish) < _LEAST:
+            raise ValueError(
+                f"with schedule=exponential start and finish must be at least {_LEAST}, got {start} and {finish}; "
+                f"schedule=linear reaches 0"
+            )
         self._schedule = schedules.linear if schedule == "linear" else schedules.exponential
         self._start, self._finish, self._anneal_steps = start, finish, anneal_steps
 

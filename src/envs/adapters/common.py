@@ -123,7 +123,7 @@ def with_agents(kwargs: Mapping[str, Any] | None, agents_kwarg: str | None, agen
     """A copy of the keyword arguments with the number of agents asked for, all of it new.
 
     Raises:
-        ValueError: the number of agents is below 1.
+        ValueError: the number of agents is below 1, or there is no place for it.
     """
     if agents is not None and agents < 1:
         raise ValueError(f"agents must be at least 1, got {agents}")
@@ -133,6 +133,8 @@ def with_agents(kwargs: Mapping[str, Any] | None, agents_kwarg: str | None, agen
         holder = filled
         for name in path:
             holder = holder.setdefault(name, {})
+            if not isinstance(holder, dict):
+                raise ValueError(f"agents_kwarg={agents_kwarg}: {name} is {holder!r} in kwargs, which has no entries")
         holder[last] = agents
     return filled
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 
 from ...components.rng import UInt64Array, draw, uniform
 from ...components.spec import BoolArray, FloatArray, IntArray
+from ...ranges import Range
 from ..contract.scene import Shape, Thing
+
+Side = Annotated[int, Range(at_least=2, at_most=10_000)]
+"""Cells per side of a board."""
 
 STAY = 0
 """The action that does nothing; actions 1 to 4 move to the cells of `Board.around`."""
@@ -17,7 +22,8 @@ STAY = 0
 
 def own_first(n_agents: int) -> IntArray:
     """``[A, A]``: for each agent itself, then the others in order."""
-    return np.array([[i, *(j for j in range(n_agents) if j != i)] for i in range(n_agents)])
+    i, others = np.arange(n_agents)[:, None], np.arange(n_agents - 1)
+    return np.hstack([i, others + (others >= i)])
 
 
 @dataclass(frozen=True)
@@ -29,17 +35,10 @@ class Board:
     Attributes:
         size: cells per side.
         margin: width of the border, at least 1.
-
-    Raises:
-        ValueError: fewer than 2 cells per side.
     """
 
     size: int
     margin: int = 1
-
-    def __post_init__(self) -> None:
-        if self.size < 2:
-            raise ValueError(f"size must be at least 2, got {self.size}")
 
     @property
     def width(self) -> int:

@@ -34,11 +34,22 @@ _STEADY = np.array([1.0, 1.0])
 _MOST_GROWTH = 600.0
 """exp of this, and some hundreds of times more, still is a number."""
 
+_MOST_ARRIVALS, _MOST_INTERVALS, _MOST_PACKETS, _MOST_SAMPLING = 1e6, 1e6, 1e6, 1e10
+"""What one call of the compiled simulation may do, for some seconds per row: Ctrl-C does not end it. Packets are
+those of a flow; the last is all servers' packets times the length of a reservoir, which is sorted."""
+
 
 def mean_size(s: Settings, trace: Trace | None) -> float:
-    """Mean job size in CPU-seconds."""
+    """Mean job size in CPU-seconds.
+
+    Raises:
+        ValueError: that of a trace is absurd.
+    """
     if trace is not None and s.trace_use != "times":
-        return float(trace.sizes.mean())
+        mean = float(trace.sizes.mean())
+        if not 1e-9 <= mean <= 1e9:
+            raise ValueError(f"trace={s.trace}: the mean size of a request is {mean:g} CPU-seconds, which is no job")
+        return mean
     if s.size_dist == "mix":
         return s.mix_wiki_share * s.mix_wiki_mean + (1.0 - s.mix_wiki_share) * s.mix_static_mean
     return s.size_mean
@@ -65,12 +76,16 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
     """What the simulator takes.
 
     Raises:
-        ValueError: the decay over a whole episode exceeds the range of numbers, or a trace has no duration.
+        ValueError: the decay over a whole episode exceeds the range of numbers, a trace has no duration, or so much
+            happens in a call of the simulation that it would not end.
     """
     length = episode_length(s, trace)
     if s.decay_growth * (s.warmup + s.dt * length) > _MOST_GROWTH:
-        raise ValueError(f"decay={s.decay} is too fast for an episode of {length} steps; raise it")
-    return Parameters(
+        raise ValueError(
+            f"decay={s.decay} a second is too fast for warmup={s.warmup} s and {length:,} steps of dt={s.dt} s; raise "
+            f"decay, or lower one of them"
+        )
+    made = Parameters(
         traffic=_traffic(s, trace),
         scenario=_scenario(s, length),
         measuring=_measuring(s),
@@ -93,6 +108,28 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
             drop_penalty=s.drop_penalty,
         ),
     )
+    _check_calls(s, made)
+    return made
+
+
+def _check_calls(s: Settings, p: Parameters) -> None:
+    """Refuse more than a call of the compiled simulation can do, which plays a control interval or the warm-up."""
+    name, seconds = max(("dt", s.dt), ("warmup", s.warmup), key=lambda call: call[1])
+    arrivals = min(seconds * _arrival_rate(p), p.traffic.n_flows)
+    if arrivals > _MOST_ARRIVALS:
+        raise ValueError(
+            f"about {arrivals:.2g} flows would arrive in the {seconds:g} s of {name}, more than {_MOST_ARRIVALS:,.0f}; "
+            f"lower {name} or the rate of arrivals, which follows from rho, speed, cpus and the mean size of a flow"
+        )
+    if p.scenario.warmup > _MOST_INTERVALS:
+        raise ValueError(f"warmup={s.warmup} has more than {_MOST_INTERVALS:,.0f} intervals of dt={s.dt}; lower it")
+    packets = seconds * s.ack_rate * len(s.cpus) * s.most_clients
+    if packets * s.reservoir > _MOST_SAMPLING or seconds * s.ack_rate > _MOST_PACKETS:
+        raise ValueError(
+            f"servers with {s.most_clients:,} flows each would send {packets:.2g} packets in the {seconds:g} s of "
+            f"{name}, too many for reservoir={s.reservoir}; lower ack_rate, workers, backlog, max_clients, {name} or "
+            f"reservoir"
+        )
 
 
 def n_actions(s: Settings, n_slots: int) -> int:
@@ -162,9 +199,12 @@ def _trace_times(s: Settings, trace: Trace | None) -> tuple[Floats, float]:
         return np.zeros(1), 1.0
     times = trace.times - trace.times[0]
     period = float(times[-1]) * len(trace) / max(len(trace) - 1, 1)
-    if period <= 0.0:
-        raise ValueError(f"trace={s.trace}: all requests come at the same time")
     factor = s.trace_speed
+    if period <= 0.0 and (s.trace_loop or factor is None):
+        raise ValueError(
+            f"trace={s.trace}: all requests come at the same time, which has no rate; set trace_loop=false and a "
+            f"trace_speed"
+        )
     if factor is None:
         load = len(trace) * mean_size(s, trace) / period / (sum(s.cpus) * s.speed)
         factor = s.rho / load
@@ -185,15 +225,16 @@ def _scenario(s: Settings, length: int) -> Scenario:
         },
     }
     quiet = {"bases": [1.0], "speeds": _STEADY, "speed_dwell": _NEVER, "rates": _STEADY, "rate_dwell": _NEVER}
+    warmup = round(s.warmup / s.dt)
     failure = [*s.failure_start, s.failure_length if s.scenario == "failure" else 0.0]
     return Scenario(
         dt=float(s.dt),
-        warmup=round(s.warmup / s.dt),
+        warmup=warmup,
         length=length,
         permute=s.scenario == "unknown",
         rescale=s.scenario in ("misspec", "bg", "mixed"),
         failure=_array(failure),
-        detect_delay=float(s.detect_delay),
+        detect_delay=min(float(s.detect_delay), s.dt * (warmup + length + 1)),
         **{name: _array(x) for name, x in {**quiet, **chains.get(s.scenario, {})}.items()},
     )
 
@@ -225,6 +266,16 @@ def _slowest(s: Settings) -> float:
     return bases.get(s.scenario, min(s.mixed_bases) * min(s.mixed_speeds) if s.scenario == "mixed" else 1.0)
 
 
+def _arrival_rate(p: Parameters) -> float:
+    """Flows per second at the highest load and speed; of a trace that is played once 0, as it comes to an end."""
+    traffic = p.traffic
+    if traffic.use_trace_times:
+        return len(traffic.trace_times) / traffic.trace_period if traffic.trace_loop else 0.0
+    fastest = p.scenario.bases.max() * p.scenario.speeds.max() if p.scenario.rescale else 1.0
+    capacity = traffic.cpus.sum() * traffic.speed * fastest * p.scenario.rates.max()
+    return float(traffic.rho.max() * capacity / traffic.mean_size)
+
+
 def _most_records(p: Parameters) -> int:
     """Flows that can arrive in the rewarded part of an episode (ten standard deviations above the mean)."""
     seconds = p.scenario.dt * p.scenario.length
@@ -236,9 +287,7 @@ def _most_records(p: Parameters) -> int:
         twice = np.concatenate([times, times + traffic.trace_period])
         most = int((np.searchsorted(twice, times + rest, side="right") - np.arange(len(times))).max())
         return max(rounds - 1, 0) * len(times) + most
-    fastest = p.scenario.bases.max() * p.scenario.speeds.max() if p.scenario.rescale else 1.0
-    capacity = traffic.cpus.sum() * traffic.speed * fastest * p.scenario.rates.max()
-    mean = traffic.rho.max() * capacity / traffic.mean_size * seconds
+    mean = _arrival_rate(p) * seconds
     return min(math.ceil(mean + 10.0 * math.sqrt(mean) + 100.0), traffic.n_flows)
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...components.memory import require_memory
 from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
+from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
 from .settings import Settings
 from .traces import read_trace
@@ -29,7 +31,7 @@ class LoadBalance(Settings):
         n_envs: B, simulations stepped together.
 
     Raises:
-        ValueError: settings out of range or at odds with each other, or an unusable trace.
+        ValueError: settings at odds with each other, an unusable trace, or more than fits into memory.
     """
 
     agents: int | None
@@ -43,6 +45,8 @@ class LoadBalance(Settings):
         trace = None if self.trace is None else read_trace(self.trace)
         p = parameters(self, trace)
         lengths = sizes(self, p, self.n_envs, n_balancers)
+        less = "lower workers, backlog, reservoir, slots, episode_limit or the number of arrivals and agents"
+        require_memory(n_bytes(lengths), f"{self.n_envs} simulations side by side", less)
         names = metric_names(self.metrics, self.cpus, n_balancers)
         self.spec = EnvSpec(
             n_agents=n_balancers,

@@ -8,6 +8,7 @@ at nominal speed.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -181,31 +182,41 @@ class Sizes(NamedTuple):
     records: int  # completion times of an episode
 
 
+def n_bytes(sizes: Sizes) -> int:
+    """Size of what `allocate` allocates."""
+    return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in _arrays(sizes).values())
+
+
 def allocate(sizes: Sizes) -> World:
     """Zero-filled memory."""
+    return World(**{name: np.zeros(shape, kind) for name, (shape, kind) in _arrays(sizes).items()})
+
+
+def _arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Shape and type of each array of a `World`."""
     b, n_lb, s, u, k = sizes.rows, sizes.balancers, sizes.slots, sizes.actions, sizes.reservoir
     places, n_reservoirs, instants = s * sizes.max_clients, 2 * n_lb * s, sizes.instants + 1
-    return World(
-        episode=np.zeros(b, EPISODE),
-        streams=np.zeros((b, 5), STREAM),
-        balancers=np.zeros((b, n_lb), BALANCER),
-        servers=np.zeros((b, s), SERVER),
-        slots=np.zeros((b, s, sizes.served), SLOT),
-        backlog=np.zeros((b, s, sizes.max_clients), np.int64),
-        flows=np.zeros((b, places), FLOW),
-        free=np.zeros((b, places), np.int64),
-        pairs=np.zeros((b, n_lb, s), PAIR),
-        reservoirs=np.zeros((b, n_reservoirs), RESERVOIR),
-        samples=np.zeros((b, n_reservoirs, k), SAMPLE),
-        by_value=np.zeros((b, n_reservoirs, k)),
-        by_weighted=np.zeros((b, n_reservoirs, k)),
-        changes=np.zeros((b, instants, s), CHANGE),
-        rates=np.zeros((b, instants)),
-        jct=np.zeros((b, sizes.records)),
-        label=np.zeros((b, sizes.records), np.int16),
-        choices=np.zeros((b, n_lb, u), np.int64),
-        obs=np.zeros((b, n_lb, sizes.obs_dim), np.float32),
-        state=np.zeros((b, sizes.state_dim), np.float32),
-        avail=np.zeros((b, n_lb, u), np.bool_),
-        reward=np.zeros((b, sizes.rewards), np.float32),
-    )
+    return {
+        "episode": ((b,), EPISODE),
+        "streams": ((b, 5), STREAM),
+        "balancers": ((b, n_lb), BALANCER),
+        "servers": ((b, s), SERVER),
+        "slots": ((b, s, sizes.served), SLOT),
+        "backlog": ((b, s, sizes.max_clients), np.int64),
+        "flows": ((b, places), FLOW),
+        "free": ((b, places), np.int64),
+        "pairs": ((b, n_lb, s), PAIR),
+        "reservoirs": ((b, n_reservoirs), RESERVOIR),
+        "samples": ((b, n_reservoirs, k), SAMPLE),
+        "by_value": ((b, n_reservoirs, k), np.float64),
+        "by_weighted": ((b, n_reservoirs, k), np.float64),
+        "changes": ((b, instants, s), CHANGE),
+        "rates": ((b, instants), np.float64),
+        "jct": ((b, sizes.records), np.float64),
+        "label": ((b, sizes.records), np.int16),
+        "choices": ((b, n_lb, u), np.int64),
+        "obs": ((b, n_lb, sizes.obs_dim), np.float32),
+        "state": ((b, sizes.state_dim), np.float32),
+        "avail": ((b, n_lb, u), np.bool_),
+        "reward": ((b, sizes.rewards), np.float32),
+    }

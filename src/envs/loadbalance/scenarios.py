@@ -11,6 +11,9 @@ from .layout import Floats, Record, Row
 from .parameters import Parameters
 from .servers import fail, plan, touch
 
+_MOST_TRIES = 1000
+"""More than 9 of 10 tries succeed; a loop without a bound would not end if numbers broke down."""
+
 
 @part
 def _draw_servers(p: Parameters, row: Row, random: Record) -> None:
@@ -104,13 +107,14 @@ def _gamma(random: Record, shape: float) -> float:
         boost = math.exp(-next_exponential(random) / shape)
         shape += 1.0
     d = shape - 1.0 / 3.0
-    while True:
+    for _ in range(_MOST_TRIES):
         radius = math.sqrt(2.0 * next_exponential(random))
         x = radius * math.cos(2.0 * math.pi * next_uniform(random))
         v = (1.0 + x / math.sqrt(9.0 * d)) ** 3
         e = next_exponential(random)
         if v > 0.0 and -e < 0.5 * x * x + d - d * v + d * math.log(v):
             return boost * d * v
+    return boost * d
 
 
 @part
@@ -121,7 +125,7 @@ def _draw_shares(p: Parameters, row: Row, random: Record) -> None:
         total += _gamma(random, p.traffic.split) if p.traffic.split > 0.0 else 1.0
         row.balancers[i].share = total
     for i in range(n):
-        row.balancers[i].share /= total
+        row.balancers[i].share = row.balancers[i].share / total if total > 0.0 else 1.0
 
 
 @part

@@ -1,12 +1,30 @@
-"""The settings of `env=loadbalance` and what they must satisfy."""
+"""The settings of `env=loadbalance`, their ranges, and which exclude each other."""
 
 # Annotations are evaluated here: the registry reads them from a constructor that another module inherits.
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ...ranges import PathText, Positive
+from ...ranges import Agents, Count, Fraction, Length, Natural, PathText, Positive, Range
 from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Rule, Scope, SizeDistribution, State
+
+_TWO = Length(at_least=2, at_most=2)
+
+Quantity = Annotated[float, Range(at_least=1e-15, at_most=1e15)]
+"""Work, a speed, a rate, a weight or a time; products of some of them are far from the limits of floating point."""
+
+Amount = Annotated[float, Range(at_least=0, at_most=1e9)]
+"""A quantity that may be 0."""
+
+Pair = Annotated[list[Quantity], _TWO]
+
+Dwell = Annotated[list[Annotated[float, Range(at_least=1e-9, infinite=True)]], _TWO]
+
+Spread = Annotated[float, Range(at_least=0, at_most=10)]
+"""Standard deviation of a logarithm."""
+
+Tilt = Annotated[float, Range(above=0, at_most=100)]
+"""A step of, or a limit on, the logarithm of a weight."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -44,17 +62,17 @@ class Settings:
         scenario: what is unknown or changes, see `docs/loadbalance.md`.
         misspec_speeds: speeds of servers to draw from.
         bg_speeds: speed without and with background load.
-        bg_dwell: mean time in either.
+        bg_dwell: mean time in either; infinity: for ever.
         burst_rates: the two arrival rates, in parts of the mean.
-        burst_dwell: mean time in either.
+        burst_dwell: mean time in either; infinity: for ever.
         failure_start: earliest and latest failure, in parts of the episode.
         failure_length: how long it lasts, in parts of the episode.
         detect_delay: time until balancers know of a failure.
         mixed_bases: speeds of servers to draw from.
         mixed_speeds: factors of the speed that alternate.
-        mixed_dwell: mean time in either.
+        mixed_dwell: mean time in either; infinity: for ever.
         mixed_rates: the two arrival rates, in parts of the mean.
-        mixed_rate_dwell: mean time in either.
+        mixed_rate_dwell: mean time in either; infinity: for ever.
         ack_rate: packets of an on-going flow.
         reservoir: slots of a reservoir.
         accept: probability that a sample is accepted.
@@ -89,51 +107,51 @@ class Settings:
         threads: threads that share the rows.
     """
 
-    balancers: int
-    cpus: list[int]
-    nominal_weights: list[float] | None
-    slots: int | None
-    speed: float
+    balancers: Agents
+    cpus: Annotated[list[Count], Length(at_least=1)]
+    nominal_weights: list[Quantity] | None
+    slots: Annotated[int, Range(at_least=1, at_most=10_000)] | None
+    speed: Quantity
     service: Literal["ps", "fifo"]
-    workers: int
-    backlog: int
-    max_clients: int | None
-    dt: float
-    episode_limit: int | None
-    episode_flows: int | None
-    warmup: float
-    rho: float
-    rho_range: list[float] | None
+    workers: Count
+    backlog: Natural
+    max_clients: Count | None
+    dt: Quantity
+    episode_limit: Count | None
+    episode_flows: Count | None
+    warmup: Amount
+    rho: Quantity
+    rho_range: Pair | None
     size_dist: SizeDistribution
-    size_mean: float
-    size_sigma: float
-    mix_wiki_share: float
-    mix_wiki_mean: float
-    mix_wiki_sigma: float
-    mix_static_mean: float
+    size_mean: Quantity
+    size_sigma: Spread
+    mix_wiki_share: Fraction
+    mix_wiki_mean: Quantity
+    mix_wiki_sigma: Spread
+    mix_static_mean: Quantity
     trace: PathText | None
     trace_use: Literal["both", "times", "sizes"]
     trace_loop: bool
-    trace_speed: float | None
-    lb_split: float | None
+    trace_speed: Quantity | None
+    lb_split: Annotated[float, Range(at_least=0.01, at_most=1e6)] | None
     scenario: Literal["static", "unknown", "misspec", "bg", "burst", "failure", "mixed"]
-    misspec_speeds: list[float]
-    bg_speeds: list[float]
-    bg_dwell: list[float]
-    burst_rates: list[float]
-    burst_dwell: list[float]
-    failure_start: list[float]
-    failure_length: float
-    detect_delay: float
-    mixed_bases: list[float]
-    mixed_speeds: list[float]
-    mixed_dwell: list[float]
-    mixed_rates: list[float]
-    mixed_rate_dwell: list[float]
-    ack_rate: float
-    reservoir: int
-    accept: float
-    decay: float
+    misspec_speeds: Annotated[list[Quantity], Length(at_least=1)]
+    bg_speeds: Pair
+    bg_dwell: Dwell
+    burst_rates: Pair
+    burst_dwell: Dwell
+    failure_start: Annotated[list[Fraction], _TWO]
+    failure_length: Fraction
+    detect_delay: Amount
+    mixed_bases: Annotated[list[Quantity], Length(at_least=1)]
+    mixed_speeds: Pair
+    mixed_dwell: Dwell
+    mixed_rates: Pair
+    mixed_rate_dwell: Dwell
+    ack_rate: Amount
+    reservoir: Annotated[int, Range(at_least=1, at_most=100_000)]
+    accept: Fraction
+    decay: Annotated[float, Range(above=0, at_most=1)]
     fill: Literal["valid_only", "zero_fill"]
     decay_norm: bool
     features: Literal["all", "paper6"]
@@ -142,94 +160,62 @@ class Settings:
     obs_nominal_weight: bool
     obs_mask: bool
     obs_own_arrivals: bool
-    obs_delay: float
+    obs_delay: Amount
     state: State
     action_mode: ActionMode
-    delta: float
-    leak: float
-    clip: float
+    delta: Tilt
+    leak: Fraction
+    clip: Tilt
     dispatch: Literal["sed", "wcmp"]
-    action_delay: float
+    action_delay: Amount
     rule: Rule | None
     random_levels: list[Positive] | None
     reward: Reward
     reward_field: Field
     reward_scope: Scope
-    reward_ema: float | None
-    reward_mix: float
-    drop_penalty: float
-    reject_seconds: float | None
+    reward_ema: Annotated[float, Range(above=0, below=1)] | None
+    reward_mix: Fraction
+    drop_penalty: Amount
+    reject_seconds: Amount | None
     metrics: list[str]
-    threads: int
+    threads: Annotated[int, Range(at_least=1, at_most=256)]
 
     def check(self) -> None:
-        """Raise ValueError for values out of range or settings that exclude each other."""
-        for holds, message in (*self._amounts(), *self._episode(), *self._pairs(), *self._traffic(), *self._measures()):
+        """Raise ValueError for settings that exclude each other."""
+        for holds, message in (*self._episode(), *self._servers(), *self._traffic(), *self._metrics()):
             if not holds:
                 raise ValueError(message)
 
-    def _amounts(self) -> list[tuple[bool, str]]:
-        positive = (
-            *("speed", "dt", "rho", "size_mean", "mix_wiki_mean", "mix_static_mean", "reservoir", "workers"),
-            *("delta", "clip", "threads", "balancers"),
-        )
-        not_negative = (
-            *("backlog", "warmup", "size_sigma", "mix_wiki_sigma", "failure_length", "detect_delay", "ack_rate"),
-            *("obs_delay", "action_delay", "drop_penalty"),
-        )
-        parts = ("mix_wiki_share", "accept", "decay", "leak", "reward_mix")
-        values = vars(self)
-        return [
-            *((values[n] > 0, f"{n} must be above 0, got {values[n]}") for n in positive),
-            *((values[n] >= 0, f"{n} must not be negative, got {values[n]}") for n in not_negative),
-            *((0 <= values[n] <= 1, f"{n} must be between 0 and 1, got {values[n]}") for n in parts),
-            (self.decay > 0, "decay must be above 0; 1 means no decay"),
-        ]
-
     def _episode(self) -> list[tuple[bool, str]]:
-        limit, flows = self.episode_limit, self.episode_flows
+        limit, flows, (earliest, latest) = self.episode_limit, self.episode_flows, self.failure_start
         return [
             (limit is not None or flows is not None, "give episode_limit (steps) or episode_flows (flows)"),
-            (limit is None or limit > 0, f"episode_limit must be above 0, got {limit}"),
-            (flows is None or flows > 0, f"episode_flows must be above 0, got {flows}"),
             (
                 limit is not None or not self.replays,
                 "episode_limit must be given when a trace sets the times of arrival",
             ),
-            (
-                self.obs_delay <= self.dt and self.action_delay <= self.dt,
-                f"obs_delay and action_delay must not exceed dt, which is {self.dt}",
+            *(
+                (delay <= self.dt, f"{name}={delay} must not exceed dt={self.dt}")
+                for name, delay in {"obs_delay": self.obs_delay, "action_delay": self.action_delay}.items()
             ),
+            (earliest <= latest, f"failure_start must be the earliest and the latest start, got {self.failure_start}"),
         ]
 
-    def _pairs(self) -> list[tuple[bool, str]]:
-        """Two-state processes and ranges have two numbers each."""
-        values = vars(self)
-        pairs = (
-            *("bg_speeds", "bg_dwell", "burst_rates", "burst_dwell", "failure_start"),
-            *("mixed_speeds", "mixed_dwell", "mixed_rates", "mixed_rate_dwell"),
-        )
-        above_0 = (*pairs, "misspec_speeds", "mixed_bases", "cpus")
+    def _servers(self) -> list[tuple[bool, str]]:
+        weights, slots, n = self.nominal_weights, self.slots, len(self.cpus)
         return [
-            *((len(values[n]) == 2, f"{n} must be two numbers, got {values[n]}") for n in pairs),
-            *(
-                (len(values[n]) > 0 and min(values[n]) > 0, f"{n} must be numbers above 0, got {values[n]}")
-                for n in above_0
+            (
+                weights is None or len(weights) == n,
+                f"nominal_weights must have one number for each of the {n} servers in cpus, got {weights}",
             ),
+            (slots is None or slots >= n, f"slots={slots} must not be below the number of servers in cpus, {n}"),
         ]
 
     def _traffic(self) -> list[tuple[bool, str]]:
-        weights, rho, n = self.nominal_weights, self.rho_range, len(self.cpus)
+        low, high = (0.0, 0.0) if self.rho_range is None else self.rho_range
         return [
-            (
-                weights is None or (len(weights) == n and min(weights) > 0),
-                f"nominal_weights must be one number above 0 for each of the {n} servers, got {weights}",
-            ),
-            (rho is None or (len(rho) == 2 and 0 < rho[0] <= rho[1]), f"rho_range must be two loads, got {rho}"),
-            (self.slots is None or self.slots >= n, f"slots must be at least the {n} servers, got {self.slots}"),
-            (self.max_clients is None or self.max_clients > 0, f"max_clients must be above 0, got {self.max_clients}"),
-            (self.lb_split is None or self.lb_split > 0, f"lb_split must be above 0, got {self.lb_split}"),
-            (self.trace_speed is None or self.trace_speed > 0, f"trace_speed must be above 0, got {self.trace_speed}"),
+            (low <= high, f"rho_range must be the lowest and the highest load, got {self.rho_range}"),
+            (self.trace != "", "trace is empty: name a file, or give null for Poisson arrivals"),
             (
                 not (self.replays and self.scenario in ("burst", "mixed")),
                 f"scenario={self.scenario} changes the rate of Poisson arrivals; with a trace use trace_use=sizes",
@@ -240,12 +226,10 @@ class Settings:
             ),
         ]
 
-    def _measures(self) -> list[tuple[bool, str]]:
+    def _metrics(self) -> list[tuple[bool, str]]:
         unknown = [g for g in self.metrics if g not in METRIC_GROUPS]
-        ema = self.reward_ema
         return [
             (not unknown, f"metrics: there is no group {unknown}; choose from {', '.join(METRIC_GROUPS)}"),
-            (ema is None or 0 < ema < 1, f"reward_ema must be between 0 and 1 or null, got {ema}"),
             (self.random_levels != [], "random_levels must be at least one number above 0, or null"),
             (
                 self.random_levels is None or self.rule is not None,
@@ -256,7 +240,7 @@ class Settings:
     @property
     def decay_growth(self) -> float:
         """-log(decay), per second."""
-        return -math.log(self.decay) if self.decay > 0 else math.inf
+        return -math.log(self.decay)
 
     @property
     def replays(self) -> bool:

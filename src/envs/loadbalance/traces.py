@@ -133,7 +133,9 @@ def _read_lines(path: str | Path) -> list[str]:
         raise TraceError(
             f"{path}: not a text file; expected tab-separated lines under the header {_HEADER!r}"
         ) from error
-    header, *lines = text.removesuffix("\n").split("\n")
+    header, *lines = text.split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
     if header.split() == ["time", "url"]:
         raise TraceError(f"{path}, line 1: {_WIKI}")
     if header != _HEADER:

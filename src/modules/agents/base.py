@@ -66,13 +66,7 @@ def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear) -> None:
 
 
 def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
-    """Linear layers with ReLU after each, and the width of the last.
-
-    Raises:
-        ValueError: a width below 1.
-    """
-    if min(hidden_dims, default=1) < 1:
-        raise ValueError(f"hidden_dims must be at least 1, got {hidden_dims}")
+    """Linear layers with ReLU after each, and the width of the last."""
     layers: list[nn.Module] = []
     for width in hidden_dims:
         layers += [nn.Linear(input_dim, width), nn.ReLU()]

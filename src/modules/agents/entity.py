@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
+from ...ranges import Layers, Range, Width
 from ...registry import register
 from ..gru import gru_stepper
 from .base import ArrayStepper, Network, dense, is_dense, orthogonal_, run_gru
@@ -32,21 +34,26 @@ class EntityNetwork(Network):
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the heads with 0.01.
 
     Raises:
-        ValueError: the environment's observation lists no entities, or a layer would be empty.
+        ValueError: the environment's observation lists no entities, or it does not fit into memory.
     """
 
     takes_entities: ClassVar[bool] = True
 
     def __init__(
-        self, spec: EnvSpec, input_dim: int, *, hidden_dim: int, n_layers: int, rnn_dim: int, orthogonal: bool
+        self,
+        spec: EnvSpec,
+        input_dim: int,
+        *,
+        hidden_dim: Width,
+        n_layers: Layers,
+        rnn_dim: Annotated[int, Range(at_least=0, at_most=10**6)],
+        orthogonal: bool,
     ) -> None:
         super().__init__()
         if spec.entities is None:
             raise ValueError("this environment's observation lists no entities; choose network=rnn or network=mlp")
-        if n_layers < 1:
-            raise ValueError(f"n_layers must be at least 1, got {n_layers}")
-        if hidden_dim < 1 or rnn_dim < 0:
-            raise ValueError(f"hidden_dim must be at least 1 and rnn_dim 0 or more, got {hidden_dim} and {rnn_dim}")
+        n_weights = linear_weights([2 * input_dim, *[hidden_dim] * n_layers]) + gru_weights(hidden_dim, rnn_dim)
+        require_memory_for_weights(n_weights, "the network", "lower hidden_dim or rnn_dim")
         self.own = nn.Linear(input_dim, hidden_dim)
         self.mean = nn.Linear(input_dim, hidden_dim, bias=False)  # own + mean: one layer on both, without repeating
         rest = [layer for _ in range(n_layers - 1) for layer in (nn.Linear(hidden_dim, hidden_dim), nn.ReLU())]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
+from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
+from ...ranges import Length, Width
 from ...registry import register
 from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_
 
@@ -21,13 +25,21 @@ class MLPNetwork(Network):
         layer_norm: layer normalization before the head.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: it does not fit into memory.
     """
 
     def __init__(
-        self, spec: EnvSpec, input_dim: int, *, hidden_dims: list[int], orthogonal: bool, layer_norm: bool
+        self,
+        spec: EnvSpec,
+        input_dim: int,
+        *,
+        hidden_dims: Annotated[list[Width], Length(at_most=100)],
+        orthogonal: bool,
+        layer_norm: bool,
     ) -> None:
         super().__init__()
+        n_weights = linear_weights([input_dim, *hidden_dims, spec.n_actions])
+        require_memory_for_weights(n_weights, "the network", "lower hidden_dims")
         self.body, width = mlp(input_dim, hidden_dims)
         self.norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
         self.head = nn.Linear(width, spec.n_actions)

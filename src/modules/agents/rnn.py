@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
+from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
+from ...ranges import Length, Width
 from ...registry import register
 from ..gru import gru_stepper
 from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_, run_gru
@@ -24,7 +28,7 @@ class RNNNetwork(Network):
         layer_norm: layer normalization between the GRU and the head.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: it does not fit into memory.
     """
 
     def __init__(
@@ -32,14 +36,15 @@ class RNNNetwork(Network):
         spec: EnvSpec,
         input_dim: int,
         *,
-        hidden_dims: list[int],
-        rnn_dim: int,
+        hidden_dims: Annotated[list[Width], Length(at_most=100)],
+        rnn_dim: Width,
         orthogonal: bool,
         layer_norm: bool,
     ) -> None:
         super().__init__()
-        if rnn_dim < 1:
-            raise ValueError(f"rnn_dim must be at least 1, got {rnn_dim}")
+        n_weights = linear_weights([input_dim, *hidden_dims]) + linear_weights([rnn_dim, spec.n_actions])
+        n_weights += gru_weights([input_dim, *hidden_dims][-1], rnn_dim)
+        require_memory_for_weights(n_weights, "the network", "lower hidden_dims or rnn_dim")
         self.state_shape = (rnn_dim,)
         self.body, width = mlp(input_dim, hidden_dims)
         self.rnn = nn.GRU(width, rnn_dim)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec
+from ...ranges import Range, Width
 from ...registry import register
 from .base import Mixer, MixerInputs
 
@@ -29,25 +31,25 @@ class QMixer(Mixer):
         positive: what makes weights non-negative.
 
     Raises:
-        ValueError: another number of layers, or a width below 1.
+        ValueError: it does not fit into memory.
     """
 
     def __init__(
         self,
         spec: EnvSpec,
         *,
-        embed_dim: int,
-        hypernet_layers: int,
-        hypernet_dim: int,
+        embed_dim: Width,
+        hypernet_layers: Annotated[int, Range(at_least=1, at_most=2)],
+        hypernet_dim: Width,
         positive: Literal["abs", "softplus"],
     ) -> None:
         super().__init__(spec)
-        if hypernet_layers not in (1, 2):
-            raise ValueError(f"hypernet_layers must be 1 or 2, got {hypernet_layers}")
-        for name, width in (("embed_dim", embed_dim), ("hypernet_dim", hypernet_dim)):
-            if width < 1:
-                raise ValueError(f"{name} must be at least 1, got {width}")
         hidden = hypernet_dim if hypernet_layers == 2 else 0
+        between = [hidden] if hidden else []
+        made = (spec.n_agents * embed_dim, embed_dim)
+        n_weights = sum(linear_weights([spec.state_dim, *between, out]) for out in made)
+        n_weights += 2 * linear_weights([spec.state_dim, embed_dim])
+        require_memory_for_weights(n_weights, "the mixer", "lower embed_dim or hypernet_dim")
         self.weight_1 = _hypernet(spec.state_dim, hidden, spec.n_agents * embed_dim)
         self.bias_1 = nn.Linear(spec.state_dim, embed_dim)
         self.weight_2 = _hypernet(spec.state_dim, hidden, embed_dim)

@@ -52,7 +52,7 @@ def test_weight_decay_is_added_to_the_gradient(component, name):
 
 
 def test_adam_takes_two_betas(component):
-    with pytest.raises(registry.ConfigError, match=r"betas are two numbers, got \[0\.9\]"):
+    with pytest.raises(registry.ConfigError, match=r"betas must have 2 entries, got \[0\.9\]"):
         component("optimizer", "adam", betas=[0.9])
 
 

@@ -169,12 +169,13 @@ def test_select_uses_epsilon_at_the_given_step(epsilon_greedy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": 1.1}, "start and finish are probabilities, got 1.1 and 1.1"),
-        ({"start": 0.5, "finish": -0.1}, "start and finish are probabilities, got 0.5 and -0.1"),
+        ({"start": 1.1}, "start must be at least 0 and at most 1, got 1.1"),
+        ({"start": 0.5, "finish": -0.1}, "finish must be at least 0 and at most 1, got -0.1"),
         (
             {"start": 1.0, "finish": 0.0, "schedule": "exponential"},
-            "an exponential schedule cannot start or finish at 0",
+            "with schedule=exponential start and finish must be at least 1e-09, got 1.0 and 0.0; schedule=linear",
         ),
+        ({"start": 1.0, "anneal_steps": -1}, "anneal_steps must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(epsilon_greedy, changes, message):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hymarl.envs.loadbalance.traces import DYNAMIC, Trace, read_trace, write_trace
+from hymarl.registry import ConfigError
 
 
 @pytest.fixture
@@ -125,6 +126,16 @@ def test_a_trace_that_is_not_repeated_ends(make_env, start, advance, trace):
     short = make_env(n_envs=8, trace=trace, trace_loop=False, rho=1.0, **{**FROZEN, "episode_limit": 8})
     starts = [f["size"][0] for f in flows(short, start, advance, 8)]
     assert len(set(starts)) > 4
+
+
+def test_a_trace_of_one_request_is_played_once(make_env, start, advance, tmp_path):
+    write_trace(Trace(np.array([3.0]), np.array([0.5]), np.array([DYNAMIC])), tmp_path / "one.csv")
+    once = {"trace": str(tmp_path / "one.csv"), "trace_loop": False, **FROZEN}
+    (flow,) = flows(make_env(**once), start, advance, 20)
+    assert flow["size"] == pytest.approx([0.5])
+    for changes in ({"trace_loop": True}, {"trace_speed": None}):
+        with pytest.raises(ConfigError, match="all requests come at the same time, which has no rate"):
+            make_env(**once | changes)
 
 
 def test_parts_of_a_trace(make_env, start, advance, trace):

@@ -112,6 +112,12 @@ def test_malformed_file_names_line_and_expectation(path: Path, text: str, messag
     assert len(str(caught.value)) < len(str(path)) + 300
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n \t\n\n", "\r\n\r\n"])
+def test_blank_lines_at_the_end_are_no_requests(path: Path, end: str) -> None:
+    path.write_text(GOOD.rstrip("\n") + end, encoding="utf-8")
+    assert len(read_trace(path)) == 3
+
+
 def test_missing_file(path: Path) -> None:
     with pytest.raises(TraceError, match=r"trace\.csv: there is no such trace file"):
         read_trace(path)

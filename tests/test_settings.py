@@ -1,0 +1,115 @@
+"""Whatever number a setting is given: the component is made and works, or the answer is one sentence."""
+
+import math
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from hymarl.components.episode import Entities, EnvSpec
+from hymarl.components.rng import Stream, keys
+from hymarl.policies.description import PolicyDescription
+from hymarl.ranges import without_ranges
+from hymarl.registry import PACKAGES, ConfigError, build, check_settings, find, names, parameters
+
+ODD = (math.inf, math.nan, -math.inf, -1, 0, 1e308, 2**63, 10**12, [[1]])
+MORE_ODD = (1e-308, 1e-9, 1, 2, 1e3, 10**5, 10**9, 2**31, -(2**63), 10**30, True, "", [], [1], [1, 2], {"a": 1})
+
+ENTITIES = Entities(n_entities=2, n_features=2, start=0, action_entity=(0, 1, -1), action_kind=(0, 0, 1))
+SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=3, episode_limit=4, entities=ENTITIES)
+SHORT = {"episode_limit": 3, "warmup": 0.5, "backlog": 4}
+
+
+@cache
+def settings(group, name):
+    """As `python main.py group=name` composes them, episodes short; text that the user must give leads nowhere."""
+    with initialize_config_module("hymarl.conf", version_base="1.3"):
+        node = compose("config", overrides=["~algo", f"{group}={name}"])[group]
+    node = node[name] if group == "logger" else node
+    missing = {key: "nowhere:nothing" for key in node if OmegaConf.is_missing(node, key)}
+    short = {key: value for key, value in SHORT.items() if node.get(key) is not None}
+    return {key: value for key, value in (OmegaConf.to_container(node) | missing | short).items() if key != "name"}
+
+
+def numeric(kind):
+    return any(word in str(without_ranges(kind)) for word in ("int", "float", "Any"))
+
+
+SETTINGS = [
+    (group, name, key)
+    for group in PACKAGES
+    for name in names(group)
+    for key, kind in parameters(find(group, name)).items()
+    if numeric(kind)
+]
+
+
+def make(group, name, values):
+    """Build it and let it do a little of what it is for."""
+    if group == "env":
+        play(build(group, name, values, None, 2))
+    elif group == "network":
+        controller = {**settings("controller", "mac"), "agent_id": False}
+        PolicyDescription(SPEC, "mac", controller, name, values).controller()
+    elif group == "controller":
+        PolicyDescription(SPEC, name, values, "mlp", settings("network", "mlp")).controller()
+    elif group == "mixer":
+        build(group, name, values, SPEC)
+    elif group == "optimizer":
+        weight = torch.nn.Parameter(torch.ones(2))
+        optimizer = build(group, name, values)([weight])
+        (weight * torch.tensor([1.0, 0.0])).sum().backward()
+        optimizer.step()
+        assert weight.isfinite().all()
+    elif group == "selector":
+        scores, avail = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.bool_)
+        selector = build(group, name, values)
+        for steps in (0, 1, 10**6):
+            selector.select(scores, avail, np.zeros(1, np.uint64), 0, steps)
+            assert all(0 <= x <= 1 for x in selector.metrics(steps).values())
+
+
+def play(env):
+    every = np.ones(env.n_envs, np.bool_)
+    step = env.reset(keys(0, Stream.TEST, range(env.n_envs)), every)
+    for _ in range(min(3, env.spec.episode_limit)):
+        step = env.step(step.avail.argmax(axis=-1), every)
+        for numbers in (step.obs, step.state, step.reward):
+            assert np.isfinite(numbers).all()
+        if (step.terminated | step.truncated).any():
+            break
+    env.close()
+
+
+def answer(group, name, key, value):
+    """None, or the sentence; any other exception is a fault."""
+    try:
+        values = check_settings(find(group, name), {**settings(group, name), key: value}, f"{group}={name}")
+        make(group, name, values)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def odd_values(kind, values):
+    """The values, each also as the entries of a list where one is asked for."""
+    return [*values, *([v, v] for v in values if "list" in str(kind) and not isinstance(v, list | dict))]
+
+
+@pytest.mark.parametrize(("group", "name"), sorted({case[:2] for case in SETTINGS}))
+def test_an_odd_number_is_refused_or_works(group, name):
+    kinds = parameters(find(group, name))
+    cases = [(key, v) for g, n, key in SETTINGS if (g, n) == (group, name) for v in odd_values(kinds[key], ODD)]
+    for key, value in random.Random(f"{group} {name}").sample(cases, min(len(cases), 40)):
+        assert "\n" not in (answer(group, name, key, value) or "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "name", "key"), SETTINGS)
+def test_every_odd_number_is_refused_or_works(group, name, key):
+    for value in odd_values(parameters(find(group, name))[key], ODD + MORE_ODD):
+        assert "\n" not in (answer(group, name, key, value) or "")
