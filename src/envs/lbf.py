@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..ranges import Count
 from ..registry import register
 from .adapters.parallel_game import ParallelGame
 from .contract.scene import GridScene, Thing, team_color
@@ -38,7 +39,8 @@ class Foraging(Gymnasium):
     (``coop``); ``-2s`` after the size limits what is seen. The library ends an episode with ``terminated`` both when
     all food is gone and at its time limit; here the latter is truncated.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
+    The settings that are not explained here are explained in `AdaptedEnvs`; those of its settings that are missing here
+    are as the library needs them.
 
     Args:
         agents: the number of agents asked for; ``None``: the task's. Another number of players makes the task of that
@@ -61,7 +63,7 @@ class Foraging(Gymnasium):
         task: str,
         install: str | None,
         kwargs: dict[str, Any] | None,
-        episode_limit: int | None,
+        episode_limit: Count | None,
         reward: Reward,
         metrics: list[str],
     ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapters.common import imported, with_agents
+from .adapters.importing import imported, with_agents
 from .adapters.single import describe
 
 _INSTALL = "pip install 'hymarl[smax]'"
@@ -209,7 +209,8 @@ def _arguments(
     taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
     if taken:
         raise ValueError(
-            f"leave {', '.join(taken)} out of kwargs: there are scenario and episode_limit; actions are discrete"
+            f"leave {', '.join(taken)} out of env.kwargs: env.scenario and env.episode_limit say that, and actions are "
+            "discrete"
         )
     limit = {} if episode_limit is None else {"max_steps": episode_limit}
     return with_agents(kwargs, "num_allies" if scenario is None else None, agents) | limit
