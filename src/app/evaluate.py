@@ -21,6 +21,7 @@ from ..reports.comparison import Comparison
 from ..training.evaluation import evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, scripted_policy
+from .check import check_metrics
 from .config import RunConfig, to_yaml
 from .render import Medium, render
 
@@ -91,9 +92,10 @@ def compare(config: RunConfig, runner: Any, policies: dict[str, Policy], step: i
 def _evaluate_only(
     config: RunConfig, path: Path, name: str, make: Callable[[EnvSpec], Policy], step: int, medium: Medium | None
 ) -> None:
-    write_film = render(config, name, make, medium) if medium else None
     runner = build_runner(config, Stream.TEST)
     try:
+        check_metrics(config, runner.spec)
+        write_film = render(config, name, make, medium) if medium else None
         comparison = compare(config, runner, {name: make(runner.spec)}, step)
     finally:
         runner.close()

@@ -22,6 +22,7 @@ from ..training.recorder import Recorder, restore
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
 from .assembly import build_runner, build_trainer, describe_policy
+from .check import check_metrics
 from .config import RunConfig, to_yaml
 from .evaluate import LEARNED, checkpoint_errors_are_mistakes, compare, load_policy
 from .protocol import describe_run
@@ -43,6 +44,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
+        check_metrics(config, trainer.runner.spec)
         threads = decide(config.threads, jobs, trainer.runner.overlap)
         torch.set_num_threads(threads.torch)
         if threads.beside:

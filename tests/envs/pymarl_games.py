@@ -67,6 +67,18 @@ class Newer(Duel):
         return self.get_obs(), [float(u) for u in actions], won, over and not won, {"battle_won": won}
 
 
+class Telling(Duel):
+    """Has 77 under each of these names in its infos."""
+
+    def __init__(self, names=()):
+        super().__init__()
+        self.names = names
+
+    def step(self, actions):
+        reward, over, info = super().step(actions)
+        return reward, over, info | dict.fromkeys(self.names, 77.0)
+
+
 class Stuck(Duel):
     """Leaves the second agent no action."""
 

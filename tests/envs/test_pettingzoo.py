@@ -247,7 +247,7 @@ def test_agents_kwarg_passes_the_number():
         ({"entry_point": "parallel_games"}, "env.entry_point must read module:name, .*got 'parallel_games'"),
         (
             {"entry_point": "no_such_games:env"},
-            "No module named 'no_such_games'; install its package, or .*PYTHONPATH=.",
+            "No module named 'no_such_games'; install its package, start .*PYTHONPATH",
         ),
         ({"entry_point": "parallel_games:nothing"}, "the module parallel_games has no 'nothing'"),
         ({"entry_point": "parallel_games:drawn"}, "agent 'a' has the action space Box"),

@@ -37,7 +37,7 @@ def imported(module: str, install: str | None, setting: str | None = None) -> Mo
             hint = f"it needs more packages: {install}"
         elif f"{module}.".startswith(f"{lacking}."):
             top = module.split(".")[0]
-            hint = f"install its package, or add the folder that holds {top} to PYTHONPATH, e.g. PYTHONPATH=."
+            hint = f"install its package, start from the folder that holds {top}, or add that folder to PYTHONPATH"
         else:
             hint = f"install the package that has {lacking}"
         raise InterfaceError(f"{module!r} cannot be imported: {error}; {hint}") from error

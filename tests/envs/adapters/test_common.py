@@ -135,3 +135,9 @@ def test_pictures_that_cannot_be_drawn(games, what, message):
     game.start()
     with pytest.raises(ValueError, match=message):
         game.env.scene(0)
+
+
+def test_a_name_of_a_metric_is_given_once(games):
+    for names in (["won", "won"], ["won?", "won"]):
+        with pytest.raises(ConfigError, match=r"env\.metrics names 'won' twice; name it once"):
+            games("Talking", metrics=names)

@@ -50,9 +50,9 @@ NO_NAMES = (
     "f:a.b",
 )
 NOT_THERE = {
-    "nowhere.env:make": r"No module named 'nowhere'; install its package, or add the folder that holds nowhere to "
-    r"PYTHONPATH, e.g. PYTHONPATH=\.$",
-    "fine.env:make": "No module named 'fine.env'; 'fine' is not a package; install its package, or add",
+    "nowhere.env:make": r"No module named 'nowhere'; install its package, start from the folder that holds "
+    "nowhere, or add that folder to PYTHONPATH$",
+    "fine.env:make": "No module named 'fine.env'; 'fine' is not a package; install its package, start",
     "lacking:make": "No module named 'no_such_library'; install the package that has no_such_library$",
     "raising:make": r"RuntimeError: no licence found \(.*raising.py, line 1, in <module>\)$",
     "leaving:make": r"SystemExit: good-bye \(.*leaving.py, line 1, in <module>\)$",
