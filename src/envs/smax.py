@@ -80,7 +80,7 @@ class Smax:
         self._functions = _functions(scenario, json.dumps(arguments, sort_keys=True))
         battle = self._functions.battle
         if agents not in (None, battle.num_allies):
-            raise ValueError(f"agents={agents}, but scenario {scenario} has {battle.num_allies} allies")
+            raise ValueError(f"agents={agents}, but env.scenario={scenario} has {battle.num_allies} allies")
         self._keys = self._functions.keys(np.zeros(n_envs, np.uint64))
         self._state, numbers = self._functions.shapes(self._keys)
         self.n_envs = n_envs

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..registry import register, suggest
-from .adapters.importing import agents_hint, imported, loaded, made, with_agents
+from .adapters.importing import agents_hint, imported, loaded, with_agents
 from .adapters.single import describe
 from .adapters.tensor_rows import batched_tensors, put_rows, rows_kept
 from .contract.scene import PictureScene
@@ -318,7 +318,11 @@ def _load(scenario: str) -> Any:
     """A new scenario object."""
     module, _, name = scenario.partition(":")
     if name:
-        return made(loaded(scenario, None, "env.scenario"), {})
+        make = loaded(scenario, None, "env.scenario")
+        try:
+            return make()
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"env.scenario={scenario} cannot be made: {describe(error)}") from error
     folder = importlib.import_module("vmas.scenarios")  # as an attribute of vmas it is hidden by a list of names
     known = {path.stem for path in Path(str(folder.__file__)).parent.rglob("*.py")} - {"__init__"}
     if module not in known:
