@@ -145,13 +145,12 @@ class Gymnasium(AdaptedEnvs):
     ``get_state()``, else it is all observations. Gymnasium's own wrapper for time limits is not needed: a registered
     ``max_episode_steps`` is kept here.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
-
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
         task: the registered id.
         package: module whose import registers the task; ``None``: it is registered already.
+        settings: those of `AdaptedEnvs`.
 
     Raises:
         ValueError: a package is missing, there is no such task, or the settings do not fit the environment.

@@ -20,8 +20,6 @@ class PettingZoo(AdaptedEnvs):
     from then on. The episode ends with the team's last agent: terminated if no part was cut off by a time limit,
     truncated otherwise, and also at ``episode_limit``.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
-
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
@@ -29,6 +27,7 @@ class PettingZoo(AdaptedEnvs):
         others: agents that are not of the team but scripted: the beginning of their names to the ``module:function``
             that plays them, see `hymarl.envs.adapters.parallel_game.Situation`. Rewards, sizes, metrics and the end of
             an episode are those of the team alone; the state stays the environment's. ``None``: there are none.
+        settings: those of `AdaptedEnvs`.
 
     Raises:
         ValueError: a package is missing, or the settings do not fit the environment.

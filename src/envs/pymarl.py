@@ -33,12 +33,11 @@ class Pymarl(AdaptedEnvs):
     elsewhere does not repeat its episodes: StarCraft II (``kwargs.seed`` fixes a whole game's, not an episode's, and is
     then the same for every row) and the teams and positions of SMACv2.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
-
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
         entry_point: ``module:class``.
+        settings: those of `AdaptedEnvs`.
 
     Raises:
         ValueError: a package is missing, or the settings do not fit the environment.
