@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
+from ..components.selectors.base import Selector
 from ..components.spec import EnvSpec
 from ..envs.contract.checker import EnvironmentContractError, check_environment
-from ..registry import ConfigError
+from ..learners.base import Learner
+from ..registry import ConfigError, find
+from ..training.columns import check_metric_names
 from .assembly import environment_factory
 from .config import RunConfig
 
@@ -32,8 +35,25 @@ def check(config: RunConfig) -> None:
         except EnvironmentContractError as error:
             findings = "\n".join(f"- {text}" for text in error.findings)
             raise ConfigError(f"env={option} breaks the contract of environments:\n{findings}") from error
+        check_metrics(config, env.spec)
         print(f"env={option} keeps the contract of environments ({time.perf_counter() - started:.1f} s)")
         print(_sizes(env.spec))
+
+
+def check_metrics(config: RunConfig, spec: EnvSpec) -> None:
+    """Refuse an environment whose metrics have names that the tables of its runs use already.
+
+    Raises:
+        ConfigError: one sentence that says which.
+    """
+    others: list[str] = []
+    for group in ("selector", "learner"):
+        kind = find(group, config.components[group].name)
+        others += kind.metric_names if issubclass(kind, Selector | Learner) else ()
+    try:
+        check_metric_names(spec.metric_names, others)
+    except ConfigError as error:
+        raise ConfigError(f"env={config.components['env'].option}: {error}") from error
 
 
 def _sizes(spec: EnvSpec) -> str:

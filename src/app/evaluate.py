@@ -23,6 +23,7 @@ from ..runners.base import Runner
 from ..training.evaluation import Evaluation, evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, environment_for, scripted_policy
+from .check import check_metrics
 from .config import Component, RunConfig, option, to_yaml
 from .protocol import as_lines
 from .render import Medium, render
@@ -169,6 +170,7 @@ def _evaluate_only(
     specs = list[EnvSpec]()
 
     def others(spec: EnvSpec) -> Mapping[str, Player]:
+        check_metrics(config, spec)
         specs.append(spec)
         return references(config, spec)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ..components.rng import Stream, keys
 from ..components.spec import EnvSpec
-from ..envs.contract.vector_env import EpisodeFailure
+from ..envs.adapters.common import AdaptedEnvs
+from ..envs.contract.vector_env import EpisodeFailure, VectorEnv
 from ..policies.base import Policy
-from ..registry import ConfigError
+from ..registry import ConfigError, find
 from ..reports.animation import to_text, write_gif
 from ..runners.film import Film, film
 from .assembly import environment_factory
@@ -40,7 +42,7 @@ def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medi
         ConfigError: the environment cannot be looked at.
     """
     option, key = config.components["env"].option, keys(config.eval.seed, Stream.TEST, 0)
-    with closing(environment_factory(config)(1)) as env:
+    with closing(_drawing(config)) as env:
         try:
             seen = film(env, make(env.spec), key)
             texts = [to_text(scene) for scene in seen.scenes] if medium == "terminal" else []
@@ -54,6 +56,18 @@ def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medi
         _show(texts, captions)
         return lambda _: "shown above: the first test episode"
     return lambda directory: _write(seen, captions, directory / f"{option}_{name}.gif")
+
+
+def _drawing(config: RunConfig) -> VectorEnv:
+    """One environment of another library, told to draw if it can be told; any other as it is configured."""
+    chosen = config.components["env"]
+    kind = find("env", chosen.name)
+    if issubclass(kind, AdaptedEnvs) and kind.scene is AdaptedEnvs.scene:
+        kwargs = {"render_mode": "rgb_array", **(chosen.settings["kwargs"] or {})}
+        told = replace(chosen, settings={**chosen.settings, "kwargs": kwargs})
+        with suppress(ConfigError):  # it has no such argument, or lacks what it draws with
+            return environment_factory(replace(config, components={**config.components, "env": told}))(1)
+    return environment_factory(config)(1)
 
 
 def _captions(seen: Film, title: str) -> list[str]:

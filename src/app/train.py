@@ -21,6 +21,7 @@ from ..training.recorder import Recorder, restore, scalar_names
 from ..training.run_directory import RunDirectory
 from ..training.trainer import Trainer
 from .assembly import build_trainer, describe_policy
+from .check import check_metrics
 from .config import RunConfig, load_saved, to_yaml
 from .evaluate import LEARNED, Player, checkpoint_errors_are_mistakes, compare, load_policy, references
 from .protocol import as_lines, continued, describe_run, latest_header
@@ -43,6 +44,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
         runner = trainer.collector.runner
+        check_metrics(config, runner.spec)
         scripted = references(config, runner.spec)  # what cannot be compared is refused before the training
         threads = decide(config.threads, jobs, runner.lag > 0)
         torch.set_num_threads(threads.torch)

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ranges import Count
 from ..registry import register
-from .adapters.common import AdaptedEnvs, AtLimit, imported, made, own_limit, with_agents
-from .adapters.parallel_game import ParallelGame
-from .contract.team_reward import Reward
+from .adapters.answers import InterfaceError, info, one_or_each, parts, refusal, shown
+from .adapters.common import AdaptedEnvs, AtLimit, Treatment, own_limit
+from .adapters.importing import imported, made
+from .adapters.parallel_game import INSTALL, ParallelGame
 
-_INSTALL = "pip install 'hymarl[pettingzoo]'"
-_MANY = (list, tuple, np.ndarray)
+_RESET, _STEP = ("observations", "info"), ("observations", "rewards", "terminated", "truncated", "info")
 
 
 class TupleEnv:
@@ -29,7 +28,7 @@ class TupleEnv:
         at_limit: see `Gymnasium`.
 
     Raises:
-        ValueError: its spaces are not one per agent.
+        InterfaceError: its spaces are not one per agent, or its reset takes no seed.
     """
 
     def __init__(self, env: Any, *, registered_limit: int | None, at_limit: AtLimit) -> None:
@@ -43,11 +42,14 @@ class TupleEnv:
         self._own_limit = own_limit(self.unwrapped)
         self.max_episode_steps = min(filter(None, (registered_limit, self._own_limit)), default=None)
         self._t = 0
+        reason = refusal(self.unwrapped.reset, seed=0)
+        if reason:
+            raise InterfaceError(f"reset() must take a seed, def reset(self, seed=None, options=None), but {reason}")
         self._has_masks = hasattr(self.unwrapped, "get_avail_actions")
         if self._has_masks:  # they may be longer than the agent's own actions
             env.reset(seed=0)
             n_actions = len(self.unwrapped.get_avail_actions()[0])
-            discrete = imported("gymnasium.spaces", _INSTALL).Discrete
+            discrete = imported("gymnasium.spaces", INSTALL).Discrete
             self._actions = [discrete(n_actions) for _ in self.possible_agents]
 
     @property
@@ -65,27 +67,26 @@ class TupleEnv:
 
     def reset(self, seed: int) -> tuple[dict[int, Any], dict[int, Any]]:
         """Start a new episode."""
-        observations, info = self._env.reset(seed=seed)
+        observations, told = parts("reset", self._env.reset(seed=seed), _RESET)
         self.agents, self._t = list(self.possible_agents), 0
-        return dict(enumerate(observations)), self._infos(info)
+        return self._by_agent("reset", observations), self._infos("reset", told)
 
     def step(self, actions: Mapping[int, int]) -> tuple[Any, ...]:
         """Execute the actions of the agents that still play; for the others the first one is sent."""
         joint = [actions[i] if i in actions else int(self._actions[i].start) for i in self.possible_agents]
-        observations, rewards, terminated, truncated, info = self._env.step(joint)
+        observations, rewards, terminated, truncated, told = parts("step", self._env.step(joint), _STEP)
         self._t += 1
         ended, cut = _each("terminated", terminated, len(joint)), _each("truncated", truncated, len(joint))
         if self._t == self._own_limit and not any(cut) and self._stops_at_limit():
             ended, cut = [False] * len(joint), ended  # what it calls terminated is its time limit
-        if isinstance(rewards, _MANY) and len(rewards) != len(joint):
-            raise ValueError(f"{len(rewards)} rewards for {len(joint)} agents: there must be one for all or one each")
+        paid = one_or_each("reward", rewards, len(joint))
         self.agents = [i for i in self.agents if not (ended[i] or cut[i])]
         return (
-            dict(enumerate(observations)),
-            dict(enumerate(rewards)) if isinstance(rewards, _MANY) else float(rewards),
+            self._by_agent("step", observations),
+            dict(enumerate(paid.tolist())) if paid.ndim else float(paid),
             dict(enumerate(ended)),
             dict(enumerate(cut)),
-            self._infos(info),
+            self._infos("step", told),
         )
 
     def state(self) -> Any:
@@ -110,13 +111,25 @@ class TupleEnv:
         """Whether the environment, if it calls itself terminated in its last possible step, means its time limit."""
         return self._at_limit == "truncated"
 
-    def _infos(self, info: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    def _by_agent(self, method: str, observations: Any) -> dict[int, Any]:
+        if not isinstance(observations, Sequence | np.ndarray) or len(observations) != len(self.possible_agents):
+            raise InterfaceError(
+                f"{method}() must return one observation for each of the {len(self.possible_agents)} agents, it "
+                f"returned {shown(observations)}"
+            )
+        return dict(enumerate(observations))
+
+    def _infos(self, method: str, told: Any) -> dict[int, dict[str, Any]]:
         """The first agent's info is the environment's; each agent's has its mask."""
-        masks: Sequence[Any] | None = info.get("action_mask")
+        common = info(method, told)
+        masks: Any = common.get("action_mask")
         if self._has_masks:
             masks = self.unwrapped.get_avail_actions()
-        infos: dict[int, dict[str, Any]] = {0: {k: v for k, v in info.items() if k != "action_mask"}}
+        infos: dict[int, dict[str, Any]] = {0: {k: v for k, v in common.items() if k != "action_mask"}}
         if masks is not None:
+            if not isinstance(masks, Sequence | np.ndarray) or len(masks) != len(self.possible_agents):
+                where = "get_avail_actions()" if self._has_masks else f"the action_mask in the info of {method}()"
+                raise InterfaceError(f"{where} must be a list with one mask for each agent, it is {shown(masks)}")
             for agent in self.possible_agents:
                 infos.setdefault(agent, {})["action_mask"] = masks[agent]
         return infos
@@ -132,16 +145,12 @@ class Gymnasium(AdaptedEnvs):
     ``get_state()``, else it is all observations. Gymnasium's own wrapper for time limits is not needed: a registered
     ``max_episode_steps`` is kept here.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
-
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
         task: the registered id.
         package: module whose import registers the task; ``None``: it is registered already.
-        at_limit: what it means that the environment calls itself terminated at exactly the number of steps after which
-            it always ends: ``truncated`` (most such environments do not tell time limits from other ends) or
-            ``terminated`` (it really means it).
+        settings: those of `AdaptedEnvs`.
 
     Raises:
         ValueError: a package is missing, there is no such task, or the settings do not fit the environment.
@@ -156,65 +165,52 @@ class Gymnasium(AdaptedEnvs):
         *,
         task: str,
         package: str | None,
-        install: str | None,
-        kwargs: dict[str, Any] | None,
-        agents_kwarg: str | None,
-        episode_limit: Count | None,
-        at_limit: AtLimit,
-        reward: Reward,
-        metrics: list[str],
         global_random: bool,
+        **settings: Any,
     ) -> None:
-        registered = find_task(task, package, install)
+        registered = find_task(task, package, settings["install"])
 
-        def game() -> ParallelGame:
+        def game(treatment: Treatment) -> ParallelGame:
             spec = copy.deepcopy(registered)
             # As the specification's own, because make() would keep an argument of the name max_episode_steps to itself.
-            spec.kwargs = spec.kwargs | with_agents(kwargs, agents_kwarg, agents)
+            spec.kwargs = spec.kwargs | treatment.kwargs
             options = {"id": spec, "max_episode_steps": -1, "disable_env_checker": True}
-            env = made(imported("gymnasium", _INSTALL).make, options, task)
-            registered_limit = spec.max_episode_steps if episode_limit is None else None
-            seen = self._view(env, registered_limit=registered_limit, at_limit=at_limit)
-            return ParallelGame(
-                seen,
-                reward=reward,
-                episode_limit=episode_limit,
-                at_limit="terminated",  # the view has seen to it
-                metrics=metrics,
-                others={},
-            )
+            env = made(imported("gymnasium", INSTALL).make, options)
+            registered_limit = spec.max_episode_steps if treatment.episode_limit is None else None
+            seen = self._view(env, registered_limit=registered_limit, at_limit=treatment.at_limit)
+            # The view has seen to what an end at the limit means.
+            return ParallelGame(seen, treatment._replace(at_limit="terminated"), {})
 
-        hint = "" if agents_kwarg else "; choose another task, or name the argument that sets it in agents_kwarg"
-        super().__init__(game, n_envs, agents=agents, what=task, hint=hint, global_random=global_random)
+        super().__init__(agents, n_envs, game, f"env.task={task}", global_random, **settings)
 
 
 def find_task(task: str, package: str | None, install: str | None) -> Any:
     """What is registered as ``task``.
 
     Raises:
-        ValueError: a package is missing, or there is no such task; names those most like it.
+        InterfaceError: a package is missing, or there is no such task; names those most like it.
     """
-    gymnasium = imported("gymnasium", _INSTALL)
+    gymnasium = imported("gymnasium", install or INSTALL)
     if package is not None:
-        imported(package, install)
+        imported(package, install, "env.package")
     if task in gymnasium.registry:
         return gymnasium.registry[task]
     close = difflib.get_close_matches(task, gymnasium.registry, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "is the module that registers it in package?"
-    raise ValueError(f"Gymnasium knows no task {task!r}; {hint}")
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "does env.package name what registers it?"
+    raise InterfaceError(f"Gymnasium knows no task {task!r}; {hint}")
 
 
 def _each(name: str, values: Any, n_agents: int) -> list[bool]:
     """One value per agent, of one per agent or one for all."""
-    each = [bool(value) for value in values] if isinstance(values, _MANY) else [bool(values)] * n_agents
-    if len(each) != n_agents:
-        raise ValueError(f"{len(each)} values of {name} for {n_agents} agents: there must be one for all or one each")
-    return each
+    if isinstance(values, bool):
+        return [values] * n_agents
+    each = one_or_each(f"value of {name}", values, n_agents)
+    return [bool(value) for value in np.broadcast_to(each, n_agents)]
 
 
 def _per_agent(env: Any, name: str) -> list[Any]:
     space = getattr(env, name)
-    spaces = imported("gymnasium.spaces", _INSTALL)
+    spaces = imported("gymnasium.spaces", INSTALL)
     if not isinstance(space, spaces.Tuple | list | tuple):
-        raise ValueError(f"the {name} must be a Tuple with one space per agent, it is {space}")
+        raise InterfaceError(f"the {name} must be a Tuple with one space per agent, it is {space}")
     return list(space)

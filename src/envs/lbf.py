@@ -39,7 +39,8 @@ class Foraging(Gymnasium):
     (``coop``); ``-2s`` after the size limits what is seen. The library ends an episode with ``terminated`` both when
     all food is gone and at its time limit; here the latter is truncated.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
+    The settings that are not explained here are explained in `AdaptedEnvs`; those of its settings that are missing here
+    are as the library needs them.
 
     Args:
         agents: the number of agents asked for; ``None``: the task's. Another number of players makes the task of that

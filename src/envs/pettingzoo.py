@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ranges import Count
 from ..registry import register
-from .adapters.common import AdaptedEnvs, AtLimit, agents_hint, loaded, made, with_agents
-from .adapters.parallel_game import ParallelGame
-from .contract.team_reward import Reward
+from .adapters.common import AdaptedEnvs, Treatment
+from .adapters.importing import imported, loaded, made
+from .adapters.parallel_game import INSTALL, ParallelGame
 
 
 @register("env")
@@ -21,18 +20,14 @@ class PettingZoo(AdaptedEnvs):
     from then on. The episode ends with the team's last agent: terminated if no part was cut off by a time limit,
     truncated otherwise, and also at ``episode_limit``.
 
-    The settings that are not explained here are explained in `AdaptedEnvs`.
-
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
         n_envs: B.
         entry_point: ``module:function``; the function returns a ``ParallelEnv``.
-        at_limit: what it means that the environment calls agents terminated, and none truncated, at exactly the number
-            of steps after which it always ends: ``terminated`` (the interface tells time limits from other ends) or
-            ``truncated`` (this environment does not).
         others: agents that are not of the team but scripted: the beginning of their names to the ``module:function``
             that plays them, see `hymarl.envs.adapters.parallel_game.Situation`. Rewards, sizes, metrics and the end of
             an episode are those of the team alone; the state stays the environment's. ``None``: there are none.
+        settings: those of `AdaptedEnvs`.
 
     Raises:
         ValueError: a package is missing, or the settings do not fit the environment.
@@ -44,29 +39,15 @@ class PettingZoo(AdaptedEnvs):
         n_envs: int,
         *,
         entry_point: str,
-        install: str | None,
-        kwargs: dict[str, Any] | None,
-        agents_kwarg: str | None,
-        episode_limit: Count | None,
-        at_limit: AtLimit,
-        reward: Reward,
-        metrics: list[str],
-        global_random: bool,
         others: dict[str, str] | None,
+        global_random: bool,
+        **settings: Any,
     ) -> None:
-        make = loaded(entry_point, install)
-        behaviors = {prefix: loaded(path, None) for prefix, path in (others or {}).items()}
+        imported("gymnasium.spaces", settings["install"] or INSTALL)
+        make = loaded(entry_point, settings["install"])
+        behaviors = {prefix: loaded(path, None, f"env.others.{prefix}") for prefix, path in (others or {}).items()}
 
-        def game() -> ParallelGame:
-            env = made(make, with_agents(kwargs, agents_kwarg, agents), entry_point)
-            return ParallelGame(
-                env,
-                reward=reward,
-                episode_limit=episode_limit,
-                at_limit=at_limit,
-                metrics=metrics,
-                others=behaviors,
-            )
+        def game(treatment: Treatment) -> ParallelGame:
+            return ParallelGame(made(make, treatment.kwargs), treatment, behaviors)
 
-        hint = agents_hint(agents_kwarg)
-        super().__init__(game, n_envs, agents=agents, what=entry_point, hint=hint, global_random=global_random)
+        super().__init__(agents, n_envs, game, f"env.entry_point={entry_point}", global_random, **settings)

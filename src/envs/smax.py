@@ -13,7 +13,7 @@ from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..ranges import Count
 from ..registry import register, suggest
-from .adapters.common import imported, with_agents
+from .adapters.importing import imported, with_agents
 from .adapters.single import describe
 
 _INSTALL = "pip install 'hymarl[smax]'"
@@ -79,7 +79,7 @@ class Smax:
         self._functions = _functions(scenario, json.dumps(arguments, sort_keys=True))
         battle = self._functions.battle
         if agents not in (None, battle.num_allies):
-            raise ValueError(f"agents={agents}, but scenario {scenario} has {battle.num_allies} allies")
+            raise ValueError(f"agents={agents}, but env.scenario={scenario} has {battle.num_allies} allies")
         self._keys = self._functions.keys(np.zeros(n_envs, np.uint64))
         self._state, numbers = self._functions.shapes(self._keys)
         self.n_envs = n_envs
@@ -208,7 +208,8 @@ def _arguments(
     taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
     if taken:
         raise ValueError(
-            f"leave {', '.join(taken)} out of kwargs: there are scenario and episode_limit; actions are discrete"
+            f"leave {', '.join(taken)} out of env.kwargs: env.scenario and env.episode_limit say that, and actions are "
+            "discrete"
         )
     limit = {} if episode_limit is None else {"max_steps": episode_limit}
     return with_agents(kwargs, "num_allies" if scenario is None else None, agents) | limit

@@ -18,7 +18,7 @@ from ..components.rng import UInt64Array
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..ranges import Count
 from ..registry import register, suggest
-from .adapters.common import agents_hint, imported, loaded, made, with_agents
+from .adapters.importing import agents_hint, imported, loaded, with_agents
 from .adapters.single import describe
 from .adapters.tensor_rows import batched_tensors, put_rows, rows_kept
 from .contract.scene import PictureScene
@@ -87,7 +87,7 @@ class Vmas:
     ) -> None:
         taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
         if taken:
-            raise ValueError(f"kwargs are the scenario's; leave out {', '.join(taken)}")
+            raise ValueError(f"env.kwargs are the scenario's; leave out {', '.join(taken)}")
         arguments = with_agents(kwargs, agents_kwarg, agents)
 
         def simulation(n_rows: int, alone: bool) -> Simulation:
@@ -98,7 +98,7 @@ class Vmas:
         self.spec, self.n_envs = together.spec, n_envs
         if agents not in (None, self.spec.n_agents):
             hint = agents_hint(agents_kwarg)
-            raise ValueError(f"agents={agents}, but scenario {scenario} has {self.spec.n_agents} agents{hint}")
+            raise ValueError(f"agents={agents}, but env.scenario={scenario} has {self.spec.n_agents} agents{hint}")
         self._simulations = [together]
         if not together.rows_are_independent():
             self._simulations = [simulation(1, True) for _ in range(n_envs)]
@@ -317,7 +317,11 @@ def _load(scenario: str) -> Any:
     """A new scenario object."""
     module, _, name = scenario.partition(":")
     if name:
-        return made(loaded(scenario, None), {}, scenario)
+        make = loaded(scenario, None, "env.scenario")
+        try:
+            return make()
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"env.scenario={scenario} cannot be made: {describe(error)}") from error
     folder = importlib.import_module("vmas.scenarios")  # as an attribute of vmas it is hidden by a list of names
     known = {path.stem for path in Path(str(folder.__file__)).parent.rglob("*.py")} - {"__init__"}
     if module not in known:

@@ -45,7 +45,8 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float,
         make_env: makes a `VectorEnv` with the given number of rows; picklable where there are workers.
         n_envs: B.
         workers: number of processes; 0: none; ``None``: as many as there are cores, if the environments are stepped one
-            by one (`SingleEnvs`) and slow enough by a short play of one more, else none.
+            by one (`SingleEnvs`) and slow enough by a short play of one more, else none; none too if such processes
+            cannot be made.
         timeout_s: see `WorkerEnvs`.
         busy: whether this process has other work meanwhile, which worker processes would not hinder.
     """
@@ -70,7 +71,11 @@ def _by_step_time(make_env: MakeEnv, n_envs: int, timeout_s: float, busy: bool, 
     reason = f"a step takes {step_s * 1e6:.0f} µs"
     if alone < _WORTH * shared:
         return Placement(make_env(n_envs), f"{here} ({reason}: worker processes would not pay)")
-    env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
+    try:
+        env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
+    except Exception as error:  # whatever it is: nobody asked for workers, and in this process it could be made
+        why = " ".join(str(error).split()) or type(error).__name__
+        return Placement(make_env(n_envs), f"{here} ({reason}, but worker processes cannot be made: {why})")
     return Placement(env, f"in {workers} worker processes ({reason})")
 
 

@@ -14,6 +14,7 @@ from ..components.statistics import mean_ci
 from ..policies.base import Policy
 from ..policies.learned import LearnedPolicy
 from ..runners.base import EpisodeStatistics, Runner, TooManyFailures
+from .columns import EPISODE
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,8 @@ class Evaluation:
 
     @staticmethod
     def columns(metric_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Columns of ``evaluations.csv``.
-
-        Raises:
-            ValueError: a metric of the environment has the name of another column.
-        """
-        own = ("step", "stream", "episode", "return", "length")
-        if set(own) & set(metric_names):
-            raise ValueError(f"an environment's metric cannot be called {', '.join(set(own) & set(metric_names))}")
-        return (*own, *metric_names)
+        """Columns of ``evaluations.csv``."""
+        return (*EPISODE, *metric_names)
 
 
 def evaluate(policy: Policy, runner: Runner, n_episodes: int, *, step: int, stream: str) -> Evaluation:

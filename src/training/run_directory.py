@@ -24,7 +24,7 @@ class Table:
         new = not path.exists() or path.stat().st_size == 0
         self._file = path.open("a", encoding="utf-8", newline="\n")
         if new:
-            self._file.write(",".join(self._columns) + "\n")
+            self._file.write(",".join(map(_text, self._columns)) + "\n")
             self._file.flush()
 
     def append(self, values: Mapping[str, float | str]) -> None:
@@ -56,7 +56,7 @@ class Table:
     def clear(self) -> None:
         """Drop all rows."""
         self.cut(0)
-        self._file.write(",".join(self._columns) + "\n")
+        self._file.write(",".join(map(_text, self._columns)) + "\n")
 
     def close(self) -> None:
         """Close the file; may be called twice."""

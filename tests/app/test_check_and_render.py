@@ -1,6 +1,7 @@
 """Looking at environments from the command line: ``check=true`` and ``render=``."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hymarl.policies.random import RandomPolicy
 from hymarl.reports.animation import to_text, write_gif
 from hymarl.runners.film import film
 
+GAMES = Path(__file__).parents[1] / "envs"
 SHORT = ("eval.test_episodes=1", "eval.references=false")
 
 
@@ -60,6 +62,37 @@ def test_an_episode_becomes_a_moving_picture(hymarl, tmp_path, env):
             image.seek(n)
             frames.append(np.asarray(image.convert("RGB")))
     assert any((one != other).any() for one, other in pairwise(frames))
+
+
+def test_environments_of_other_libraries_are_told_to_draw(hymarl, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(GAMES)
+    game = ("env=pettingzoo", "env.entry_point=parallel_games:Uneven", "policy=random", *SHORT, "hydra.run.dir=run")
+    seen = hymarl(tmp_path, *game, "render=gif")
+    assert (seen.code, seen.err) == (0, "")
+    with Image.open(tmp_path / "run" / "pettingzoo_random.gif") as image:
+        assert image.n_frames >= 2
+    assert "render_mode" not in (tmp_path / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["env=pymarl", "env.entry_point=pymarl_games:Duel"],
+            "env=pymarl cannot be rendered: there is no picture with render_mode=None: set 'env.kwargs={render",
+        ),
+        (
+            ["env=pettingzoo", "env.entry_point=parallel_games:Uneven", "env.kwargs={render_mode: human}"],
+            "env=pettingzoo cannot be rendered: there is no picture with render_mode=human: set 'env.kwargs=",
+        ),
+    ],
+)
+def test_environments_of_other_libraries_that_do_not_draw(hymarl, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.syspath_prepend(GAMES)
+    seen = hymarl(tmp_path, *arguments, "policy=random", *SHORT, "render=gif")
+    assert (seen.code, seen.out) == (2, "")
+    assert seen.err.startswith(sentence)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_episode_is_shown_in_the_terminal(hymarl, tmp_path):

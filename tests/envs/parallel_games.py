@@ -138,9 +138,9 @@ class DictState(Uneven):
 class Damaged(Uneven):
     """Has one defect, ``what``, in observations, masks, the state, rewards or ends from the first step on."""
 
-    def __init__(self, what, number=np.nan):
+    def __init__(self, what, number=0):
         super().__init__()
-        self.what, self.number = what, number
+        self.what, self.number = what, float(number)
 
     def look(self, agents):
         seen = super().look(agents)
@@ -160,7 +160,7 @@ class Damaged(Uneven):
     def infos(self, agents):
         infos = super().infos(agents)
         if self.what == "mask" and self.t:
-            infos["a"]["action_mask"] = np.ones(self.number)
+            infos["a"]["action_mask"] = np.ones(int(self.number))
         return infos
 
 
@@ -252,6 +252,15 @@ def last_available(situation):
 def chance(situation):
     """A scripted agent that plays 0 or 1."""
     return int(situation.generator.integers(2)) if situation.available[1] else 0
+
+
+def undecided(situation):
+    """A scripted agent that does not say what it does."""
+
+
+def mistaken(situation):
+    """A scripted agent that plays an action which there is not."""
+    return 3
 
 
 def climbing(steps=3):

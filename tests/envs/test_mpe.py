@@ -134,7 +134,9 @@ def test_picture_without_a_screen(play, monkeypatch):
 
 
 def test_mistakes_are_explained(play, monkeypatch):
-    with pytest.raises(ConfigError, match=r"agents=3, but mpe2.simple_speaker_listener_v4:parallel_env has 2 agents"):
+    with pytest.raises(
+        ConfigError, match=r"agents=3, but env.entry_point=mpe2.simple_speaker_listener_v4:parallel_env has 2 agents"
+    ):
         play("mpe_speaker_listener", 3)
     monkeypatch.setitem(sys.modules, "mpe2.simple_spread_v3", None)
     with pytest.raises(ConfigError, match=r"pip install 'hymarl\[mpe\]'"):

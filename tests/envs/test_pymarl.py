@@ -139,14 +139,15 @@ def test_smacv2_takes_a_number_of_units(starcraft):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"agents": 3}, "agents=3, but pymarl_games:Duel has 2 agents; name the argument that sets it in agents_kwarg"),
+        ({"agents": 3}, "agents=3, but env.entry_point=pymarl_games:Duel has 2 agents; .* in env.agents_kwarg"),
         ({"kind": "Unfinished"}, "lacks get_obs, get_state, get_avail_actions, get_env_info"),
-        ({"kwargs": {"limit": None}}, "does not say how long an episode can be; give env.episode_limit=…"),
-        ({"kwargs": {"color": 1}}, "pymarl_games:Duel does not accept these kwargs: .*keyword argument 'color'"),
+        ({"kwargs": {"limit": None}}, "does not say how long an episode can be; set env.episode_limit="),
+        (
+            {"kwargs": {"color": 1}},
+            "pymarl_games:Duel: it does not accept these env.kwargs: .*keyword argument 'color'",
+        ),
         ({"agents": 0}, "agents must be at least 1, got 0"),
-        ({"kind": "Odd", "kwargs": {"what": "no state_shape"}}, r"get_env_info\(\) lacks state_shape"),
-        ({"kind": "Odd", "kwargs": {"what": "fractions of agents"}}, "n_agents must be a whole number .*got 2.0"),
-        ({"episode_limit": 5}, "episode_limit=5, but the environment ends its episodes after 4 steps"),
+        ({"episode_limit": 5}, "env.episode_limit=5, but it ends its episodes after 4 steps"),
     ],
 )
 def test_settings_that_do_not_fit_are_explained(duel, changes, message):
@@ -159,36 +160,6 @@ def test_agent_without_an_action_is_a_failure(duel):
 
     with pytest.raises(EpisodeFailure, match=r"get_avail_actions\(\) leaves no action to agents \[1\]"):
         duel("Stuck").start()
-
-
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("three rewards", "3 rewards for 2 agents: there must be one for all or one per agent"),
-        ("no info", r"step\(\) must return the infos as a dictionary, it returned None"),
-        ("four values", r"or \(observations, reward, terminated, truncated, info\), it returned 4 values"),
-        ("no values", r"step\(\) must return \(reward, terminated, info\) or .*, it returned None"),
-        ("no masks", r"get_avail_actions\(\) must return 3 numbers for each of 2 agents, it returned the shape \(\)"),
-    ],
-)
-def test_departures_from_the_interface_are_explained(duel, what, message):
-    from hymarl.envs.contract.vector_env import EpisodeFailure
-
-    game = duel("Odd", kwargs={"what": what})
-
-    def play():
-        game.start()
-        game.go(0, 0)
-
-    with pytest.raises(EpisodeFailure, match=message):
-        play()
-
-
-@pytest.mark.parametrize(("reward", "paid"), [("sum", [1]), ("mean", [1]), ("individual", [[1, 1]])])
-def test_one_reward_in_a_list_is_common(duel, reward, paid):
-    game = duel("Odd", kwargs={"what": "one reward in a list"}, reward=reward)
-    game.start()
-    assert game.go(0, 0).reward.tolist() == paid
 
 
 def test_actions_are_an_array_of_its_own_and_tensors_are_read(duel):

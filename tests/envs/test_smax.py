@@ -157,10 +157,10 @@ def test_numbers_per_unit_type_can_be_given():
     ("agents", "changes", "message"),
     [
         (0, {"scenario": None}, "agents must be at least 1, got 0"),
-        (4, {}, "agents=4, but scenario 3m has 3 allies"),
+        (4, {}, "agents=4, but env.scenario=3m has 3 allies"),
         (None, {"scenario": "3n"}, "there is no scenario '3n'; did you mean '3m'"),
         (None, {"kwargs": {"map_widht": 30}}, "SMAX has no argument 'map_widht'; did you mean 'map_width'"),
-        (None, {"kwargs": {"max_steps": 3}}, "leave max_steps out of kwargs"),
+        (None, {"kwargs": {"max_steps": 3}}, "leave max_steps out of env.kwargs"),
         (None, {"kwargs": {"observation_type": "list"}}, "SMAX cannot be made with {'observation_type': 'list'}"),
         (None, {"episode_limit": 0}, "episode_limit must be at least 1, got 0"),
     ],

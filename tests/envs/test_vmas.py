@@ -197,7 +197,7 @@ def test_the_generators_of_the_process_are_left_alone():
 def test_number_of_agents():
     assert scenario(agents=5).spec.n_agents == 5
     assert scenario("Counting", agents=3).spec.n_agents == 3
-    with pytest.raises(ValueError, match=r"agents=5, but scenario balance has 3 agents; name the argument"):
+    with pytest.raises(ValueError, match=r"agents=5, but env.scenario=balance has 3 agents; if one of its"):
         scenario(agents=5, agents_kwarg=None)
     with pytest.raises(ValueError, match="agents must be at least 1, got 0"):
         scenario(agents=0)

@@ -80,22 +80,6 @@ class Fight(gymnasium.Env):
         return [np.array([0.0, 1.0, 1.0])] * 2
 
 
-class Uncounted(Parts):
-    """Gives ``n`` rewards and ends for its two agents."""
-
-    def __init__(self, n, of):
-        super().__init__()
-        self.n, self.of = n, of
-
-    def step(self, actions):
-        observations, rewards, terminated, truncated, info = super().step(actions)
-        if self.of == "rewards":
-            rewards = [1.0] * self.n
-        else:
-            terminated = [False] * self.n
-        return observations, rewards, terminated, truncated, info
-
-
 class Alone(gymnasium.Env):
     """For one agent."""
 
@@ -107,4 +91,3 @@ gymnasium.register("Limited-v0", Parts, max_episode_steps=3, kwargs={"steps": No
 gymnasium.register("Endless-v0", Parts, kwargs={"steps": None})
 gymnasium.register("Fight-v0", Fight)
 gymnasium.register("Alone-v0", Alone)
-gymnasium.register("Uncounted-v0", Uncounted)

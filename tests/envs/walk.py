@@ -1,6 +1,7 @@
 """A small random environment whose episodes have different lengths, and which fails on command; for worker tests."""
 
 import ctypes
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -18,13 +19,18 @@ MOVE, KILL, HANG, RAISE, EXIT, FREEZE = range(6)
 class Walk:
     """Agents push a point, noise does the rest; only MOVE is available, the other actions are what goes wrong."""
 
-    def __init__(self, n_envs: int, limit: int = 8, helper: bool = False) -> None:  # helper: start another process
+    def __init__(self, n_envs: int, limit: int = 8, helper: str = "") -> None:  # helper: start another process
         self.n_envs = n_envs
         self.spec = EnvSpec(2, 6, 4, 3, limit, metric_names=("position", "helper_pid", "helper_sees_torch"))
         self.keys = np.zeros(n_envs, np.uint64)
         self.t = np.zeros(n_envs, np.int64)
         self.position = np.zeros(n_envs)
-        self.helper = subprocess.Popen(["sleep", "60"]) if helper else None
+        self.helper, self.abandons = None, helper == "abandoned process"
+        if helper == "program":
+            self.helper = subprocess.Popen(["sleep", "60"])
+        elif helper:
+            self.helper = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+            self.helper.start()
 
     def reset(self, seeds, where):
         self.keys[where], self.t[where], self.position[where] = seeds[where], 0, 0.0
@@ -46,9 +52,9 @@ class Walk:
         return out
 
     def close(self):
-        if self.helper:
+        if self.helper and not self.abandons:
             self.helper.kill()
-            self.helper.wait()
+            self.helper.wait() if isinstance(self.helper, subprocess.Popen) else self.helper.join()
 
     def observe(self, where):
         out = TimeStep.zeros(self.spec, self.n_envs)

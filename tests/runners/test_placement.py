@@ -1,5 +1,7 @@
 """Environments go to worker processes where that is faster, and results do not depend on it."""
 
+import multiprocessing
+import re
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +60,9 @@ class Slow:
         return TimeStep(*(array[0] for array in step))
 
 
-def make(step_s, n_envs, fails=False):
+def make(step_s, n_envs, fails=False, only_here=False):
+    if only_here and multiprocessing.parent_process():
+        raise RuntimeError("one licence for one process")
     return SingleEnvs(partial(Slow, step_s, fails), n_envs)
 
 
@@ -138,6 +142,28 @@ def test_an_environment_that_fails_is_left_to_the_runner(placed, cores):
     env, text = placed(0.01, 4, fails=True)
     assert isinstance(env, SingleEnvs)
     assert text == "in this process (the time of a step could not be measured)"
+
+
+def test_where_workers_cannot_be_made_this_process_plays_and_says_so(placed, cores):
+    cores(2)
+    env, text = placed(0.004, 4, only_here=True)
+    assert isinstance(env, SingleEnvs)
+    reason = "the environment could not be made in a worker process: .*RuntimeError: one licence"
+    assert re.fullmatch(
+        rf"in this process \(a step takes 4000 µs, but worker processes cannot be made: {reason}.*\)", text
+    )
+    with pytest.raises(RuntimeError, match="one licence"):
+        placed(0.004, 4, only_here=True, workers=2)  # who asks for them is told
+
+
+def test_what_cannot_be_sent_to_workers_is_played_here(cores):
+    cores(2)
+    import test_placement
+
+    env, text = place(lambda n: test_placement.make(0.004, n), 4, None, timeout_s=1.0)
+    assert isinstance(env, SingleEnvs)
+    assert "but worker processes cannot be made: " in text
+    assert "pickle" in text
 
 
 def test_only_one_environment_more_is_made_to_measure(cores):

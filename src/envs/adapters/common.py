@@ -1,21 +1,18 @@
-"""What the adapters for other libraries' environments share: imports, agents, limits, rewards, metrics, pictures."""
+"""What the adapters for other libraries' environments share: settings, limits, rewards, metrics, pictures."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import importlib
-import inspect
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from ...components.spec import FloatArray
+from ...ranges import Count
 from ..contract.scene import PictureScene, Scene
 from ..contract.team_reward import Reward, of_team
+from .answers import InterfaceError, numbers, one_or_each, shown
+from .importing import agents_hint, with_agents
 from .single import SingleEnv, SingleEnvs, describe
 
 AtLimit = Literal["truncated", "terminated"]
@@ -32,134 +29,94 @@ class PlayedGame(SingleEnv, Protocol):
         ...
 
 
+class Treatment(NamedTuple):
+    """How one environment is to be made and played: the settings of `AdaptedEnvs`.
+
+    Attributes:
+        kwargs: with the number of agents asked for.
+        episode_limit: see `AdaptedEnvs`; likewise the others.
+    """
+
+    kwargs: dict[str, Any]
+    episode_limit: int | None
+    at_limit: AtLimit
+    reward: Reward
+    metrics: tuple[str, ...]
+
+
 class AdaptedEnvs(SingleEnvs):
     """Environments of another library; these are the settings that adapters have in common.
 
     Args:
-        make: makes one environment.
-        n_envs: B.
         agents: the number of agents asked for; ``None`` is the environment's own.
-        what: the environment's name in messages.
-        hint: how to get another number of agents.
+        n_envs: B.
+        make: makes one environment; what it cannot play it refuses by an `InterfaceError`.
+        what: the setting that says which environment, for messages: ``env.entry_point=…``.
+        global_random: whether the environment may draw from ``random`` or ``np.random``; then each has its own, see
+            `hymarl.envs.adapters.global_generators`.
         install: what to type to get the package, for the message when it is missing; ``None``: not known.
         kwargs: keyword arguments of what makes the environment; ``None``: none.
         agents_kwarg: the one of them that takes the number of agents; ``a.b`` is the entry ``b`` of the dictionary
             ``a``; ``None``: the number is fixed.
         episode_limit: steps after which an episode is truncated; ``None``: the environment's own, where it says it.
+        at_limit: what it means that the environment calls itself terminated at exactly the number of steps after which
+            it always ends: ``truncated`` (it does not tell time limits from other ends) or ``terminated`` (it does, and
+            means it).
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent. A reward
             that the environment gives to all in common stays as it is.
         metrics: numbers in the infos of an episode's last step that become its metrics, see `InfoMetrics`.
-        global_random: whether the environment may draw from ``random`` or ``np.random``; then each has its own, see
-            `hymarl.envs.adapters.global_generators`.
 
     Raises:
-        ValueError: the package is missing, the settings do not fit the environment, or it cannot be played.
+        InterfaceError: the settings do not fit the environment, or it cannot be played.
     """
 
     def __init__(
         self,
-        make: Callable[[], PlayedGame],
-        n_envs: int,
-        *,
         agents: int | None,
+        n_envs: int,
+        make: Callable[[Treatment], PlayedGame],
         what: str,
-        hint: str,
         global_random: bool = True,
+        *,
+        install: str | None,
+        kwargs: dict[str, Any] | None,
+        agents_kwarg: str | None,
+        episode_limit: Count | None,
+        at_limit: AtLimit,
+        reward: Reward,
+        metrics: list[str],
     ) -> None:
+        self._what = what
+
         def playable() -> PlayedGame:
+            filled = with_agents(kwargs, agents_kwarg, agents)
             try:
-                return make()
-            except ValueError:  # it says what does not fit
-                raise
+                return make(Treatment(filled, episode_limit, at_limit, reward, tuple(metrics)))
+            except InterfaceError as error:
+                raise InterfaceError(f"{what}: {error}") from error
             except (Exception, SystemExit) as error:
-                raise ValueError(f"{what} cannot be played: {describe(error)}") from error
+                raise InterfaceError(f"{what}: it cannot be played: {describe(error)}") from error
 
         super().__init__(playable, n_envs, global_random=global_random)
         if agents not in (None, self.spec.n_agents):
             self.close()
-            raise ValueError(f"agents={agents}, but {what} has {self.spec.n_agents} agents{hint}")
+            raise InterfaceError(
+                f"agents={agents}, but {what} has {self.spec.n_agents} agents{agents_hint(agents_kwarg)}"
+            )
 
     def scene(self, row: int) -> Scene:
         """See `Visible.scene`.
 
         Raises:
-            ValueError: the environment draws no pictures.
+            InterfaceError: the environment draws no pictures.
         """
         game = cast(PlayedGame, self._played(row))
         with self._kept(), self._generators[row].installed():
             return game.scene()
 
-
-def imported(module: str, install: str | None) -> ModuleType:
-    """A module of another library; what it prints as a greeting is dropped.
-
-    Raises:
-        ValueError: it is not installed; the message names ``install``.
-    """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return importlib.import_module(module)
-    except ImportError as error:
-        hint = f"it needs more packages: {install}" if install else "is its package installed?"
-        raise ValueError(f"{module!r} cannot be imported: {error}; {hint}") from error
-
-
-def loaded(entry_point: str, install: str | None) -> Callable[..., Any]:
-    """The function or class ``module:name``.
-
-    Raises:
-        ValueError: it does not exist.
-    """
-    module, _, name = entry_point.partition(":")
-    if not (module and name):
-        raise ValueError(f"entry_point must read module:name, got {entry_point!r}")
-    holder = imported(module, install)
-    if not hasattr(holder, name):
-        raise ValueError(f"entry_point {entry_point!r}: the module {module} has no {name!r}")
-    return getattr(holder, name)
-
-
-def with_agents(kwargs: Mapping[str, Any] | None, agents_kwarg: str | None, agents: int | None) -> dict[str, Any]:
-    """A copy of the keyword arguments with the number of agents asked for, all of it new.
-
-    Raises:
-        ValueError: the number of agents is below 1, or there is no place for it.
-    """
-    if agents is not None and agents < 1:
-        raise ValueError(f"agents must be at least 1, got {agents}")
-    filled = copy.deepcopy(dict(kwargs or {}))  # environments change the dictionaries that they are given
-    if agents is not None and agents_kwarg is not None:
-        *path, last = agents_kwarg.split(".")
-        holder = filled
-        for name in path:
-            holder = holder.setdefault(name, {})
-            if not isinstance(holder, dict):
-                raise ValueError(f"agents_kwarg={agents_kwarg}: {name} is {holder!r} in kwargs, which has no entries")
-        holder[last] = agents
-    return filled
-
-
-def made(make: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
-    """What ``make`` returns for these keyword arguments.
-
-    Raises:
-        ValueError: it does not take them, or raises.
-    """
-    try:
-        inspect.signature(make).bind(**kwargs)
-    except TypeError as error:
-        raise ValueError(f"{what} does not accept these kwargs: {error}") from error
-    except ValueError:
-        pass  # it is written in C and does not tell its parameters
-    try:
-        return make(**kwargs)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{what} cannot be made: {describe(error)}") from error
-
-
-def agents_hint(agents_kwarg: str | None) -> str:
-    """How to get another number of agents than the environment has, at the end of a sentence."""
-    return "" if agents_kwarg else "; name the argument that sets it in agents_kwarg, if there is one"
+    def _explained(self, error: BaseException) -> str:
+        text = describe(error)
+        return f"{self._what}: {text}" if isinstance(error, InterfaceError) else text
 
 
 def own_limit(*holders: Any) -> int | None:
@@ -180,14 +137,14 @@ def limit(asked: int | None, own: int | None) -> int:
         own: after how many steps the environment ends an episode by itself, if that is known.
 
     Raises:
-        ValueError: neither is known, or the environment ends earlier than asked.
+        InterfaceError: neither is known, or the environment ends earlier than asked.
     """
     if asked is None and own is None:
-        raise ValueError("the environment does not say how long an episode can be; give env.episode_limit=…")
+        raise InterfaceError("it does not say how long an episode can be; set env.episode_limit=<steps>")
     if asked is not None and own is not None and asked > own:
-        raise ValueError(
-            f"episode_limit={asked}, but the environment ends its episodes after {own} steps; raise that with the "
-            "argument for it in kwargs"
+        raise InterfaceError(
+            f"env.episode_limit={asked}, but it ends its episodes after {own} steps; raise that with its keyword "
+            "argument for it in env.kwargs"
         )
     return asked if asked is not None else int(own or 0)
 
@@ -196,19 +153,17 @@ def team_reward(rewards: Any, n_agents: int, reward: Reward) -> FloatArray:
     """The reward ``[]`` of the team, or ``[A]``.
 
     Args:
-        rewards: a number that all agents get in common, or one per agent.
+        rewards: a number that all agents get in common, or one per agent, whatever arrays they are in.
         n_agents: A.
         reward: see `AdaptedEnvs`.
 
     Raises:
-        ValueError: it is neither.
+        InterfaceError: it is neither.
     """
-    each = np.asarray(rewards, np.float64)
-    if each.shape != (n_agents,):
-        if each.size != 1:
-            raise ValueError(f"{len(each)} rewards for {n_agents} agents: there must be one for all or one per agent")
+    each = one_or_each("reward", rewards, n_agents).astype(np.float64)
+    if not each.ndim:
         if reward != "individual":
-            return each.astype(np.float32).reshape(())
+            return each.astype(np.float32)
         each = np.repeat(each, n_agents)
     return np.asarray(of_team(each, reward), np.float32)
 
@@ -222,10 +177,16 @@ class InfoMetrics:
 
     Attributes:
         names: of the metrics, without question marks.
+
+    Raises:
+        InterfaceError: a name is given twice.
     """
 
     def __init__(self, asked: Sequence[str]) -> None:
         self.names = tuple(name.removesuffix("?") for name in asked)
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise InterfaceError(f"env.metrics names {twice[0]!r} twice; name it once")
         self._awaited = {name for name in asked if not name.endswith("?")}
         self._occurred: set[Any] = set()
 
@@ -237,7 +198,7 @@ class InfoMetrics:
             over: whether the episode ends with this step.
 
         Raises:
-            ValueError: an entry is not a number, or has not occurred at the end of the first episode.
+            InterfaceError: an entry is not a number, or has not occurred at the end of the first episode.
         """
         if not self.names:
             return np.zeros(0)
@@ -246,20 +207,20 @@ class InfoMetrics:
             self._occurred.update(*infos)
             self._awaited -= self._occurred
             if over and self._awaited:
-                raise ValueError(self._explain(sorted(self._awaited)[0]))
+                raise InterfaceError(self._explain(sorted(self._awaited)[0]))
         return np.array([_mean(name, [info[name] for info in infos if name in info]) for name in self.names])
 
     def _explain(self, name: str) -> str:
         known = f"they have: {', '.join(sorted(map(str, self._occurred)))}" if self._occurred else "they are empty"
-        return f"metrics: no info of a whole episode has {name!r}, {known}; write '{name}?' for one that may be missing"
+        return f"env.metrics: no info of a whole episode has {name!r}, {known}; write '{name}?' if it may be missing"
 
 
 def _mean(name: str, found: Sequence[Any]) -> float:
-    numbers = [np.asarray(value) for value in found]
-    for value, number in zip(found, numbers, strict=True):
-        if number.ndim or number.dtype.kind not in "biuf":
-            raise ValueError(f"metrics: the info {name!r} is {value!r}, which is not a number")
-    return float(np.mean(numbers)) if numbers else 0.0
+    values = [numbers(value) for value in found]
+    for value, known in zip(found, values, strict=True):
+        if known is None or known.size != 1:
+            raise InterfaceError(f"env.metrics: the info {name!r} is {shown(value)}, which is not a number")
+    return float(np.mean([value.item() for value in values if value is not None])) if values else 0.0
 
 
 def picture(env: Any) -> PictureScene:
@@ -269,20 +230,22 @@ def picture(env: Any) -> PictureScene:
         env: one with Gymnasium's and PettingZoo's ``render``; numbers up to 255, or fractions up to 1.
 
     Raises:
-        ValueError: it was not made to draw pictures, or cannot.
+        InterfaceError: it was not made to draw pictures, or cannot.
     """
     mode = env.render_mode if hasattr(env, "render_mode") else None
     if mode != "rgb_array":
-        raise ValueError(f"there is no picture with render_mode={mode}: set 'env.kwargs={{render_mode: rgb_array}}'")
+        raise InterfaceError(
+            f"there is no picture with render_mode={mode}: set 'env.kwargs={{render_mode: rgb_array}}'"
+        )
     try:
         drawn = env.render()
         pixels = np.asarray(drawn)
     except Exception as error:
         hint = "if it lacks a display, start one (Xvfb)"
-        raise ValueError(f"the environment cannot draw here: {describe(error)}; {hint}") from error
+        raise InterfaceError(f"the environment cannot draw here: {describe(error)}; {hint}") from error
     if pixels.ndim != 3 or pixels.shape[2] < 3 or not pixels.size or pixels.dtype.kind not in "biuf":
         got = f"an array {pixels.shape} of {pixels.dtype}" if pixels.ndim else repr(drawn)
-        raise ValueError(f"the environment's render() returns no picture but {got}")
+        raise InterfaceError(f"the environment's render() returns no picture but {got}")
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max() <= 1):
         pixels = np.rint(pixels * 255.0)
     return PictureScene(np.ascontiguousarray(pixels[..., :3].clip(0, 255), np.uint8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from ...components import rng
 from ...components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
 from ..contract.scene import Scene
-from ..contract.team_reward import Reward
-from .common import AtLimit, InfoMetrics, imported, limit, own_limit, picture, team_reward
+from .answers import InterfaceError, by_agent, info, number, numbers, parts, require, require_call, shown
+from .common import InfoMetrics, Treatment, limit, own_limit, picture, team_reward
 from .global_generators import library_seed
+from .importing import imported
 
 AgentName = Hashable
 
 _OTHERS = 0x07432  # derives the keys of scripted agents from an episode's key
 _NO_INFO: Mapping[str, Any] = {}
-_INSTALL = "pip install 'hymarl[pettingzoo]'"
+_METHODS = ("possible_agents", "reset", "step", "observation_space", "action_space")
+_STEP = ("observations", "rewards", "terminations", "truncations", "infos")
+
+INSTALL = "pip install 'hymarl[pettingzoo]'"
+"""What to type where Gymnasium is missing, for options that do not say which package has it."""
 
 
 class Situation(NamedTuple):
@@ -50,42 +55,26 @@ class ParallelGame:
 
     Args:
         env: the ``ParallelEnv``. ``step`` may also return one reward for all instead of one per agent.
-        reward: the team's reward.
-        episode_limit: steps after which an episode is truncated; ``None``: the environment's own.
-        at_limit: what it means that the environment calls agents terminated, and none truncated, in its own last step.
-        metrics: names of entries of the team's infos.
+        treatment: how it is played.
         others: how agents that are not of the team behave, by the beginning of their names.
 
     Raises:
-        ValueError: something does not fit.
+        InterfaceError: something does not fit.
     """
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        reward: Reward,
-        episode_limit: int | None,
-        at_limit: AtLimit,
-        metrics: Sequence[str],
-        others: Mapping[str, Behavior],
-    ) -> None:
-        if not hasattr(env, "possible_agents"):
-            raise ValueError("the environment must list its agents in possible_agents")
-        if not len(env.possible_agents):
-            raise ValueError("possible_agents is empty: the environment has no agents")
+    def __init__(self, env: Any, treatment: Treatment, others: Mapping[str, Behavior]) -> None:
+        _check_interface(env)
         self._env = env
-        self._at_limit = at_limit
-        self._own_limit = own_limit(env, env.unwrapped)
-        self._metrics = InfoMetrics(metrics)
-        self._reward: Reward = reward
+        self._at_limit, self._reward = treatment.at_limit, treatment.reward
+        self._own_limit = own_limit(env, self.unwrapped)
+        self._metrics = InfoMetrics(treatment.metrics)
         self._everybody: tuple[AgentName, ...] = tuple(env.possible_agents)
         self._behaviors = _assigned(others, self._everybody)
         self._names = [name for name in self._everybody if name not in self._behaviors]
         self._ports = {name: _Port.of(env, name) for name in self._everybody}
         team = [self._ports[name] for name in self._names]
         obs_dim = max(port.obs_dim for port in team)
-        env.reset(seed=0)  # state() exists only after a reset
+        self._restart(0)  # state() exists only after a reset
         state_dim = _state_dim(env)
         self._has_state = state_dim is not None
         self.spec = EnvSpec(
@@ -93,9 +82,9 @@ class ParallelGame:
             n_actions=max(port.n_actions for port in team),
             obs_dim=obs_dim,
             state_dim=obs_dim * len(self._names) if state_dim is None else state_dim,
-            episode_limit=limit(episode_limit, self._own_limit),
+            episode_limit=limit(treatment.episode_limit, self._own_limit),
             metric_names=self._metrics.names,
-            individual_rewards=reward == "individual",
+            individual_rewards=self._reward == "individual",
             headline_metrics=self._metrics.names,
         )
         self._alive: Set[AgentName] = set()
@@ -108,15 +97,15 @@ class ParallelGame:
     @property
     def unwrapped(self) -> Any:
         """The environment inside all of its wrappers."""
-        return self._env.unwrapped
+        return self._env.unwrapped if hasattr(self._env, "unwrapped") else self._env
 
     def reset(self, seed: int) -> TimeStep:
         """Start a new episode from the upper 31 bits of the seed; scripted agents draw from all of it."""
-        observations, infos = self._env.reset(seed=library_seed(seed))
+        observations, infos = self._restart(library_seed(seed))
         self._alive, self._ended, self._cut_off, self._t = set(self._env.agents), set(), False, 0
         self._seen = observations, infos
         if self._alive.isdisjoint(self._names):
-            raise ValueError("after reset no agent of the team plays: an episode needs at least one step")
+            raise InterfaceError("after reset no agent of the team plays: an episode needs at least one step")
         keys = rng.derive(np.array([seed], np.uint64), _OTHERS) + np.arange(len(self._behaviors), dtype=np.uint64)
         philox = [np.random.Philox(key=int(key)) for key in keys]
         self._generators = {n: np.random.Generator(p) for n, p in zip(self._behaviors, philox, strict=True)}
@@ -129,7 +118,7 @@ class ParallelGame:
         for name in self._behaviors:
             if name in played:
                 given[name] = self._ports[name].action(self._scripted(name))
-        observations, rewards, terminations, truncations, infos = self._env.step(given)
+        observations, rewards, terminations, truncations, infos = _after_step(self._env.step(given))
         self._t += 1
         self._seen = observations, infos
         _check_ends(played & set(self._env.agents), terminations, truncations)
@@ -142,7 +131,7 @@ class ParallelGame:
         # The list of agents is empty after the last step, whose rewards and observations are in the dictionaries.
         if isinstance(rewards, Mapping):
             paid = played | self._alive
-            rewards = [float(rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
+            rewards = [number("each reward", rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
         over = self._alive.isdisjoint(self._names)
         terminated = over and not self._cut_off
         truncated = not terminated and (over or self._t == self.spec.episode_limit)
@@ -157,12 +146,25 @@ class ParallelGame:
         """Close the environment."""
         self._env.close()
 
+    def _restart(self, seed: int) -> tuple[Mapping[AgentName, Any], Mapping[AgentName, Any]]:
+        """Observations and infos of the environment's reset."""
+        observations, infos = parts("reset", self._env.reset(seed=seed), ("observations", "infos"))
+        if not hasattr(self._env, "agents"):
+            raise InterfaceError("reset() must list the agents that play in the attribute agents, there is none")
+        return by_agent("reset", "observations", observations), info("reset", infos)
+
     def _scripted(self, name: AgentName) -> int:
         observations, infos = self._seen
         port = self._ports[name]
-        seen, mask = port.observation(observations[name], infos.get(name, _NO_INFO))
+        seen, mask = port.observation(observations[name], infos.get(name) or _NO_INFO)
         available = np.ones(port.n_actions, np.bool_) if mask is None else mask
-        return self._behaviors[name](Situation(name, self._everybody, seen, available, self._generators[name]))
+        action = self._behaviors[name](Situation(name, self._everybody, seen, available, self._generators[name]))
+        if not isinstance(action, int | np.integer) or not 0 <= action < port.n_actions:
+            raise InterfaceError(
+                f"env.others: what plays agent {name!r} must return a whole number from 0 to {port.n_actions - 1}, it "
+                f"returned {shown(action)}"
+            )
+        return int(action)
 
     def _row(
         self,
@@ -181,16 +183,16 @@ class ParallelGame:
                 avail[agent, 0] = True
                 continue
             if name not in observations:
-                raise ValueError(f"there is no observation for agent {name!r}, which plays")
+                raise InterfaceError(f"there is no observation for agent {name!r}, which plays")
             port = self._ports[name]
-            seen, mask = port.observation(observations[name], infos.get(name, _NO_INFO))
+            seen, mask = port.observation(observations[name], infos.get(name) or _NO_INFO)
             obs[agent, : port.obs_dim] = seen
             avail[agent, : port.n_actions] = True if mask is None else mask
             if mask is not None and not mask.any():
                 if name in self._alive:
-                    raise ValueError(f"agent {name!r} goes on, but its action_mask leaves no action")
+                    raise InterfaceError(f"agent {name!r} goes on, but its action_mask leaves no action")
                 avail[agent, 0] = True
-        told = (infos[name] for name in self._names if name in infos)
+        told = (infos[name] for name in self._names if infos.get(name))
         return TimeStep(
             obs=obs,
             state=self._state(obs),
@@ -217,10 +219,10 @@ class _Port(NamedTuple):
 
     @classmethod
     def of(cls, env: Any, name: AgentName) -> _Port:
-        spaces = imported("gymnasium.spaces", _INSTALL)
+        spaces = imported("gymnasium.spaces", INSTALL)
         actions, observations = env.action_space(name), env.observation_space(name)
         if not isinstance(actions, spaces.Discrete):
-            raise ValueError(f"agent {name!r} has the action space {actions}; only Discrete ones can be played")
+            raise InterfaceError(f"agent {name!r} has the action space {actions}; only Discrete ones can be played")
         has_keys = isinstance(observations, spaces.Dict)
         if has_keys:
             observations = spaces.Dict({k: v for k, v in observations.items() if k != "action_mask"})
@@ -234,7 +236,7 @@ class _Port(NamedTuple):
         """The flat observation ``[O]`` and which actions are available ``[U]``, ``None`` if all are.
 
         Raises:
-            ValueError: the mask has not one entry per action.
+            InterfaceError: it does not fit the space, or the mask has not one entry per action.
         """
         mask = info.get("action_mask")
         if isinstance(observation, np.ndarray) and self.flatten is np.ravel:
@@ -243,7 +245,15 @@ class _Port(NamedTuple):
             if isinstance(observation, Mapping):
                 mask = observation.get("action_mask", mask)
                 observation = self._unmasked(observation)
-            flat = self.flatten(observation)
+            try:
+                flat = np.asarray(self.flatten(observation))
+            except (TypeError, ValueError, KeyError, IndexError):
+                flat = np.zeros(0)
+        if flat.size != self.obs_dim or flat.dtype.kind not in "biuf":
+            raise InterfaceError(
+                f"the observation of agent {self.name!r} must be in its observation_space, which has {self.obs_dim} "
+                f"numbers; it is {shown(observation)}"
+            )
         return flat, None if mask is None else self._available(mask)
 
     def _unmasked(self, observation: Mapping[str, Any]) -> Any:
@@ -252,21 +262,45 @@ class _Port(NamedTuple):
         return {k: v for k, v in observation.items() if k != "action_mask"}
 
     def _available(self, mask: Any) -> BoolArray:
-        available = np.asarray(mask).astype(np.bool_).ravel()
-        if available.size != self.n_actions:
-            raise ValueError(
-                f"agent {self.name!r} has {self.n_actions} actions, but the size of its action_mask is {available.size}"
-            )
-        return available
+        available = numbers(mask)
+        if available is None or available.size != self.n_actions:
+            size = shown(mask) if available is None else f"of the size {available.size}"
+            raise InterfaceError(f"agent {self.name!r} has {self.n_actions} actions, but its action_mask is {size}")
+        return available.astype(np.bool_).ravel()
+
+
+def _check_interface(env: Any) -> None:
+    """Raise an InterfaceError if an environment is none that can be played."""
+    if hasattr(type(env), "agent_iter"):
+        raise InterfaceError(
+            "it is an AEC environment, whose agents take turns; name a function that returns its parallel form, "
+            "pettingzoo.utils.conversions.aec_to_parallel(env), or its module's parallel_env"
+        )
+    require(env, "PettingZoo's ParallelEnv", _METHODS)
+    if not isinstance(env.possible_agents, Iterable) or not len(list(env.possible_agents)):
+        raise InterfaceError("possible_agents is empty: the environment has no agents")
+    require_call(env.reset, "reset() must take a seed, def reset(self, seed=None, options=None)", seed=0)
+
+
+def _after_step(returned: Any) -> tuple[Any, ...]:
+    """What ``step`` returned, the rewards as they are."""
+    observations, rewards, terminations, truncations, infos = parts("step", returned, _STEP)
+    return (
+        by_agent("step", "observations", observations),
+        rewards,
+        by_agent("step", "terminations", terminations),
+        by_agent("step", "truncations", truncations),
+        info("step", infos),
+    )
 
 
 def _check_ends(
     names: Set[AgentName], terminations: Mapping[AgentName, Any], truncations: Mapping[AgentName, Any]
 ) -> None:
-    """Raise a ValueError if an agent that the environment still lists is in neither dictionary."""
+    """Raise an InterfaceError if an agent that the environment still lists is in neither dictionary."""
     for name in sorted(names, key=str):
         if name not in terminations and name not in truncations:
-            raise ValueError(
+            raise InterfaceError(
                 f"agent {name!r} plays, but neither the terminations nor the truncations that step() returned have an "
                 "entry for it; return true or false for each agent in both, under the agent's name"
             )
@@ -277,10 +311,10 @@ def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dic
     everybody = ", ".join(map(str, names))
     for prefix in others:
         if not any(str(name).startswith(prefix) for name in names):
-            raise ValueError(f"others: no agent's name begins with {prefix!r}; the agents are {everybody}")
+            raise InterfaceError(f"env.others: no agent's name begins with {prefix!r}; the agents are {everybody}")
     found = {name: behave for name in names for prefix, behave in others.items() if str(name).startswith(prefix)}
     if len(found) == len(names):
-        raise ValueError(f"others: {', '.join(others)} leave no agent for the team; the agents are {everybody}")
+        raise InterfaceError(f"env.others: {', '.join(others)} leave no agent for the team; the agents are {everybody}")
     return found
 
 

@@ -15,6 +15,7 @@ from ...components.rng import UInt64Array
 from ...components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..contract.vector_env import EpisodeFailure, RowFailure
 from . import global_generators
+from .answers import InterfaceError
 from .global_generators import GlobalGenerators, library_seed
 
 _PACKAGE = Path(__file__).parents[1]
@@ -104,7 +105,7 @@ class SingleEnvs:
                     _store(play(row), out, row)
                 except (Exception, SystemExit) as error:
                     given = None if actions is None else tuple(actions[row].tolist())
-                    failures.append(RowFailure(row, int(self._seeds[row]), given, describe(error)))
+                    failures.append(RowFailure(row, int(self._seeds[row]), given, self._explained(error)))
                     self._drop(row)
                     _clear(out, row)
         for row in _not_finite_rows(out):
@@ -115,6 +116,10 @@ class SingleEnvs:
         if failures:
             raise EpisodeFailure(sorted(failures, key=lambda failure: failure.row), out)
         return out
+
+    def _explained(self, error: BaseException) -> str:
+        """Why an episode failed, in one line."""
+        return describe(error)
 
     def _kept(self) -> contextlib.AbstractContextManager[None]:
         return global_generators.kept() if self._global_random else contextlib.nullcontext()
@@ -138,10 +143,15 @@ class SingleEnvs:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type, its message and where it was raised, outside this package if possible."""
+    """An exception in one line: its type, its message and where it was raised, outside this package if possible.
+
+    Of an `InterfaceError` and of a mistake in a file's syntax the message says all.
+    """
+    if isinstance(error, InterfaceError):
+        return " ".join(str(error).split())
     what = " ".join(f"{type(error).__name__}: {error}".split())
     frames = list(traceback.extract_tb(error.__traceback__))
-    if not frames:
+    if not frames or isinstance(error, SyntaxError):
         return what
     frame = ([f for f in frames if not Path(f.filename).is_relative_to(_PACKAGE)] or frames)[-1]
     return f"{what} ({frame.filename}, line {frame.lineno}, in {frame.name})"
@@ -153,7 +163,7 @@ def _store(time_step: TimeStep, out: TimeStep, row: int) -> None:
     for name, value, array in zip(TimeStep._fields, values, arrays, strict=True):
         shape = value.shape if isinstance(value, np.ndarray) else np.shape(value)
         if shape != array.shape[1:]:
-            raise ValueError(f"{name} has the shape {shape}, expected {array.shape[1:]}")
+            raise InterfaceError(f"{name} has the shape {shape}, expected {array.shape[1:]}")
         array[row] = value
 
 
@@ -174,7 +184,7 @@ def _not_finite(out: TimeStep, row: int) -> str:
     value = np.atleast_1d(getattr(out, name)[row])
     where = np.argwhere(~np.isfinite(value))[0].tolist()
     place = f"{name}{where}" if getattr(out, name).ndim > 1 else name
-    return f"ValueError: {name} must be finite, but {place} is {value[tuple(where)]}"
+    return f"{name} must be finite, but {place} is {value[tuple(where)]}"
 
 
 def _clear(out: TimeStep, row: int) -> None:

@@ -13,7 +13,7 @@ from ...components import rng
 from ...components.rng import Stream, UInt64Array, derive
 from ...components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..adapters.single import describe
-from .vector_env import VectorEnv
+from .vector_env import EpisodeFailure, VectorEnv
 
 _TOO_LARGE = 1e6  # for a number that a network reads
 _LEFT_AFTER = 2  # steps of an episode that is left in its middle
@@ -244,7 +244,9 @@ def _call(env: VectorEnv, method: str, values: NDArray[Any], where: BoolArray, f
         now = env.reset(given_values, given_where) if method == "reset" else env.step(given_values, given_where)
     except Exception as error:
         hint = "" if method == "reset" or where.all() else " (actions of rows that are not active may be anything)"
-        findings[method + " raised"] = f"{method} raised for valid arguments{hint}: {describe(error)}"
+        rows = [failure.reason for failure in error.failures] if isinstance(error, EpisodeFailure) else []
+        reason = "; ".join(dict.fromkeys(rows)) or describe(error)  # rows often fail for the same reason
+        findings.require(False, method + " raised", f"{method} fails for valid arguments{hint}: {reason}")
         return None
     same = np.array_equal(given_values, values) and np.array_equal(given_where, where)
     findings.require(same, method + " arguments", f"{method} changes its arguments: copy what you keep or modify")

@@ -102,6 +102,8 @@ def serve(commands: Connection, stderr: Connection, make_env: bytes, n_rows: int
         pass  # the owner is gone
     finally:
         env.close()
+        for process in multiprocessing.active_children():  # which the end of this process would wait for
+            process.terminate()
 
 
 def _obey(env: VectorEnv, block: Block, commands: Connection) -> None:
@@ -169,9 +171,35 @@ def _prepare_process(owner_is_main_thread: bool) -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     os.setpgid(0, 0)  # processes that the environment starts can be ended with the worker
-    if owner_is_main_thread and sys.platform == "linux":  # the signal is sent at the end of the owner's *thread*
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The owner's end is to end this process as a daemonic one, which could not have children; here it may have some.
+    multiprocessing.current_process().daemon = False
+    if sys.platform == "linux":
+        _start_guard()
+        if owner_is_main_thread:  # the signal is sent at the end of the owner's *thread*
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_die_with_owner, daemon=True).start()
+
+
+def _start_guard() -> None:
+    """Fork a process that outlives this one for a moment, however it ends, and ends all that the environment started.
+
+    A worker that is killed together with its owner cannot do that itself.
+    """
+    worker, prctl = os.getpid(), ctypes.CDLL(None).prctl
+    told = {signal.SIGUSR1}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, told)
+    if os.fork() == 0:
+        try:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+            for file in os.listdir("/proc/self/fd"):  # while it has the pipes, their other ends do not notice a death
+                with contextlib.suppress(OSError):
+                    os.close(int(file))
+            if os.getppid() == worker:
+                signal.sigwait(told)
+            os.killpg(worker, signal.SIGKILL)  # itself too
+        finally:
+            os._exit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with_owner() -> None:

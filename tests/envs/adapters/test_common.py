@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hymarl.envs.adapters.common import loaded
+from hymarl.envs.adapters.answers import InterfaceError
+from hymarl.envs.adapters.importing import loaded
 from hymarl.envs.adapters.single import describe
 from hymarl.envs.contract.vector_env import EpisodeFailure
 from hymarl.registry import ConfigError
@@ -25,10 +26,10 @@ def games(play):
 @pytest.mark.parametrize(
     ("what", "number", "message"),
     [
-        ("obs", np.nan, r"obs must be finite, but obs\[0, 1\] is nan"),
+        ("obs", "nan", r"obs must be finite, but obs\[0, 1\] is nan"),
         ("obs", 1e300, r"obs must be finite, but obs\[0, 1\] is inf"),
-        ("state", -np.inf, r"state must be finite, but state\[0\] is -inf"),
-        ("reward", np.nan, "reward must be finite, but reward is nan"),
+        ("state", "-inf", r"state must be finite, but state\[0\] is -inf"),
+        ("reward", "nan", "reward must be finite, but reward is nan"),
     ],
 )
 def test_numbers_that_are_none_are_a_failure_of_the_row(games, what, number, message):
@@ -73,11 +74,14 @@ def test_episode_without_a_step_is_a_failure(games):
 
 
 def test_failures_are_told_in_one_line_with_where_it_is_outside_of_this_package():
-    with pytest.raises(ValueError, match="entry_point") as caught:
-        loaded("two\nlines", None)
+    with pytest.raises(ValueError, match="invalid") as caught:
+        int("two\nlines")
     here = caught.tb.tb_lineno
-    message = "ValueError: entry_point must read module:name, got 'two\\nlines'"
+    message = "ValueError: invalid literal for int() with base 10: 'two\\nlines'"
     assert describe(caught.value) == f"{message} ({__file__}, line {here}, in {caught.tb.tb_frame.f_code.co_name})"
+    with pytest.raises(InterfaceError) as caught:
+        loaded("two lines", None)
+    assert describe(caught.value).endswith("such as my_package.my_module:my_name, got 'two lines'")
     assert describe(RuntimeError("two\n  lines")) == "RuntimeError: two lines"
 
 
@@ -93,7 +97,7 @@ def talking(games, metrics, **kwargs):
 @pytest.mark.parametrize(
     ("metrics", "kwargs", "message"),
     [
-        (["won", "wno"], {}, "no info of a whole episode has 'wno', they have: list, won; write 'wno\\?' for"),
+        (["won", "wno"], {}, "no info of a whole episode has 'wno', they have: list, won; write 'wno\\?' if"),
         (["lucky"], {}, "no info of a whole episode has 'lucky', they have: list, won;"),
         (["won"], {"silent": True}, "no info of a whole episode has 'won', they are empty;"),
         (["list"], {}, r"metrics: the info 'list' is \[1, 2\], which is not a number"),
@@ -131,3 +135,9 @@ def test_pictures_that_cannot_be_drawn(games, what, message):
     game.start()
     with pytest.raises(ValueError, match=message):
         game.env.scene(0)
+
+
+def test_a_name_of_a_metric_is_given_once(games):
+    for names in (["won", "won"], ["won?", "won"]):
+        with pytest.raises(ConfigError, match=r"env\.metrics names 'won' twice; name it once"):
+            games("Talking", metrics=names)

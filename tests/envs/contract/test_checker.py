@@ -335,7 +335,7 @@ def changes_spec(walk):
     return changed(walk, "step", change)
 
 
-@rule("step raised for valid arguments (actions of rows that are not active may be anything): IndexError")
+@rule("step fails for valid arguments (actions of rows that are not active may be anything): IndexError")
 def reads_actions_of_inactive_rows(walk):
     class Broken(walk):
         def step(self, actions, active):
@@ -345,7 +345,7 @@ def reads_actions_of_inactive_rows(walk):
     return Broken
 
 
-@rule("step raised for valid arguments: ZeroDivisionError: division by zero (")
+@rule("step fails for valid arguments: ZeroDivisionError: division by zero (")
 def raises(walk):
     return changed(walk, "step", lambda _self, _now, _where: 1 / 0)
 
@@ -392,3 +392,15 @@ def test_a_report_lists_every_finding_once(walk):
         check_environment(Broken(4))
     assert len(caught.value.findings) == len(set(caught.value.findings)) == 2
     assert TimeStep.zeros(Broken(1).spec, 1).state.shape == (1, 3)
+
+
+def test_rows_that_fail_for_one_reason_are_one_finding():
+    values = settings("pettingzoo") | {"entry_point": "parallel_games:Damaged", "kwargs": {"what": "ends"}}
+    env = build("env", values.pop("name"), values, None, 4)
+    with pytest.raises(EnvironmentContractError) as caught:
+        check_environment(env)
+    (finding,) = caught.value.findings
+    assert finding.count("neither the terminations nor the truncations") == 1
+    assert finding.startswith(
+        "step fails for valid arguments: env.entry_point=parallel_games:Damaged: agent 'a' plays, "
+    )

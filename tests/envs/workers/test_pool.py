@@ -57,6 +57,10 @@ def start():
         yield make
 
 
+HELPERS = ("program", "process", "abandoned process")
+"""What an environment may start: a program, a process of Python's, and one that it does not end when it is closed."""
+
+
 def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -118,7 +122,7 @@ def test_workers_keep_the_contract(start):
 def test_workers_are_light_and_see_no_names_in_shared_memory(start):
     from walk import Walk
 
-    env = start(2, 2, partial(Walk, helper=True))
+    env = start(2, 2, partial(Walk, helper="program"))
     assert not any(now.metrics[:, 2].any() for now in episode(env, [1, 1]))  # torch is not imported
     for pid in env.worker_pids:
         blocks = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/" in line]
@@ -235,28 +239,41 @@ def test_workers_ignore_the_interrupt_of_the_keyboard(start):
     episode(env, [1, 1])
 
 
-def test_close_ends_processes_and_what_they_started(start):
+@pytest.mark.parametrize("helper", HELPERS)
+def test_close_ends_processes_and_what_they_started(start, helper):
     from walk import KILL, Walk
 
-    env = start(2, 2, partial(Walk, helper=True))
+    env = start(2, 2, partial(Walk, helper=helper))
     helpers = episode(env, [1, 1])[1].metrics[:, 1].astype(int).tolist()
     pids = env.worker_pids
     env.reset(keys(2), np.ones(2, np.bool_))
     with pytest.raises(EpisodeFailure):
         env.step(joint(env, r0=KILL), np.ones(2, np.bool_))
     wait_until_gone(helpers[0])  # the killed worker could not do that
+    began = time.monotonic()
     env.close()
     env.close()
     wait_until_gone(*pids, *helpers)
+    assert time.monotonic() - began < 4  # nobody was waited for in vain
 
 
 def test_forgotten_environment_leaves_nothing():
     from walk import Walk
 
-    env = WorkerEnvs(Walk, 2, 1, timeout_s=20.0)
+    env = WorkerEnvs(partial(Walk, helper="abandoned process"), 2, 1, timeout_s=20.0)
+    helpers = episode(env, [1, 1])[1].metrics[:, 1].astype(int).tolist()
     pids = env.worker_pids
     del env
-    wait_until_gone(*pids)
+    wait_until_gone(*pids, *helpers)
+
+
+def test_what_an_environment_started_ends_with_its_killed_worker(start):
+    from walk import Walk
+
+    env = start(2, 1, partial(Walk, helper="program"))
+    helpers = episode(env, [1, 1])[1].metrics[:, 1].astype(int).tolist()
+    os.kill(env.worker_pids[0], signal.SIGKILL)
+    wait_until_gone(env.worker_pids[0], *helpers)  # before the owner has noticed
 
 
 def test_environment_that_cannot_be_made_is_reported_in_its_own_words(start):
@@ -282,6 +299,7 @@ os.write(1, b"script read\\n")  # in one piece
 import sys, time
 import numpy as np
 from hymarl.envs.workers.pool import WorkerEnvs
+from functools import partial
 from threading import Thread
 from walk import FREEZE, HANG, Walk
 
@@ -291,7 +309,8 @@ def make_here(n_envs):
 def start():
     env = WorkerEnvs({factory}, 2, 2, timeout_s=60)
     env.reset(np.arange(2, dtype=np.uint64), np.ones(2, bool))
-    print(*env.worker_pids, flush=True)
+    helpers = env.step(np.zeros((2, 2), int), np.ones(2, bool)).metrics[:, 1].astype(int)
+    print(*env.worker_pids, *helpers[helpers > 0], flush=True)
     return env
 
 def fault(number):
@@ -332,7 +351,8 @@ def owner(tmp_path):
     ids=["idle", "hanging, started by a thread", "frozen"],
 )
 def test_workers_die_with_their_owner(then, owner):
-    process, pids, _ = owner(then)
+    process, pids, _ = owner(then, factory="partial(Walk, helper='abandoned process')")
+    assert len(pids) == 4
     time.sleep(0.3)
     process.kill()
     process.wait()
@@ -340,7 +360,7 @@ def test_workers_die_with_their_owner(then, owner):
 
 
 def test_owner_may_end_without_closing(owner):
-    process, pids, times_read = owner("env = start()")
+    process, pids, times_read = owner("env = start()", factory="partial(Walk, helper='abandoned process')")
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
     wait_until_gone(*pids)
