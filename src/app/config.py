@@ -85,6 +85,8 @@ class RunConfig:
             "loggers": {name: c.plain() for name, c in self.loggers.items()},
             "train": dict(self.train),
             "eval": vars(self.eval),
+            "applied": list(self.applied),
+            "dropped": list(self.dropped),
         }
 
     @classmethod
@@ -99,6 +101,8 @@ class RunConfig:
             loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
             train=check_settings(Trainer, plain["train"], "train"),
             eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
+            applied=tuple(plain.get("applied", ())),  # runs of earlier versions did not note them
+            dropped=tuple(plain.get("dropped", ())),
         )
 
 

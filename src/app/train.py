@@ -28,6 +28,9 @@ from .evaluate import LEARNED, checkpoint_errors_are_mistakes, compare, load_pol
 from .protocol import describe_run
 from .signals import stop_signal
 
+_BESIDE = ("seed", "loggers", "applied", "dropped")
+"""What may differ between the runs of one group."""
+
 
 def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1) -> None:
     """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
@@ -98,7 +101,7 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     env, algo = config.components["env"].option, config.algo
     mixer, agents = config.components["mixer"].option, trainer.runner.spec.n_agents
-    same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
+    same = {name: value for name, value in config.plain().items() if name not in _BESIDE}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
     parts = tuple(dict.fromkeys((env, algo, mixer)))  # qmix is the name of an algorithm and of its mixer
     group = f"{'-'.join(parts)}-{agents}agents-{digest}"  # the seeds of one configuration, and nothing else
