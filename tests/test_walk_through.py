@@ -50,7 +50,7 @@ def test_the_walk_through_does_what_it_says(hymarl, desk):
                 raise AssertionError(language)
         done.append(block["language"])
     assert done == ["python", "yaml", "sh", "text", "sh", "sh", "text"]
-    assert list(desk.glob("results/rendezvous/qmix/*/plots/learning_curve.png"))
+    assert list(desk.glob("results/rendezvous/vdn/*/plots/learning_curve.png"))
 
 
 def test_the_template_keeps_the_contract(desk):

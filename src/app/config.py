@@ -86,6 +86,8 @@ class RunConfig:
             "loggers": {name: c.plain() for name, c in self.loggers.items()},
             "train": vars(self.train),
             "eval": vars(self.eval),
+            "applied": list(self.applied),
+            "dropped": list(self.dropped),
         }
 
     @classmethod
@@ -98,6 +100,8 @@ class RunConfig:
             loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
             train=TrainingSettings(**check_settings(TrainingSettings, plain["train"], "train")),
             eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
+            applied=tuple(plain.get("applied", ())),  # runs of earlier versions did not note them
+            dropped=tuple(plain.get("dropped", ())),
         )
 
 

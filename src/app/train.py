@@ -27,6 +27,9 @@ from .evaluate import LEARNED, Player, checkpoint_errors_are_mistakes, compare, 
 from .protocol import as_lines, continued, describe_run, latest_header
 from .signals import stop_signal
 
+_BESIDE = ("seed", "loggers", "applied", "dropped")
+"""What may differ between the runs of one group."""
+
 
 def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1) -> None:
     """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
@@ -108,7 +111,7 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     spec, mixer = trainer.collector.runner.spec, config.components.get("mixer")
     named = (env, algo, *([mixer.option] if mixer else []))
     parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
-    same = {name: value for name, value in config.plain().items() if name not in ("seed", "loggers")}
+    same = {name: value for name, value in config.plain().items() if name not in _BESIDE}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
     group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the seeds of one configuration, and nothing else
     info = RunInfo(

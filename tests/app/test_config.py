@@ -70,6 +70,7 @@ def test_a_saved_configuration_is_read_back_as_it_was(configured, tmp_path, over
     saved = load_saved(tmp_path)
     assert saved.plain() == config.plain()
     assert saved.components == config.components
+    assert (saved.applied, saved.dropped) == (config.applied, config.dropped)
 
 
 def test_values_may_refer_to_one_another(configured):
