@@ -89,7 +89,7 @@ class Foraging25:
             individual_rewards=reward == "individual",
         )
         n_bytes = 60 * (n_envs + 1) * self._board.n_cells + 3 * TimeStep.n_bytes(self.spec, n_envs)
-        require_memory(n_bytes, f"{n_envs} games side by side", "make size or foods smaller")
+        require_memory(n_bytes, "the games played side by side", "make size or foods smaller")
         self._out = TimeStep.zeros(self.spec, n_envs)
         self._shown = _shown(n_agents, foods, visible_foods)
         row, column = self._board.row_column(np.arange(self._board.n_cells))

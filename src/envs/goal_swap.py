@@ -51,7 +51,7 @@ class GoalSwap:
         a = 2 if agents is None else agents
         self._board = Board(size)
         n_bytes = 40 * (a + 1) * self._board.n_cells + (n_envs + 10) * 4 * a**2
-        require_memory(n_bytes, f"{n_envs} games side by side", "make size smaller")
+        require_memory(n_bytes, "the games played side by side", "make size smaller")
         edge = _edge(self._board)
         if not 1 <= a <= len(edge):
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {len(edge)} on its edge")

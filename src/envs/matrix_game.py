@@ -50,7 +50,7 @@ class MatrixGame:
         *,
         payoffs: list[Any],
         next_state: list[Any] | None,
-        steps: Annotated[int, Range(at_least=1, at_most=10_000)],
+        steps: Annotated[int, Range(at_least=1, at_most=1_000)],
         observe_step: bool,
         individual_rewards: bool,
     ) -> None:

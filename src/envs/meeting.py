@@ -47,7 +47,7 @@ class Meeting:
         if not 1 <= a < size**2:
             raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
         n_bytes = 40 * (n_envs + 1) * self._board.n_cells + (n_envs + 2) * 8 * a**2
-        require_memory(n_bytes, f"{n_envs} games side by side", "make size smaller")
+        require_memory(n_bytes, "the games played side by side", "make size smaller")
         self._seen = own_first(a)[:, : a if observe_others else 1]
         self.n_envs = n_envs
         self.spec = EnvSpec(

@@ -97,7 +97,7 @@ class PredatorPrey:
         self._n_prey, self._pay = prey, np.array([capture_reward, punishment])
         self._board = board = Board(size, margin=max(view_radius, 1) + 1)
         n_bytes = 60 * (n_envs + 1) * board.n_cells + 5 * TimeStep.n_bytes(self.spec, n_envs)
-        require_memory(n_bytes, f"{n_envs} games side by side", "make size or view_radius smaller")
+        require_memory(n_bytes, "the games played side by side", "make size or view_radius smaller")
         self._outcomes = _Outcomes.of(board, catchers)
         self._offset = np.array([0, *board.around, 0])  # U
         reach = np.arange(-view_radius, view_radius + 1)

@@ -387,7 +387,7 @@ def test_the_contract_is_kept(start, reward):
     [
         ({"agents": 0}, "agents must be at least 1, got 0"),
         ({"size": 1}, "size must be at least 2 and at most 10,000, got 1"),
-        ({"size": 9_999, "foods": 90_000_000}, "games side by side would take"),
+        ({"size": 9_999, "foods": 90_000_000}, "games played side by side would take"),
         ({"foods": 0}, "foods must be at least 1"),
         ({"episode_limit": 0}, "episode_limit must be at least 1"),
         ({"visible_foods": 0}, "visible_foods must be at least 1"),

@@ -417,7 +417,10 @@ def test_the_contract_is_kept(changes):
         ({"prey": 0}, "prey must be at least 1 and at most 1,000,000,000, got 0"),
         ({"size": 1}, "size must be at least 2 and at most 10,000, got 1"),
         ({"view_radius": -1}, "view_radius must be at least 0"),
-        ({"view_radius": 10**6}, "games side by side would take .* GB of memory, of which .* are there; make size"),
+        (
+            {"view_radius": 10**6},
+            "games played side by side would take .* GB of memory, of which .* are there; make size",
+        ),
         ({"capture_reward": float("nan")}, "capture_reward must be at least -1,000,000,000 and"),
         ({"episode_limit": 0}, "episode_limit must be at least 1"),
         ({"catchers": 5}, "catchers must be at least 1 and at most 4, got 5"),

@@ -46,7 +46,7 @@ class LoadBalance(Settings):
         p = parameters(self, trace)
         lengths = sizes(self, p, self.n_envs, n_balancers)
         less = "lower workers, backlog, reservoir, slots, episode_limit or the number of arrivals and agents"
-        require_memory(n_bytes(lengths), f"{self.n_envs} simulations side by side", less)
+        require_memory(n_bytes(lengths), "the simulations played side by side", less)
         names = metric_names(self.metrics, self.cpus, n_balancers)
         self.spec = EnvSpec(
             n_agents=n_balancers,

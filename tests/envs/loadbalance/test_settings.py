@@ -78,7 +78,9 @@ def test_what_would_keep_compiled_code_busy_for_ever_is_refused(make_env, change
     ],
 )
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(make_env, changes):
-    with pytest.raises(ConfigError, match=r"1 simulations side by side would take [\d,.]+ GB of memory, of which"):
+    with pytest.raises(
+        ConfigError, match=r"the simulations played side by side would take [\d,.]+ GB of memory, of which"
+    ):
         make_env(**changes)
 
 
