@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Integral, Real
+from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -192,7 +194,7 @@ def without_ranges(kind: Any) -> Any:
     if origin is Annotated:
         return without_ranges(arguments[0])
     if origin in (Union, UnionType):
-        return Union[tuple(map(without_ranges, arguments))]  # noqa: UP007  # the number of types is known at run time
+        return reduce(or_, map(without_ranges, arguments))
     if origin in (list, dict, tuple) and arguments:
         return origin[tuple(map(without_ranges, arguments))]
     return kind
