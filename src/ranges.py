@@ -114,6 +114,9 @@ Agents = Annotated[int, Range(at_least=1, at_most=10_000)]
 Width = Annotated[int, Range(at_least=1, at_most=10**6)]
 """How many numbers a layer of a network has."""
 
+Widths = Annotated[list[Width], Length(at_most=100)]
+"""Widths of layers, one after the other."""
+
 Layers = Annotated[int, Range(at_least=1, at_most=100)]
 """How many layers a network has."""
 

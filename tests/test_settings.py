@@ -10,8 +10,9 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from hymarl.components.episode import Entities, EnvSpec
 from hymarl.components.rng import Stream, keys
+from hymarl.components.selectors.base import Moment
+from hymarl.components.spec import Entities, EnvSpec
 from hymarl.policies.description import PolicyDescription
 from hymarl.ranges import without_ranges
 from hymarl.registry import PACKAGES, ConfigError, build, check_settings, find, names, parameters
@@ -57,7 +58,7 @@ def make(group, name, values):
         PolicyDescription(SPEC, "mac", controller, name, values).controller()
     elif group == "controller":
         PolicyDescription(SPEC, name, values, "mlp", settings("network", "mlp")).controller()
-    elif group == "mixer":
+    elif group in ("mixer", "critic"):
         build(group, name, values, SPEC)
     elif group == "optimizer":
         weight = torch.nn.Parameter(torch.ones(2))
@@ -69,7 +70,7 @@ def make(group, name, values):
         scores, avail = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.bool_)
         selector = build(group, name, values)
         for steps in (0, 1, 10**6):
-            selector.select(scores, avail, np.zeros(1, np.uint64), 0, steps)
+            selector.select(scores, avail, Moment(np.zeros(1, np.uint64), 0, steps))
             assert all(0 <= x <= 1 for x in selector.metrics(steps).values())
 
 

@@ -259,7 +259,7 @@ def test_agents_kwarg_passes_the_number():
         ),
         ({"agents": 0}, "agents must be at least 1, got 0"),
         ({"agents": -2, "agents_kwarg": "n"}, "agents must be at least 1, got -2"),
-        ({"agents": 2, "agents_kwarg": "n.m", "kwargs": {"n": 3}}, "agents_kwarg=n.m: n is 3 in kwargs, which has no"),
+        ({"agents": 2, "agents_kwarg": "n.m", "kwargs": {"n": 3}}, "agents_kwarg=n.m: the keyword argument n is no"),
         ({"kwargs": {"n": 0}}, "possible_agents is empty: the environment has no agents"),
         ({"entry_point": PICKY}, r"Picky: it cannot be made: OSError: there is no display \(.*parallel_g"),
         ({"entry_point": PICKY, "kwargs": {"error": "ValueError"}}, r"ValueError: there is no display \(.*parallel_g"),

@@ -215,7 +215,6 @@ class Settings:
         low, high = (0.0, 0.0) if self.rho_range is None else self.rho_range
         return [
             (low <= high, f"rho_range must be the lowest and the highest load, got {self.rho_range}"),
-            (self.trace != "", "trace is empty: name a file, or give null for Poisson arrivals"),
             (
                 not (self.replays and self.scenario in ("burst", "mixed")),
                 f"scenario={self.scenario} changes the rate of Poisson arrivals; with a trace use trace_use=sizes",

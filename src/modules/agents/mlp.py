@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import Tensor, nn
 
 from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
-from ...ranges import Length, Width
+from ...ranges import Widths
 from ...registry import register
 from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_
 
@@ -33,7 +31,7 @@ class MLPNetwork(Network):
         spec: EnvSpec,
         input_dim: int,
         *,
-        hidden_dims: Annotated[list[Width], Length(at_most=100)],
+        hidden_dims: Widths,
         orthogonal: bool,
         layer_norm: bool,
     ) -> None:

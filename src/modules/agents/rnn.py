@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import Tensor, nn
 
 from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
-from ...ranges import Length, Width
+from ...ranges import Width, Widths
 from ...registry import register
 from ..gru import gru_stepper
 from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_, run_gru
@@ -36,7 +34,7 @@ class RNNNetwork(Network):
         spec: EnvSpec,
         input_dim: int,
         *,
-        hidden_dims: Annotated[list[Width], Length(at_most=100)],
+        hidden_dims: Widths,
         rnn_dim: Width,
         orthogonal: bool,
         layer_norm: bool,

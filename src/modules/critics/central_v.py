@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...components.episode import EpisodeBatch
+from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec
-from ...ranges import Count
+from ...ranges import Widths
 from ...registry import register
 from ..agents.base import mlp, orthogonal_
 from .base import StateCritic
@@ -22,12 +23,18 @@ class CentralV(StateCritic):
         spec: sizes of the environment.
         hidden_dims: widths of the layers.
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01.
+
+    Raises:
+        ValueError: it does not fit into memory.
     """
 
-    def __init__(self, spec: EnvSpec, *, hidden_dims: list[Count], orthogonal: bool) -> None:
+    def __init__(self, spec: EnvSpec, *, hidden_dims: Widths, orthogonal: bool) -> None:
         super().__init__(spec)
+        n_values = spec.n_agents if spec.individual_rewards else 1
+        n_weights = linear_weights([spec.state_dim, *hidden_dims, n_values])
+        require_memory_for_weights(n_weights, "the critic", "lower hidden_dims")
         self.body, width = mlp(spec.state_dim, hidden_dims)
-        self.head = nn.Linear(width, spec.n_agents if spec.individual_rewards else 1)
+        self.head = nn.Linear(width, n_values)
         if orthogonal:
             orthogonal_(self.body, self.head)
 

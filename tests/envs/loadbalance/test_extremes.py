@@ -1,7 +1,7 @@
 """Settings anywhere in their ranges, many at once: refused in a sentence, or played with numbers that are finite."""
 
 import random
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -21,7 +21,11 @@ def rules(kind, which):
 
 
 def literals(kind):
-    return [x for x in get_args(kind) if isinstance(x, str)] if "Literal" in str(kind)[:20] else []
+    """The choices, if the setting has some, or it may be null."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    inner = [choice for option in get_args(kind) for choice in literals(option)]
+    return [None, *inner] if inner else []
 
 
 def near_an_end(rule, random):

@@ -41,7 +41,7 @@ INF, NAN = math.inf, math.nan
         ({"agents": 0}, "at least one balancer"),
         ({"lb_split": 0.0}, "lb_split must be at least 0.01 and at most 1,000,000, got 0.0"),
         ({"lb_split": INF}, "lb_split must be at least 0.01 and at most 1,000,000, got inf"),
-        ({"trace": ""}, "trace is empty: name a file, or give null for Poisson arrivals"),
+        ({"trace": ""}, "trace is empty; give a path, or null"),
         ({"metrics": [["jct"]]}, "metrics[0] must be text, got ['jct']"),
         ({"reward": "prodct"}, "did you mean 'product'"),
         ({"cpus": "many"}, "cpus has the wrong type"),
