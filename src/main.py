@@ -16,8 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from .app.command_line import make_here_importable, prepare
-from .app.directories import discard_if_unused, register_resolvers
+from .app.directories import register_resolvers, tidied_up
 from .app.mistakes import explain, let_hydra_raise, show
+from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries
 
@@ -30,17 +31,15 @@ class JobFailed(Exception):
 def _job(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     try:
-        from .app.launch import launch  # imports torch, which --help does not need
+        with tidied_up(job.runtime.output_dir, job.output_subdir, job.runtime.cwd):
+            from .app.launch import launch  # imports torch, which --help does not need
 
-        launch(cfg, job)
+            launch(cfg, job)
     except Exception as error:
         sentence = explain(error)
-        discard_if_unused(job.runtime.output_dir, job.output_subdir, job.runtime.cwd, mistake=sentence is not None)
         if job.mode is RunMode.RUN:
             sys.exit(show(error, sentence))
         raise JobFailed(show(error, sentence, f"job {job.job.num}: ")) from None  # the other jobs go on
-    finally:
-        os.chdir(job.runtime.cwd)  # the next job of a sweep starts where this one did, whoever changed to elsewhere
 
 
 def main() -> None:
@@ -52,10 +51,10 @@ def main() -> None:
     make_here_importable()
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
-        with warnings.catch_warnings():
+        with interruptible(), warnings.catch_warnings():
             warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
             _job()
     except (KeyboardInterrupt, JobFailed) as end:
-        sys.exit(end.args[0] if isinstance(end, JobFailed) else 130)
+        sys.exit(end.args[0] if end.args else 130)
     except Exception as error:
         sys.exit(show(error, explain(error, composing=True, overrides=[w for w in sys.argv[1:] if "=" in w])))

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import time
@@ -16,11 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from hymarl.components.files import load
+from hymarl.components.files import load, save
 from hymarl.components.replay.uniform import UniformReplay
 from hymarl.policies.learned import LearnedPolicy
 from hymarl.training.checkpoint import ReplayFiles
-from hymarl.training.run_directory import Table
 
 # No interval divides another or the length of a collection; the replay wraps around; running statistics are on.
 SETTINGS = (
@@ -39,6 +39,7 @@ TINY = (
     *("env=two_step", "logger=[]", "train.total_steps=48", "replay.batch_episodes=4", "replay.buffer_episodes=16"),
     *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
 )
+TRUST = "trust=[extension]"  # runs name the extension's game
 
 
 @pytest.fixture(scope="session")
@@ -114,8 +115,8 @@ def assert_equal_runs(run, other):
     for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     a, b = (dict(leaves(load(path / "checkpoints" / "latest.pt"))) for path in (run, other))
-    wanted = [name for name in a if name != ".tables.timing" and not name.startswith(".replay.")]
-    assert wanted == [name for name in b if name != ".tables.timing" and not name.startswith(".replay.")]
+    wanted, others = ([n for n in names if not n.startswith((".tables.timing.", ".replay."))] for names in (a, b))
+    assert wanted == others
     assert [name for name in wanted if not same(a[name], b[name])] == []
     (*counts, episodes), (*other_counts, other_episodes) = replayed(run), replayed(other)
     assert counts == other_counts
@@ -256,11 +257,27 @@ def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, settings, f
     run, outcome = begin(hymarl, settings, tmp_path, "logger=[console]", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
     assert outcome.code == 130
     assert (outcome.err, status(run)) == ("", {"status": "interrupted", "reason": None})
-    assert "interrupted; continue with: python main.py resume=run\n" in outcome.out  # as the test started it
+    assert "interrupted; continue with: python main.py resume=run trust=[extension]\n" in outcome.out
     assert int(rows(run / "metrics.csv")[-1]["step"]) < 300
-    outcome = hymarl(tmp_path, "resume=run", "logger=[]")
+    outcome = hymarl(tmp_path, "resume=run", TRUST, "logger=[]")
     assert (outcome.code, outcome.err, status(run)["status"]) == (0, "", "finished")
     assert_equal_runs(run, finished)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)])
+def test_the_goodbyes_of_schedulers_and_terminals_are_heeded_like_ctrl_c(
+    hymarl, settings, finished, tmp_path, name, code
+):
+    run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL=name, CHANCE_AT="100")
+    assert (outcome.code, outcome.err) == (code, "")
+    assert status(run) == {"status": "interrupted", "reason": None}
+    assert (run / "checkpoints" / "latest.pt").exists()
+    outcome = hymarl(tmp_path, "resume=run", TRUST)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_equal_runs(run, finished)
+    outcome = hymarl(tmp_path, "evaluate=run", TRUST, CHANCE_SIGNAL=name, CHANCE_AT="2")
+    assert (outcome.code, outcome.out, outcome.err) == (code, "", "")
+    assert not (run / "evaluations").exists()
 
 
 @pytest.mark.parametrize("when", ["during the test", pytest.param("twice", marks=pytest.mark.slow)])
@@ -270,7 +287,7 @@ def test_ctrl_c_ends_a_run_at_once(hymarl, settings, played, tmp_path, when):
     run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT=at)
     assert (outcome.code, outcome.err, status(run)["status"]) == (130, "", "interrupted")
     assert {row["stream"] for row in rows(run / "evaluations.csv")} == {"validation"}
-    assert hymarl(tmp_path, "resume=run").code == 0
+    assert hymarl(tmp_path, "resume=run", TRUST).code == 0
     assert_equal_runs(run, finished)
 
 
@@ -295,10 +312,10 @@ def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, 
     killed(start, tmp_path, 2, *settings, "hydra.run.dir=run")  # before its first checkpoint
     assert status(run)["status"] == "running"
     assert not (run / "checkpoints").exists()
-    killed(start, tmp_path, n_steps // 2, "resume=run")
+    killed(start, tmp_path, n_steps // 2, "resume=run", TRUST)
     step = load(run / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
     assert 0 < step < 400
-    outcome = hymarl(tmp_path, "resume=run")
+    outcome = hymarl(tmp_path, "resume=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
     said = [line for line in text(run).splitlines() if "resumed" in line or "starting" in line]
     assert said == ["no checkpoint yet: starting again", f"resumed at step {step}"]
@@ -322,20 +339,58 @@ def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, se
         if not (run / "config.yaml").exists():  # it had not begun
             continue
         n_killed += process.exitcode == -signal.SIGKILL
-        assert hymarl(tmp_path, f"resume={run.name}").code == 0, moment
+        assert hymarl(tmp_path, f"resume={run.name}", TRUST).code == 0, moment
         assert_equal_runs(run, finished)
     assert n_killed >= 10
 
 
+def test_a_run_belongs_to_one_process_at_a_time(hymarl, settings, start, copy):
+    from hymarl.training.run_directory import owning
+
+    before = contents(copy)
+    with owning(copy):
+        outcome = hymarl(copy.parent, "resume=run", TRUST)
+        assert hymarl(copy.parent, "evaluate=run", TRUST, "hydra.run.dir=evaluated").code == 0
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"run is in use by process {os.getpid()} on ")
+    assert outcome.err.count("\n") == 1
+    assert contents(copy) == before
+    assert hymarl(copy.parent, "resume=run", TRUST).code == 0
+
+
+def test_two_processes_that_continue_a_run_at_once_do_not_mix(start, settings, played, tmp_path):
+    finished, n_steps = played
+    killed(start, tmp_path, n_steps // 2, *settings, "hydra.run.dir=run")
+    processes = [start(tmp_path, "resume=run", TRUST) for _ in range(2)]
+    for process in processes:
+        process.join(60)
+    codes = sorted(process.exitcode for process in processes)
+    assert codes in ([0, 2], [0, 0])  # the second may come when the first has ended
+    assert (codes == [0, 2]) == ("run is in use by process" in text(tmp_path, "output.txt"))
+    assert_equal_runs(tmp_path / "run", finished)
+
+
+def test_a_run_whose_game_does_not_ship_is_continued_only_if_that_is_trusted(hymarl, copy):
+    before = contents(copy)
+    for what in ("resume", "evaluate"):
+        outcome = hymarl(copy.parent, f"{what}=run")
+        assert (outcome.code, outcome.err) == (
+            2,
+            "run/config.yaml uses the module extension.chance, which does not ship with HyMARL and would be imported; "
+            "if you trust it, say so: trust=[extension]\n",
+        )
+        assert contents(copy) == before
+
+
 def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):
     reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
-    outcome = hymarl(copy.parent, "resume=run")
+    outcome = hymarl(copy.parent, "resume=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
     said = "run is finished, there is nothing to do; to train on, raise train.total_steps above"
     assert outcome.out == f"{said} {reached}\n"
     assert_equal_runs(copy, finished)
     before = contents(copy)
-    outcome = hymarl(copy.parent, "resume=run", "train.total_steps=100")
+    outcome = hymarl(copy.parent, "resume=run", TRUST, "train.total_steps=100")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == f"run has reached step {reached}; train.total_steps=100 must be larger than that\n"
     assert contents(copy) == before
@@ -343,7 +398,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finis
 
 def test_a_run_cannot_be_made_shorter_than_it_is(hymarl, finished, copy):
     before = contents(copy)
-    outcome = hymarl(copy.parent, "resume=run", "train.total_steps=10")
+    outcome = hymarl(copy.parent, "resume=run", TRUST, "train.total_steps=10")
     steps = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
@@ -359,7 +414,7 @@ def test_a_resumed_run_keeps_what_is_known_of_its_beginning(hymarl, settings, tm
     run, outcome = begin(hymarl, preset, tmp_path, "mixer=vdn", CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
     assert outcome.code == 130
     began = json.loads(text(run, "protocol.json"))
-    outcome = hymarl(tmp_path, "resume=run", "train.total_steps=300")
+    outcome = hymarl(tmp_path, "resume=run", TRUST, "train.total_steps=300")
     assert (outcome.code, outcome.err) == (0, "")
     resumed = json.loads(text(run, "protocol.json"))
     (part,) = resumed.pop("continued")
@@ -374,7 +429,7 @@ def test_a_resumed_run_keeps_what_is_known_of_its_beginning(hymarl, settings, tm
 
 @pytest.mark.slow
 def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
-    assert hymarl(copy.parent, "resume=run", "train.total_steps=600").code == 0
+    assert hymarl(copy.parent, "resume=run", TRUST, "train.total_steps=600").code == 0
     assert hymarl(copy.parent, *settings, "train.total_steps=600", "hydra.run.dir=long").code == 0
     long = copy.parent / "long"
     assert (copy / "metrics.csv").read_bytes() == (long / "metrics.csv").read_bytes()
@@ -399,8 +454,15 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def flip(path):
+    """Change one bit in the middle."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
 DAMAGES = {
-    "cut short": (lambda run: cut(run / "checkpoints" / "latest.pt"), "is damaged or not a checkpoint: "),
+    "cut short": (lambda run: cut(run / "checkpoints" / "latest.pt"), "is damaged or no file of HyMARL: "),
     "another file": (
         lambda run: shutil.copy(run / "checkpoints" / "best.pt", run / "checkpoints" / "latest.pt"),
         "does not fit this run: ",
@@ -409,8 +471,23 @@ DAMAGES = {
     "replay gone": (lambda run: shutil.rmtree(run / "checkpoints" / "replay"), "cannot read run/checkpoints/replay/"),
     "replay cut short": (
         lambda run: cut(max((run / "checkpoints" / "replay").iterdir())),
-        "is damaged: its checksum is not the one noted in the checkpoint",
+        "is damaged or no file of HyMARL: the checksum at its end is missing or wrong",
     ),
+    "replay exchanged": (
+        lambda run: [shutil.copy(min(files), max(files)) for files in [[*(run / "checkpoints" / "replay").iterdir()]]],
+        "is not the file that the checkpoint names: its checksum is another one",
+    ),
+    "all checkpoints gone": (
+        lambda run: [path.unlink() for path in (run / "checkpoints").glob("*.pt")],
+        "latest.pt is gone, so run cannot be continued; begin a new run in another directory",
+    ),
+    "all files of checkpoints gone": (
+        lambda run: shutil.rmtree(run / "checkpoints"),
+        "latest.pt is gone, so run cannot be continued",
+    ),
+    "bit": (lambda run: flip(run / "checkpoints" / "latest.pt"), "is damaged or no file of HyMARL: the checksum at"),
+    "table changed": (lambda run: flip(run / "metrics.csv"), "metrics.csv is damaged or was changed: its rows are not"),
+    "configuration changed": (lambda run: flip(run / "config.yaml"), "config.yaml was changed or damaged since the"),
     "table cut short": (lambda run: cut(run / "metrics.csv"), "metrics.csv is shorter than it was at the checkpoint"),
     "table gone": (lambda run: (run / "evaluations.csv").unlink(), "evaluations.csv is shorter than it was at "),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "run is not a run directory: it has no config"),
@@ -429,7 +506,7 @@ def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(hymarl, copy, d
     spoil, sentence = DAMAGES[damage]
     spoil(copy)
     before = contents(copy)
-    outcome = hymarl(copy.parent, "resume=run")
+    outcome = hymarl(copy.parent, "resume=run", TRUST)
     assert (outcome.code, outcome.out) == (2, ""), outcome.err
     assert sentence in outcome.err
     assert outcome.err.count("\n") == 1
@@ -438,7 +515,7 @@ def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(hymarl, copy, d
 
 def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
     before = contents(finished)
-    outcome = hymarl(finished.parent, "resume=run", "learner.gamma=0.9", "replay.batch_episodes=8", "logger=[]")
+    outcome = hymarl(finished.parent, "resume=run", TRUST, "learner.gamma=0.9", "replay.batch_episodes=8", "logger=[]")
     assert (outcome.code, outcome.err) == (
         2,
         "resume continues a run exactly as it was configured; leave out learner.gamma, replay.batch_episodes, or start "
@@ -448,7 +525,7 @@ def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
 
 
 def test_an_evaluation_is_nothing_that_could_be_resumed(hymarl, copy):
-    assert hymarl(copy.parent, "evaluate=run", "eval.episodes=1", "hydra.run.dir=evaluated").code == 0
+    assert hymarl(copy.parent, "evaluate=run", TRUST, "eval.episodes=1", "hydra.run.dir=evaluated").code == 0
     assert hymarl(copy.parent, *TINY, "policy=random", "hydra.run.dir=scripted").code == 0
     for directory in ("evaluated", "scripted"):
         before = contents(copy.parent / directory)
@@ -464,9 +541,9 @@ def test_directories_may_have_any_name_and_the_program_may_change_to_them(hymarl
     run = tmp_path / name
     outcome = hymarl(tmp_path, *settings, f"hydra.run.dir='{name}'", chdir, CHANCE_SIGNAL="SIGINT", CHANCE_AT="100")
     assert (outcome.code, status(run)["status"]) == (130, "interrupted")
-    assert hymarl(tmp_path, f"resume='{name}'", chdir).code == 0
+    assert hymarl(tmp_path, f"resume='{name}'", TRUST, chdir).code == 0
     assert_equal_runs(run, finished)
-    assert hymarl(tmp_path, f"evaluate='{name}'", chdir).code == 0
+    assert hymarl(tmp_path, f"evaluate='{name}'", TRUST, chdir).code == 0
     assert len(list((run / "evaluations").iterdir())) == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -503,22 +580,37 @@ def test_environments_that_fail_too_often_end_the_run_as_failed(hymarl, extensio
     assert all("given the joint action [" in line and "fell off the wall" in line for line in warnings)
 
 
-def test_a_full_disk_ends_the_run_as_failed(hymarl, settings, finished, tmp_path, monkeypatch):
-    append, room = Table.append, [40]
-
-    def append_while_there_is_room(table, values):
-        room[0] -= 1
-        if room[0] < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(table, values)
-
-    monkeypatch.setattr(Table, "append", append_while_there_is_room)
-    run, outcome = begin(hymarl, settings, tmp_path)
-    assert outcome.code == 1
-    assert status(run) == {"status": "failed", "reason": "OSError: [Errno 28] No space left on device"}
-    monkeypatch.undo()
-    assert hymarl(tmp_path, "resume=run").code == 0
+def test_a_full_disk_ends_the_run_as_failed_until_there_is_room_again(hymarl, start, settings, played, tmp_path):
+    finished, n_steps = played
+    run = tmp_path / "run"
+    killed(start, tmp_path, n_steps // 2, *settings, "hydra.run.dir=run")
+    (run / "checkpoints" / ".best.pt.999999999.tmp").touch()  # as if killed while it wrote
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # stands for a disk that is nearly full
+    try:
+        outcome = hymarl(tmp_path, "resume=run", TRUST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert (outcome.code, outcome.err) == (
+        1,
+        "cannot write run/checkpoints/latest.pt: File too large; when it can be written again, continue with "
+        "resume=run\n",
+    )
+    assert status(run)["status"] == "failed"
+    assert status(run)["reason"].endswith("latest.pt: File too large")
+    assert not list(run.rglob("*.tmp"))
+    assert hymarl(tmp_path, "resume=run", TRUST).code == 0
     assert_equal_runs(run, finished)
+
+
+@pytest.mark.parametrize("taken", ["results", "results/two_step"])
+def test_where_nothing_can_be_written_another_place_is_proposed(hymarl, tmp_path, taken):
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).touch()
+    outcome = hymarl(tmp_path, *TINY)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith("cannot write results/two_step")
+    assert outcome.err.endswith("; choose another place with hydra.run.dir=…\n")
 
 
 def test_a_logger_that_fails_is_reported_and_the_run_goes_on(hymarl, settings, finished, tmp_path):
@@ -592,7 +684,7 @@ def test_a_run_from_old_weights_without_a_checkpoint_begins_with_them_again(hyma
     run, outcome = begin(hymarl, old, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT="1 2")
     assert (outcome.code, (run / "checkpoints").exists()) == (130, False)
     assert hymarl(tmp_path, *old, "hydra.run.dir=whole").code == 0
-    assert hymarl(tmp_path, "resume=run").code == 0
+    assert hymarl(tmp_path, "resume=run", TRUST).code == 0
     assert_equal_runs(run, tmp_path / "whole")
 
 
@@ -604,12 +696,33 @@ def test_init_from_leaves_out_a_mixer_that_does_not_fit(hymarl, settings, finish
     assert "left out: mixer, which does not fit, optimizer, " in outcome.out
     outcome = hymarl(tmp_path, *settings, f"init_from={finished}", "network.rnn_dim=4", "hydra.run.dir=other")
     assert outcome.code == 2
-    assert outcome.err.startswith(f"init_from={finished} does not fit this run's networks: networks.0.")
+    assert outcome.err.startswith(
+        f"init_from={finished} does not fit this run's networks: network.rnn_dim is 8 there and 4 here; the weight "
+    )
     assert not (tmp_path / "other").exists()
 
 
+def test_init_from_refuses_weights_that_are_not_finite(hymarl, settings, finished, tmp_path):
+    weights = load(finished / "checkpoints" / "best.pt")
+    name, tensor = next(iter(weights["controller"].items()))
+    tensor.view(-1)[0] = float("nan")
+    save(tmp_path / "nan.pt", weights)
+    outcome = hymarl(tmp_path, *settings, "init_from=nan.pt", "hydra.run.dir=run")
+    sentence = f"init_from=nan.pt: the weight {name} holds numbers that are not finite\n"
+    assert (outcome.code, outcome.err) == (2, sentence)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_cannot_be_used_is_refused_also_when_evaluating(hymarl, copy, tmp_path):
+    for arguments in (["evaluate=run", TRUST], [*TINY, "policy=random"]):
+        outcome = hymarl(tmp_path, *arguments, "device=nonsense")
+        assert outcome.code == 2
+        assert outcome.err.startswith("device=nonsense cannot be used: ")
+        assert outcome.err.count("\n") == 1
+
+
 def test_a_policy_is_evaluated_as_at_the_end_of_its_run(hymarl, copy):
-    outcome = hymarl(copy.parent, "evaluate=run")
+    outcome = hymarl(copy.parent, "evaluate=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
     (again,) = (copy / "evaluations").iterdir()
     assert f"results: {again.relative_to(copy.parent)}\n" in outcome.out
@@ -630,7 +743,7 @@ def test_a_policy_is_evaluated_as_at_the_end_of_its_run(hymarl, copy):
 )
 def test_a_policy_is_evaluated_on_as_many_episodes_as_asked_for(hymarl, finished, copy, key, references, policies):
     asked = f"{key}=9", f"eval.references={references}", "runner.n_envs=2", "hydra.run.dir=more"
-    assert hymarl(copy.parent, "evaluate=run", *asked).code == 0
+    assert hymarl(copy.parent, "evaluate=run", TRUST, *asked).code == 0
     more, before = rows(copy.parent / "more" / "comparison.csv"), rows(finished / "comparison.csv")
     assert [(row["policy"], row["episode"]) for row in more] == [(p, str(n)) for p in policies for n in range(9)]
     learned = [[row for row in table if row["policy"] == "learned"] for table in (more, before)]
@@ -641,18 +754,18 @@ def test_a_policy_is_not_evaluated_where_it_does_not_fit(hymarl, copy):
     for arguments, sentence in (
         (
             ["agents=3"],
-            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 3, 4 and 3; ",
+            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 3 agents, ",
         ),
         (
             ["env=two_step"],
-            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 2, 3 and",
+            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 2 agents, 3",
         ),
         (
             ["algo=vdn", "optimizer.lr=1"],
             "evaluate measures the policy that a run has learned; leave out algo, optim",
         ),
     ):
-        outcome = hymarl(copy.parent, "evaluate=run", *arguments)
+        outcome = hymarl(copy.parent, "evaluate=run", TRUST, *arguments)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
         assert outcome.err.startswith(sentence)
     assert not (copy / "evaluations").exists()
@@ -687,7 +800,7 @@ BALANCING = (
 def test_an_entity_network_is_evaluated_with_more_agents(hymarl, tmp_path):
     network = "network=entity", "network.hidden_dim=8", "controller.agent_id=false", "agents=2"
     assert hymarl(tmp_path, *BALANCING, *network, "eval.test_episodes=2", "hydra.run.dir=run").code == 0
-    outcome = hymarl(tmp_path, "evaluate=run", "agents=3", "eval.episodes=3", "hydra.run.dir=more")
+    outcome = hymarl(tmp_path, "evaluate=run", TRUST, "agents=3", "eval.episodes=3", "hydra.run.dir=more")
     assert (outcome.code, outcome.err) == (0, "")
     trained, more = rows(tmp_path / "run" / "comparison.csv"), rows(tmp_path / "more" / "comparison.csv")
     policies = list(dict.fromkeys(row["policy"] for row in trained))

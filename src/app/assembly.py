@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ..components.devices import check_device
 from ..components.replay.base import Replay
 from ..components.rng import Stream, keys
 from ..components.selectors.base import Selector
@@ -66,18 +67,6 @@ def check_combination(config: RunConfig) -> None:
             f"network={network.option} fits any number of agents, so it cannot take the agent's id; "
             f"set controller.agent_id=false"
         )
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that torch cannot compute on.
-
-    Raises:
-        ConfigError: with torch's reason.
-    """
-    try:
-        torch.zeros(1, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        raise ConfigError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def check_fit(config: RunConfig, spec: EnvSpec) -> None:

@@ -1,29 +1,29 @@
-"""From what Hydra composed, or what a run has saved, to a checked, plain configuration."""
+"""From what Hydra composed to a checked, plain configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..training.settings import TrainingSettings
-from .names import WHEN_CHOSEN, one_line, unknown_key
+from .names import WHEN_CHOSEN, unknown_key
 from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option
-from .runs import require_run
+from .trust import foreign_modules
 from .when_chosen import apply
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
-_ROOT = ("agents", "seed", "device", "threads", "init_from")
+FORMAT = 2
+"""Of a run's files; those of the first release name none."""
 Episodes = Annotated[int, Range(at_least=1, at_most=10**6)]
-_IF_ASKED_FOR = frozenset({"mixer", "critic"})  # networks that only some learners train
+SOMETIMES = frozenset({"mixer", "critic"})
+"""Networks that only some learners ask for."""
 _NODES = (*SINGLE_GROUPS, "train", "eval", WHEN_CHOSEN)
 
 
@@ -62,6 +62,7 @@ class RunConfig:
         init_from: the run directory or weights file to begin with, None for new weights.
         applied: values for the chosen options that the algorithm, the experiment or the environment changed.
         dropped: what they said about options that were not chosen.
+        trust: packages beside HyMARL that the command line names, whose modules may be imported.
     """
 
     components: Mapping[str, Component]
@@ -76,10 +77,12 @@ class RunConfig:
     init_from: str | None
     applied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, numbers and text: what is saved and what loggers see."""
         return {
+            "format": FORMAT,
             "algo": self.algo,
             **{name: getattr(self, name) for name in _ROOT},
             "components": {group: c.plain() for group, c in self.components.items()},
@@ -89,20 +92,6 @@ class RunConfig:
             "applied": list(self.applied),
             "dropped": list(self.dropped),
         }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The inverse of `plain`, checked again: the program may have changed since."""
-        return cls(
-            algo=plain["algo"],
-            **{name: plain[name] for name in _ROOT},
-            components={group: _component(group, c) for group, c in plain["components"].items()},
-            loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
-            train=TrainingSettings(**check_settings(TrainingSettings, plain["train"], "train")),
-            eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
-            applied=tuple(plain.get("applied", ())),  # runs of earlier versions did not note them
-            dropped=tuple(plain.get("dropped", ())),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,18 +114,28 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RootSettings:
-    """The settings that belong to no component."""
+class SavedSettings:
+    """The settings of a run that belong to no component."""
 
     agents: Agents | None
     seed: Seed
     device: str
     threads: Annotated[int, Range(at_least=1, at_most=256)] | None  # with very many OpenMP crashes
+    init_from: PathText | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootSettings(SavedSettings):
+    """Those, and what else the command line may ask for."""
+
     resume: PathText | None
     evaluate: PathText | None
-    init_from: PathText | None
     check: bool
     render: Literal["gif", "terminal"] | None
+    trust: list[str]
+
+
+_ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 
 def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], here: Path | None = None) -> RunConfig:
@@ -160,15 +159,19 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
     root = check_settings(RootSettings, root, "the command line", here)
     loggers = _loggers(cfg, choices.get("logger"))
     chosen = {group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS}
+    components = _asked_for(chosen, given)
+    kept = {name: _read_component("logger", name, node, here) for name, node in loggers.items()}
+    named = [module for c in (*components.values(), *kept.values()) for module in foreign_modules(c.plain())]
     return RunConfig(
-        components=_asked_for(chosen, given),
-        loggers={name: _read_component("logger", name, node, here) for name, node in loggers.items()},
+        components=components,
+        loggers=kept,
         algo=algorithm(choices),
         train=TrainingSettings(**_checked(TrainingSettings, cfg.train, "train", "train", here)),
         eval=EvaluationSettings(**_checked(EvaluationSettings, cfg.eval, "eval", "eval", here)),
         **{name: root[name] for name in _ROOT},
         applied=tuple(applied),
         dropped=tuple(dropped),
+        trust=tuple(sorted({*root["trust"], *(module.partition(".")[0] for module in named)})),
     )
 
 
@@ -280,11 +283,11 @@ def _asked_for(components: Mapping[str, Component], given: Collection[str]) -> d
     """The components without the networks that the learner does not ask for."""
     learner = components["learner"]
     asked = {name.removeprefix("make_") for name in objects(find("learner", learner.name))}
-    for group in _IF_ASKED_FOR - asked:
+    for group in SOMETIMES - asked:
         unused = [key for key in given if key.partition(".")[0] == group]
         if unused:
             raise ConfigError(f"learner={learner.option} asks for no {group}; leave out {', '.join(sorted(unused))}")
-    return {group: c for group, c in components.items() if group in asked or group not in _IF_ASKED_FOR}
+    return {group: c for group, c in components.items() if group in asked or group not in SOMETIMES}
 
 
 def _values(node: DictConfig) -> dict[str, Any]:
@@ -292,29 +295,3 @@ def _values(node: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
-
-
-def _component(group: str, plain: Mapping[str, Any]) -> Component:
-    settings = check_settings(find(group, plain["name"]), plain["settings"], f"{group}={plain['option']}")
-    return Component(group, plain["option"], plain["name"], settings)
-
-
-def load_saved(directory: Path) -> RunConfig:
-    """The configuration a run directory was made with.
-
-    Raises:
-        ConfigError: it is no run directory.
-    """
-    require_run(directory)
-    path = directory / "config.yaml"
-    try:
-        plain = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(plain, dict)
-        return RunConfig.from_plain({str(k): v for k, v in plain.items()})
-    except (AssertionError, KeyError, TypeError, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{path} is not the configuration of a run: {one_line(error) or 'unknown form'}") from error
-
-
-def to_yaml(config: RunConfig) -> str:
-    """What `load_saved` reads."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.plain()))

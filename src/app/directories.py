@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ..components.files import WriteError
 from ..registry import ConfigError
 from .config import SINGLE_GROUPS
+from .mistakes import explain
 from .options import algorithm, check_option
 from .runs import require_run
 
@@ -29,15 +34,29 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
 
 
-def discard_if_unused(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:
-    """Remove what Hydra made for a job that ended before it wrote anything of its own, and nothing else.
+@contextmanager
+def tidied_up(directory: str, subdirectory: str | None, start: str) -> Iterator[None]:
+    """Inside a job runs; if it ends before it wrote anything of its own, what Hydra made for it is removed.
+
+    If it was refused, an earlier run's directory is left as it was before. The next job of a sweep starts in the folder
+    where this one did.
 
     Args:
         directory: of the job.
         subdirectory: where in it Hydra put what it composed.
         start: the folder in which the command was typed.
-        mistake: whether the job was refused; then an earlier run's directory is left as it was before.
     """
+    try:
+        yield
+    except BaseException as error:
+        refused = isinstance(error, Exception) and not isinstance(error, WriteError) and explain(error) is not None
+        _discard(directory, subdirectory, start, mistake=refused)
+        raise
+    finally:
+        os.chdir(start)  # the job may have changed to elsewhere
+
+
+def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:
     path = Path(directory)
     earlier = mistake and subdirectory != ".hydra"
     if not subdirectory or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):

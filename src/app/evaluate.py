@@ -6,27 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from ..components.files import CheckpointError, find_weights, load, write_atomically
+from ..components.devices import check_device
+from ..components.files import write_atomically, writing
 from ..components.rng import Stream
 from ..components.spec import EnvSpec
 from ..components.threads import decide
 from ..policies.base import Policy
-from ..policies.description import PolicyDescription
-from ..policies.learned import LearnedPolicy
-from ..registry import ConfigError
+from ..policies.saved import read_policy
 from ..reports.comparison import Comparison
 from ..runners.base import Runner
 from ..training.evaluation import Evaluation, evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, environment_for, scripted_policy
 from .check import check_metrics
-from .config import Component, RunConfig, option, to_yaml
+from .config import Component, RunConfig, option
 from .protocol import as_lines
 from .render import Medium, render
+from .saved import to_yaml
 
 LEARNED = "learned"
 """What the learned policy is called beside scripted ones."""
@@ -59,40 +59,18 @@ def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | N
         ConfigError: there is no policy, or it does not fit the environment.
     """
     torch.set_num_threads(decide(config.threads, 1, False).torch)
-    with checkpoint_errors_are_mistakes():
-        file = find_weights(source, config.eval.checkpoint)
-        saved = load(file)
+    saved = read_policy(source, config.eval.checkpoint)
 
     def make(spec: EnvSpec) -> Policy:
-        return load_policy(saved, spec, config.device)
+        return saved.policy(spec, config.device, config.trust)
 
-    _evaluate_only(config, path, LEARNED, Player(config, make), medium, step=saved["step"], weights=file)
+    _evaluate_only(config, path, LEARNED, Player(config, make), medium, step=saved.step, weights=saved.path)
 
 
 def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
     """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
     policy = config.components["policy"]
     _evaluate_only(config, path, policy.option, scripted_player(config, policy), medium)
-
-
-def load_policy(saved: dict[str, Any], spec: EnvSpec, device: str) -> LearnedPolicy:
-    """The greedy policy of a weights file for an environment of possibly other sizes.
-
-    Raises:
-        ConfigError: the weights do not fit the sizes.
-    """
-    description = PolicyDescription.from_plain(saved["policy"])
-    controller = description.controller(spec)
-    try:
-        controller.load_state_dict(saved["controller"])
-    except RuntimeError as error:
-        old = description.spec
-        raise ConfigError(
-            f"the weights were trained for {old.n_agents} agents, {old.obs_dim} observations and {old.n_actions} "
-            f"actions and do not fit {spec.n_agents}, {spec.obs_dim} and {spec.n_actions}; only network=entity moves "
-            f"between sizes"
-        ) from error
-    return LearnedPolicy(spec, controller.eval().to(device))
 
 
 def scripted_player(config: RunConfig, policy: Component) -> Player:
@@ -166,6 +144,7 @@ def _evaluate_only(
     step: int = 0,
     weights: Path | None = None,
 ) -> None:
+    check_device(config.device)
     write_film = render(player.config, name, player.make, medium) if medium else None
     specs = list[EnvSpec]()
 
@@ -177,9 +156,11 @@ def _evaluate_only(
     comparison = compare(config, {name: player}, others, step, print)
     directory = RunDirectory(path)
     write_atomically(path / "config.yaml", to_yaml(config).encode())
-    comparison.write(directory.path)
-    if write_film:
-        print(write_film(directory.path))
+    with writing(path):
+        comparison.write(directory.path)
+        shown = write_film(directory.path) if write_film else None
+    if shown:
+        print(shown)
     measured = {
         "policy": f"{name}, {weights}, step {step:,}" if weights else name,
         "environment": config.components["env"].option,
@@ -187,12 +168,3 @@ def _evaluate_only(
         "evaluation_seed": config.eval.seed,
     }
     print(as_lines(measured), "", comparison.text(), f"results: {path}", sep="\n")
-
-
-@contextmanager
-def checkpoint_errors_are_mistakes() -> Iterator[None]:
-    """Inside, what is wrong with a run's files is the user's to mend: one sentence, no traceback."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise ConfigError(str(error)) from error

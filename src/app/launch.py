@@ -14,14 +14,17 @@ from ..components.threads import available_cores
 from ..ranges import absolute
 from ..registry import ConfigError
 from .check import check
-from .config import RunConfig, change, load_saved, overridden_keys, read
+from .config import RunConfig, change, overridden_keys, read
 from .evaluate import evaluate_run, evaluate_scripted
-from .runs import require_run
+from .runs import require_run, require_unused
+from .saved import load_saved
 from .train import train
 
-_WHEN_RESUMING = frozenset({"resume", "logger", "train.total_steps"})
+_WHEN_RESUMING = frozenset({"resume", "trust", "logger", "train.total_steps"})
 _WHEN_CHECKING = frozenset({"check", "env", "agents"})
-_WHEN_EVALUATING = frozenset({"evaluate", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"})
+_WHEN_EVALUATING = frozenset(
+    {"evaluate", "trust", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"}
+)
 
 
 @announced_compilation()
@@ -43,8 +46,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         source = _source(cfg.resume, here)
         train(_resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
         return
-    if (path / "config.yaml").exists():
-        raise ConfigError(f"{path} holds a run already: continue it with resume={path}, or choose another directory")
+    require_unused(path)
     if cfg.evaluate is not None:
         source = _source(cfg.evaluate, here)
         evaluate_run(_evaluated(source, config, overrides), source, path, cfg.render)
@@ -72,9 +74,9 @@ def _jobs(job: HydraConf) -> int:
 
 def _resumed(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:
     """The run's own configuration; only how long and where it logs may change."""
-    saved = load_saved(source)
     if not (source / "status.json").exists():
         raise ConfigError(f"{source} holds an evaluation, which cannot be continued")
+    saved = load_saved(source, config, to_resume=True)
     _allow(
         _WHEN_RESUMING,
         overrides,
@@ -86,7 +88,7 @@ def _resumed(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig
 
 def _evaluated(source: Path, config: RunConfig, overrides: list[str]) -> RunConfig:
     """The run's own configuration, possibly on another environment."""
-    saved = load_saved(source)
+    saved = load_saved(source, config)
     _allow(_WHEN_EVALUATING, overrides, "evaluate measures the policy that a run has learned")
     return _test_episodes(change(saved, config, overrides), overrides)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -17,11 +18,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from ..components.files import WriteError
 from ..registry import PACKAGES, ConfigError, suggest
 from .config import known_at_the_top
 from .names import one_line, unknown_key
 from .options import lacks_first_line, no_option
 
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 _HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"
 
 _PLUGINS: Mapping[str, str] = {
@@ -46,7 +49,7 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
         composing: whether it was raised before a job began: then it is about the command line, whatever its type.
         overrides: what the command line sets.
     """
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | WriteError):
         return str(error)
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         return _explain_missing(str(error.missing_cfg_file), list(error.options or []))
@@ -67,6 +70,8 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
         return f"hydra.searchpath: there is no {folder}"
     if composing and isinstance(error, KeyError):
         return f"hydra.job.env_copy: there is no environment variable {error}"
+    if composing and isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return f"cannot write {error.filename}: {error.strerror}; choose another place with hydra.run.dir=…"
     return one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
 
 
@@ -74,7 +79,7 @@ def show(error: Exception, sentence: str | None, prefix: str = "") -> int:
     """Print the sentence about a mistake, or else the traceback; returns the exit code."""
     brief = sentence and os.environ[_TRACEBACK] != "1"
     print(prefix, sentence if brief else "".join(traceback.format_exception(error)), sep="", file=sys.stderr)
-    return 2 if sentence else 1
+    return 2 if sentence and not isinstance(error, WriteError) else 1
 
 
 def let_hydra_raise() -> None:

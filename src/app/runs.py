@@ -20,6 +20,8 @@ def require_run(directory: Path) -> None:
         return
     if not directory.exists():
         raise ConfigError(f"{directory} is not a run directory: it does not exist")
+    if (directory / "status.json").is_file() and not (directory / "metrics.csv").exists():
+        raise ConfigError(f"{directory} has no {_FILE}: the run was ended before it began; start it anew elsewhere")
     above = [folder for folder in directory.parents if (folder / _FILE).is_file()]
     if above:
         raise ConfigError(f"{directory} is not a run directory, but in one: {above[0]}")
@@ -30,6 +32,18 @@ def require_run(directory: Path) -> None:
     raise ConfigError(
         f"{directory} is not a run directory; the newest runs in it: {', '.join(map(str, runs[:_SHOWN]))}{more}"
     )
+
+
+def require_unused(directory: Path) -> None:
+    """Refuse a directory that holds a run.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if (directory / _FILE).exists():
+        raise ConfigError(
+            f"{directory} holds a run already: continue it with resume={directory}, or choose another directory"
+        )
 
 
 def _below(directory: Path) -> list[Path]:

@@ -10,22 +10,25 @@ from pathlib import Path
 
 import torch
 
-from ..components.files import find_weights, load, write_atomically
+from ..components.files import WriteError, write_atomically, writing
 from ..components.loggers.base import LoggerSet, RunInfo
 from ..components.memory import reuse_large_blocks
 from ..components.terminal import program_name
 from ..components.threads import Threads, decide
+from ..policies.saved import difference, misfit, read_policy
 from ..registry import ConfigError
 from ..reports.learning_curve import plot_learning_curve
 from ..training.recorder import Recorder, restore, scalar_names
-from ..training.run_directory import RunDirectory
+from ..training.run_directory import RunDirectory, owning, read_status
 from ..training.trainer import Trainer
 from .assembly import build_trainer, describe_policy
 from .check import check_metrics
-from .config import RunConfig, load_saved, to_yaml
-from .evaluate import LEARNED, Player, checkpoint_errors_are_mistakes, compare, load_policy, references
+from .config import RunConfig
+from .evaluate import LEARNED, Player, compare, references
 from .protocol import as_lines, continued, describe_run, latest_header
-from .signals import stop_signal
+from .runs import require_unused
+from .saved import load_saved, to_yaml
+from .signals import Stopped, stop_signal
 
 _BESIDE = ("seed", "loggers", "applied", "dropped")
 """What may differ between the runs of one group."""
@@ -41,8 +44,9 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
         jobs: runs at the same time on this machine, this one included.
 
     Raises:
-        ConfigError: something does not fit together; nothing was written.
-        KeyboardInterrupt: asked to stop; everything was saved.
+        ConfigError: something does not fit together, or the directory is in use; nothing was written.
+        WriteError: a file could not be written; the run can be continued from its last checkpoint.
+        Stopped: asked to stop; everything was saved.
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
@@ -53,39 +57,43 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
         torch.set_num_threads(threads.torch)
         if threads.second:
             trainer.learner.use_second_thread()
-        with checkpoint_errors_are_mistakes():
+        with owning(path):
             saved = restore(trainer, path) if resume else None
-            if saved and _has_ended(trainer, path):
+            if not resume:
+                require_unused(path)  # by another process, since this one began
+            if saved and _has_ended(config, trainer, path):
                 return
-            beginning = [] if saved or not config.init_from else [_initialize(trainer, Path(config.init_from))]
-        if resume:
-            beginning.insert(0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again")
-        with _recording(config, path, trainer, resume) as recorder:
-            _introduce(config, path, trainer, threads, recorder, resume)
+            beginning = [] if saved or not config.init_from else [_initialize(config, trainer)]
             if resume:
-                recorder.continue_from(saved)
-            for text in beginning:
-                recorder.say(text)
-            _follow(trainer, recorder, path)
-            _conclude(config, path, recorder, scripted, runner.spec.n_agents)
+                beginning.insert(
+                    0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again"
+                )
+            with _write_errors_say_how_to_go_on(path), _recording(config, path, trainer, resume) as recorder:
+                _introduce(config, path, trainer, threads, recorder, resume)
+                if resume:
+                    recorder.continue_from(saved)
+                for text in beginning:
+                    recorder.say(text)
+                _follow(config, trainer, recorder, path)
+                _conclude(config, path, recorder, scripted, runner.spec.n_agents)
 
 
-def _has_ended(trainer: Trainer, path: Path) -> bool:
+def _has_ended(config: RunConfig, trainer: Trainer, path: Path) -> bool:
     """Whether a run that was restored has nothing left to do, which is said.
 
     Raises:
         ConfigError: it is to be made shorter than it is.
     """
     reached, wanted = trainer.steps, trainer.settings.total_steps
-    if reached > wanted and wanted < load_saved(path).train.total_steps:
+    if reached > wanted and wanted < load_saved(path, config).train.total_steps:
         raise ConfigError(f"{path} has reached step {reached}; train.total_steps={wanted} must be larger than that")
-    ended = reached >= wanted and json.loads((path / "status.json").read_text(encoding="utf-8"))["status"] == "finished"
+    ended = reached >= wanted and read_status(path) == "finished"
     if ended:
         print(f"{path} is finished, there is nothing to do; to train on, raise train.total_steps above {reached}")
     return ended
 
 
-def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
+def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path) -> None:
     """Record the training to its end, or until asked to stop; say what did not happen."""
     total = trainer.settings.total_steps
     if trainer.steps >= total:
@@ -95,16 +103,29 @@ def _follow(trainer: Trainer, recorder: Recorder, path: Path) -> None:
     with stop_signal() as stopped:
         for event in trainer.run(stopped):
             recorder.take(event)
-        if stopped():
-            recorder.say_or_print(f"interrupted; continue with: {program_name()} resume={path}")
-            raise KeyboardInterrupt
+        if stopped.number is not None:
+            trust = f" trust=[{','.join(config.trust)}]" if config.trust else ""
+            recorder.say_or_print(f"interrupted; continue with: {program_name()} resume={path}{trust}")
+            raise Stopped(stopped.number)
     if not trainer.learner.updates:
         recorder.say_or_print(f"no update was made: {trainer.replay.why_none_was_due()}")
 
 
 @contextmanager
+def _write_errors_say_how_to_go_on(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except WriteError as error:
+        if not (path / "config.yaml").exists():
+            raise
+        raise WriteError(f"{error}; when it can be written again, continue with resume={path}") from error
+
+
+@contextmanager
 def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) -> Iterator[Recorder]:
     directory = RunDirectory(path)
+    if resume:
+        directory.remove_leftovers()
     directory.status("running")
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     env, algo = config.components["env"].option, config.algo
@@ -127,7 +148,7 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
     )
 
     def report(text: str) -> None:
-        with (path / "train.log").open("a", encoding="utf-8") as log:
+        with suppress(OSError), (path / "train.log").open("a", encoding="utf-8") as log:  # the disk may be full
             log.write(text + "\n")
         with suppress(OSError):  # who read the output may have gone
             print(text)
@@ -149,45 +170,40 @@ def _introduce(
     recorder.say(as_lines({**latest_header(protocol), "results": path}))
 
 
-def _initialize(trainer: Trainer, source: Path) -> str:
+def _initialize(config: RunConfig, trainer: Trainer) -> str:
     """Weights only; says what is left out."""
-    saved, learner = load(find_weights(source)), trainer.learner
+    source, learner = config.init_from, trainer.learner
+    saved = read_policy(Path(str(source)))
+    wrong = misfit(saved, learner.networks["controller"], describe_policy(config, trainer.collector.runner.spec))
+    if wrong:
+        raise ConfigError(f"init_from={source} does not fit this run's networks: {wrong}")
     left_out = ["optimizer", "replay", "statistics", "counters"]
     for name, network in learner.networks.items():
-        difference = _difference(network, saved.get(name, {}))
-        if difference and name == "controller":
-            raise ConfigError(f"init_from={source} does not fit this run's networks: {difference}")
-        if difference:
+        weights = saved.networks.get(name, {})
+        if difference(network, weights):
             left_out.insert(0, f"{name}, which does not fit")
-        else:
-            network.load_state_dict(saved[name])
+            continue
+        for key, weight in weights.items():
+            if not torch.isfinite(weight).all():
+                raise ConfigError(f"init_from={source}: the weight {key} holds numbers that are not finite")
+        network.load_state_dict(dict(weights))
     learner.weights_replaced()
     return f"weights from {source}; left out: {', '.join(left_out)}; targets start as copies"
 
 
-def _difference(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> str | None:
-    """The first weight that one has and the other has not, or not in this shape."""
-    wanted = {name: list(x.shape) for name, x in module.state_dict().items()}
-    given = {name: list(x.shape) for name, x in weights.items()}
-    for name in (*wanted, *given):
-        if wanted.get(name) != given.get(name):
-            return f"{name} has the shape {given.get(name, 'none')}, needed is {wanted.get(name, 'none')}"
-    return None
-
-
 def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int) -> None:
     """Test the chosen weights, compare, draw, say where everything is."""
-    file = find_weights(path, config.eval.checkpoint)
-    saved = load(file)
-    learned = Player(config, lambda spec: load_policy(saved, spec, config.device))
-    comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved["step"], recorder.say)
+    saved = read_policy(path, config.eval.checkpoint)
+    learned = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
+    comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved.step, recorder.say)
     recorder.evaluated(comparison.evaluation(LEARNED))
-    comparison.write(path)
     levels = {name: means for name, means in comparison.means().items() if name != LEARNED}
-    picture = plot_learning_curve(
-        path, levels, reference_episodes=comparison.n_episodes, title=_title(config, n_agents)
-    )
-    recorder.say(f"\n{comparison.text()}\n{LEARNED}: {file.name}, of step {saved['step']:,}")
+    with writing(path):
+        comparison.write(path)
+        picture = plot_learning_curve(
+            path, levels, reference_episodes=comparison.n_episodes, title=_title(config, n_agents)
+        )
+    recorder.say(f"\n{comparison.text()}\n{LEARNED}: {saved.path.name}, of step {saved.step:,}")
     recorder.say(f"\nlearning curve: {picture}")
     recorder.say_or_print(f"results: {path}")
 

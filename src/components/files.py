@@ -1,59 +1,127 @@
-"""Files that survive: written whole under a temporary name, synced, then renamed; read back as data only."""
+"""Files of a run: written whole or not at all, with a checksum, and read back as data only."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-import torch
+from ..registry import ConfigError
+
+_SEAL = b"\nhymarl blake2b "
+_DIGEST_BYTES = 32
+_ZIP_END = b"PK\x05\x06"  # begins the last 22 bytes of what torch.save writes
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 
-class CheckpointError(Exception):
-    """A checkpoint is missing, damaged or does not fit: one sentence for people."""
+class CheckpointError(ConfigError):
+    """A file of a run is missing, damaged or does not fit: one sentence for people."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """After this returns the file is on disk whole; a crash before leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+class WriteError(Exception):
+    """A file of a run could not be written, for a reason outside of the program such as a full disk."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, an error of the operating system becomes a sentence that names the file.
+
+    Raises:
+        WriteError: the file could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """After this returns the file is on disk whole; a crash before leaves the old one.
+
+    Raises:
+        WriteError: it could not be written; the old one is still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_directory(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder, but none of a process that still runs."""
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def checksum(content: bytes | memoryview) -> str:
+    """A number in hexadecimal digits that differs for different contents."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def save(path: Path, data: dict[str, Any]) -> str:
-    """Write tensors and plain data; returns a checksum of the file."""
-    stream = io.BytesIO()
-    torch.save(data, stream)
-    content = stream.getvalue()
-    write_atomically(path, content)
-    return hashlib.blake2b(content).hexdigest()
-
-
-def load(path: Path, checksum: str | None = None) -> dict[str, Any]:
-    """Read what `save` wrote, on the CPU; never executes anything from the file.
+    """Write tensors and plain data, and at the end of the file a checksum of them, which is also returned.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds other than data, or is not the one the checksum was made
-            of.
+        WriteError: it could not be written.
     """
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(data, stream)
+    with stream.getbuffer() as content:
+        digest = checksum(content)
+    stream.seek(0, io.SEEK_END)
+    stream.write(_SEAL + digest.encode())
+    write_atomically(path, stream.getbuffer())
+    return digest
+
+
+def load(path: Path, noted: str | None = None, *, sealed: bool = False) -> dict[str, Any]:
+    """Read what `save` wrote, on the CPU; never executes anything from the file.
+
+    Files of the first release have no checksum in them and are read without.
+
+    Args:
+        path: the file.
+        noted: the checksum that must be in the file.
+        sealed: whether there must be a checksum in the file at all.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds other than data, or is not the one of the noted checksum.
+    """
+    import torch
+
+    content = _unsealed(path, noted, sealed or noted is not None)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if checksum is not None and hashlib.blake2b(content).hexdigest() != checksum:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one noted in the checkpoint")
-    try:
-        data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's reader, about pickles that are none of ours
+            data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds something other than data (tensors, numbers, text); it was not loaded"
+        ) from error
     except Exception as error:  # of whatever kind: torch's reader believes what it reads, and stumbles anywhere
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is damaged or not a checkpoint: {reason}") from error
+        raise CheckpointError(f"{path} is damaged: what it holds cannot be read") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     return data
@@ -80,6 +148,42 @@ def keep_newest(paths: list[Path], n: int) -> None:
     """Delete all but the last ``n`` files by name."""
     for old in sorted(paths)[: max(0, len(paths) - n)]:
         old.unlink(missing_ok=True)
+
+
+def _unsealed(path: Path, noted: str | None, sealed: bool) -> bytes:
+    """The content of a file without the checksum at its end, which must be that of the content.
+
+    Raises:
+        CheckpointError: it is not, or the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    seal = len(_SEAL) + 2 * _DIGEST_BYTES
+    found = content[-2 * _DIGEST_BYTES :] if content[-seal:].startswith(_SEAL) else None
+    if found is None and not sealed and content[-22:-18] == _ZIP_END:
+        return content  # of the first release
+    content = content[:-seal]
+    digest = checksum(content)
+    if found != digest.encode():
+        raise CheckpointError(f"{path} is damaged or no file of HyMARL: the checksum at its end is missing or wrong")
+    if noted is not None and noted != digest:
+        raise CheckpointError(f"{path} is not the file that the checkpoint names: its checksum is another one")
+    return content
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process other than this one has the number."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def _sync_directory(folder: Path) -> None:

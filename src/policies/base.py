@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -63,11 +63,11 @@ class Policy(ABC):
     extras: Columns = NO_EXTRAS
 
     @staticmethod
-    def load(path: str | Path) -> Policy:
+    def load(path: str | Path, *, trust: Collection[str] = ()) -> Policy:
         """The greedy policy of a run directory or weights file; see `LearnedPolicy.load`."""
         from .learned import LearnedPolicy
 
-        return LearnedPolicy.load(path)
+        return LearnedPolicy.load(path, trust=trust)
 
     @classmethod
     def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -54,11 +54,23 @@ class PolicyDescription:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The inverse of `to_plain`."""
-        values = _tuples(plain["spec"])
-        if values["entities"] is not None:
-            values["entities"] = Entities(**_tuples(values["entities"]))
-        return cls(**{**plain, "spec": EnvSpec(**values)})
+        """The inverse of `to_plain`; imports nothing.
+
+        Raises:
+            ValueError: it is not what `to_plain` returns.
+        """
+        try:
+            values = _tuples(plain["spec"])
+            if values["entities"] is not None:
+                values["entities"] = Entities(**_tuples(values["entities"]))
+            description = cls(**{**plain, "spec": EnvSpec(**values)})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        named = description.controller_name, description.network_name
+        settings = description.controller_settings, description.network_settings
+        if not all(isinstance(x, str) for x in named) or not all(isinstance(x, dict) for x in settings):
+            raise ValueError("names must be texts and settings dictionaries")
+        return description
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.files import CheckpointError, find_weights, load
 from ..components.selectors.base import Moment, Selector
 from ..components.selectors.greedy import Greedy
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
@@ -49,25 +47,21 @@ class LearnedPolicy(Policy):
                 weight.copy_(weights[name])
 
     @classmethod
-    def load(cls, path: str | Path, checkpoint: str = "best") -> Self:
+    def load(cls, path: str | Path, checkpoint: str = "best", trust: Collection[str] = ()) -> LearnedPolicy:
         """A greedy policy from a run directory or a weights file, without learner or configuration.
 
         Args:
             path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
             checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
+            trust: packages beside HyMARL that the file may name, which are then imported.
 
         Raises:
             CheckpointError: nothing to load there.
+            ConfigError: the file names a module that is not trusted.
         """
-        from .description import PolicyDescription  # imports networks by name
+        from .saved import read_policy  # which imports this module
 
-        saved = load(find_weights(Path(path), checkpoint))
-        if "policy" not in saved:
-            raise CheckpointError(f"{path} holds no policy; give best.pt or a weights_*.pt")
-        description = PolicyDescription.from_plain(saved["policy"])
-        controller = description.controller()
-        controller.load_state_dict(saved["controller"])
-        return cls(description.spec, controller.eval())
+        return read_policy(Path(path), checkpoint).policy(trust=trust)
 
     def act(
         self, obs: FloatArray, avail: BoolArray | None = None, state: PolicyState | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.episode import EpisodeBatch
-from ..components.files import load, save
+from ..components.files import CheckpointError, load, save
 from ..components.replay.base import Replay
 
 
@@ -51,8 +51,11 @@ class ReplayFiles:
         """Put the episodes back where they were.
 
         Raises:
-            CheckpointError: a file is missing or damaged.
+            CheckpointError: a file is missing, damaged or not in the folder.
         """
+        outside = [e["file"] for e in self._entries if Path(e["file"]).name != e["file"]]
+        if outside:
+            raise CheckpointError(f"{outside[0]} is no file of {self._folder}, which alone holds replayed episodes")
         files = (load(self._folder / e["file"], e["checksum"]) for e in self._entries)  # one at a time
         parts = (EpisodeBatch.from_tensors(replay.columns, tensors) for tensors in files)
         replay.restore(self._entries[0]["first"] if self._entries else 0, parts)

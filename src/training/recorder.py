@@ -8,12 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..components.files import CheckpointError, keep_newest, load, save
+from ..components.files import CheckpointError, WriteError, keep_newest, load, save, writing
 from ..components.loggers.base import LoggerSet, Record, Status, Table
 from .checkpoint import ReplayFiles
 from .evaluation import Evaluation
 from .metrics import Stopwatch
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, check_table
 from .trainer import Checkpoint, Trainer
 
 
@@ -38,7 +38,9 @@ class Recorder:
             "timing": directory.table("timing", ("step", *Stopwatch.columns)),
         }
         self._evaluations = directory.table("evaluations", Evaluation.columns(metric_names))
-        self._log = (directory.path / "train.log").open("a", encoding="utf-8")
+        self._log_path = directory.path / "train.log"
+        with writing(self._log_path):
+            self._log = self._log_path.open("a", encoding="utf-8")
         self._ended: tuple[Status, str | None] = ("finished", None)
         self._failures_told = [0, 0]
 
@@ -48,14 +50,19 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is not None:
             interrupted = issubclass(kind, KeyboardInterrupt)
-            self.ended("interrupted" if interrupted else "failed", None if interrupted else f"{kind.__name__}: {error}")
+            said = str(error) if isinstance(error, WriteError) else f"{kind.__name__}: {error}"
+            self.ended("interrupted" if interrupted else "failed", None if interrupted else said)
         status, reason = self._ended
-        with ExitStack() as each:  # whatever happens to the others, e.g. on a full disk
-            each.callback(self._log.close)
-            each.callback(self._directory.close)
-            each.callback(self._loggers.finish, status, reason)
-            each.callback(self._directory.status, status, reason)
-            self._tell_failures()
+        try:
+            with ExitStack() as each:  # whatever happens to the others, e.g. on a full disk
+                each.callback(self._close_log)
+                each.callback(self._directory.close)
+                each.callback(self._loggers.finish, status, reason)
+                each.callback(self._directory.status, status, reason)
+                self._tell_failures()
+        except WriteError:
+            if kind is None:  # else there is an error already, which says more
+                raise
 
     def ended(self, status: Status, reason: str | None = None) -> None:
         """Say how the run ended, if not as finished."""
@@ -75,8 +82,9 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """A line in ``train.log`` only."""
-        self._log.write(text + "\n")
-        self._log.flush()
+        with writing(self._log_path):
+            self._log.write(text + "\n")
+            self._log.flush()
 
     def take(self, event: Record | Evaluation | Checkpoint) -> None:
         """Write one event."""
@@ -105,6 +113,10 @@ class Recorder:
             return
         self._replay = ReplayFiles(self._directory.checkpoints / "replay", saved["replay"])
         self._directory.cut(saved["tables"])
+
+    def _close_log(self) -> None:
+        with writing(self._log_path):
+            self._log.close()
 
     def _tell_failures(self) -> None:
         """Say which environments have failed since the last time; their episodes are played again or skipped."""
@@ -151,18 +163,28 @@ def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
     """
     folder = path / "checkpoints"
     if not (folder / "latest.pt").exists():
-        if any(int(weights.stem.removeprefix("weights_")) > 0 for weights in folder.glob("weights_*.pt")):
-            raise CheckpointError(f"{folder / 'latest.pt'} is gone, so {path} cannot be continued")
+        if _has_begun(path):
+            raise CheckpointError(
+                f"{folder / 'latest.pt'} is gone, so {path} cannot be continued; begin a new run in another directory"
+            )
         return None
-    saved = load(folder / "latest.pt")
+    saved = load(folder / "latest.pt", sealed=True)
     try:
         trainer.load_state_dict(saved["trainer"])
         ReplayFiles(folder / "replay", saved["replay"]).restore(trainer.replay)
-        sizes = dict(saved["tables"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / 'latest.pt'} does not fit this run: {str(error).splitlines()[0]}") from error
-    for name, size in sizes.items():
-        table = path / f"{name}.csv"
-        if not table.exists() or table.stat().st_size < size:
-            raise CheckpointError(f"{table} is shorter than it was at the checkpoint")
+        for name, position in saved["tables"].items():
+            check_table(path / f"{name}.csv", position)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{folder / 'latest.pt'} does not fit this run: {reason}") from error
     return saved
+
+
+def _has_begun(path: Path) -> bool:
+    """Whether a run has come so far that it must have written a checkpoint to continue from."""
+    folder = path / "checkpoints"
+    if any(folder.glob("replay/*.pt")) or {f.name for f in folder.glob("weights_*.pt")} - {f"weights_{0:012d}.pt"}:
+        return True
+    tables = [path / f"{name}.csv" for name in ("metrics", "evaluations")]
+    rows = [row for table in tables if table.exists() for row in table.read_bytes().splitlines()[1:]]
+    return not all(row.startswith(b"0,") for row in rows)

@@ -1,14 +1,26 @@
-"""What a run leaves behind: tables, status, protocol."""
+"""What a run leaves behind: tables, status, protocol; and to which process it belongs."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..components.files import write_atomically
+from ..components.files import CheckpointError, WriteError, checksum, remove_leftovers, write_atomically, writing
+from ..registry import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # on an operating system that lacks it, nothing is locked
+    fcntl = None  # type: ignore[assignment]
+
+Mark = Mapping[str, Any]
+"""How far a table had been written: its ``size`` in bytes, and their ``checksum``."""
+_LOCK = ".lock"
 
 
 class Table:
@@ -20,47 +32,136 @@ class Table:
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._columns = tuple(columns)
-        new = not path.exists() or path.stat().st_size == 0
-        self._file = path.open("a", encoding="utf-8", newline="\n")
-        if new:
-            self._file.write(",".join(map(_text, self._columns)) + "\n")
-            self._file.flush()
+        self._path, self._columns = path, tuple(columns)
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8", newline="\n")
+            if not self._file.tell():
+                self._write_header()
+                self._file.flush()
 
     def append(self, values: Mapping[str, float | str]) -> None:
         """Add one row; a column without a value stays empty.
 
         Raises:
             ValueError: a value for which there is no column.
+            WriteError: the disk is full, say; likewise the other methods.
         """
         unknown = set(values) - set(self._columns)
         if unknown:
             raise ValueError(f"no column for {', '.join(sorted(unknown))}")
-        self._file.write(",".join(_text(values.get(column, "")) for column in self._columns) + "\n")
+        with writing(self._path):
+            self._file.write(",".join(_text(values.get(column, "")) for column in self._columns) + "\n")
 
-    def position(self) -> int:
-        """Size in bytes with everything on disk, for `cut`."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+    def position(self) -> Mark:
+        """How far it is written, with everything on disk, for `cut`."""
+        with writing(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            content = self._path.read_bytes()
+        return {"size": len(content), "checksum": checksum(content)}
 
     def flush(self) -> None:
         """Make rows visible to whoever reads the file."""
-        self._file.flush()
+        with writing(self._path):
+            self._file.flush()
 
-    def cut(self, position: int) -> None:
+    def cut(self, position: Mark) -> None:
         """Drop everything after an earlier `position`."""
-        self._file.flush()
-        self._file.truncate(position)
+        with writing(self._path):
+            self._file.flush()
+            self._file.truncate(position["size"])
 
     def clear(self) -> None:
         """Drop all rows."""
-        self.cut(0)
-        self._file.write(",".join(map(_text, self._columns)) + "\n")
+        with writing(self._path):
+            self._file.flush()
+            self._file.truncate(0)
+            self._write_header()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
+
+    def _write_header(self) -> None:
+        self._file.write(",".join(map(_text, self._columns)) + "\n")
+
+
+def check_table(path: Path, position: Mark) -> None:
+    """Refuse a table whose beginning is not what it was at an earlier `Table.position`; changes nothing.
+
+    Raises:
+        CheckpointError: it is shorter, or has another content.
+    """
+    content = path.read_bytes()[: position["size"]] if path.is_file() else b""
+    if len(content) < position["size"]:
+        raise CheckpointError(f"{path} is shorter than it was at the checkpoint")
+    if checksum(content) != position["checksum"]:
+        raise CheckpointError(f"{path} is damaged or was changed: its rows are not those of the checkpoint")
+
+
+def read_status(directory: Path) -> str | None:
+    """How a run stands, None where its ``status.json`` does not say so."""
+    try:
+        status = json.loads((directory / "status.json").read_bytes())["status"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return status if isinstance(status, str) else None
+
+
+@contextmanager
+def owning(directory: Path) -> Iterator[None]:
+    """Inside, a run directory belongs to this process alone; the system gives it back when the process is killed.
+
+    Raises:
+        ConfigError: it belongs to another process.
+        WriteError: nothing can be written there.
+    """
+    new = not directory.exists()
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    path = directory / _LOCK
+    descriptor = _lock(path)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is locked, so that nobody can have locked it since
+            os.close(descriptor)
+        if new:
+            with suppress(OSError):  # something was written
+                directory.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file and write this process's number into it; None where files cannot be locked."""
+    if fcntl is None:
+        return None
+    while True:
+        with writing(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # programs that this one starts do not inherit it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                break
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip()
+            os.close(descriptor)
+            process = f"process {holder}" if holder else "another process"
+            raise ConfigError(f"{path.parent} is in use by {process}; wait until it ends, or end it") from None
+        except FileNotFoundError:  # whoever had it has removed it: once more
+            pass
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            with suppress(OSError):
+                path.unlink()
+            return None
+        os.close(descriptor)
+    with suppress(OSError):  # on a full disk the lock holds without the number
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
+    return descriptor
 
 
 class RunDirectory:
@@ -72,7 +173,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
         self._tables: dict[str, Table] = {}
 
     @property
@@ -85,11 +187,11 @@ class RunDirectory:
         self._tables[name] = Table(self.path / f"{name}.csv", columns)
         return self._tables[name]
 
-    def positions(self) -> dict[str, int]:
-        """Sizes of all tables, everything on disk."""
+    def positions(self) -> dict[str, Mark]:
+        """How far every table is written, with everything on disk."""
         return {name: table.position() for name, table in self._tables.items()}
 
-    def cut(self, positions: Mapping[str, int]) -> None:
+    def cut(self, positions: Mapping[str, Mark]) -> None:
         """Cut every table back to earlier `positions`."""
         for name, table in self._tables.items():
             table.cut(positions[name])
@@ -101,16 +203,32 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write ``<name>.json``, whole or not at all."""
-        write_atomically(self.path / f"{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+        write_atomically(self.path / f"{name}.json", _json(content))
 
     def status(self, state: str, reason: str | None = None) -> None:
         """Write ``status.json``: running, finished, failed or interrupted, with the reason."""
-        self.write_json("status", {"status": state, "reason": reason})
+        content = _json({"status": state, "reason": reason})
+        path = self.path / "status.json"
+        try:
+            write_atomically(path, content)
+        except WriteError:  # where there is no room for a new file, there may be some in the old one
+            with writing(path), path.open("r+b") as file:
+                file.write(content)
+                file.truncate()
+
+    def remove_leftovers(self) -> None:
+        """Delete the temporary files of earlier processes that were killed while they wrote."""
+        for folder in (self.path, self.checkpoints, self.checkpoints / "replay"):
+            remove_leftovers(folder)
 
     def close(self) -> None:
         """Close all tables."""
         for table in self._tables.values():
             table.close()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _text(value: float | str) -> str:

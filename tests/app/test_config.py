@@ -7,7 +7,8 @@ from importlib import resources
 
 import pytest
 
-from hymarl.app.config import change, load_saved, option, to_yaml
+from hymarl.app.config import change, option
+from hymarl.app.saved import load_saved
 from hymarl.registry import PACKAGES, ConfigError
 
 TINY = (
@@ -60,29 +61,9 @@ def files(group):
     return sorted(f.name.removesuffix(".yaml") for f in (resources.files("hymarl.conf") / group).iterdir())
 
 
-@pytest.mark.parametrize(
-    "overrides", [[f"experiment={e}"] for e in files("experiment")] + [["algo=qmix_epymarl"]], ids=str
-)
-def test_a_saved_configuration_is_read_back_as_it_was(configured, tmp_path, overrides):
-    config = configured(*overrides, "seed=7", "optimizer.eps=1.0e-8", "logger=[console]", "eval.references=false")
-    assert (config.seed, config.eval.references, list(config.loggers)) == (7, False, ["console"])
-    (tmp_path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    saved = load_saved(tmp_path)
-    assert saved.plain() == config.plain()
-    assert saved.components == config.components
-    assert (saved.applied, saved.dropped) == (config.applied, config.dropped)
-
-
 def test_values_may_refer_to_one_another(configured):
     config = configured("env=two_step", "selector.anneal_steps=${train.total_steps}", "train.total_steps=123")
     assert settings(config, "selector")["anneal_steps"] == 123
-
-
-@pytest.mark.parametrize("text", ["x: 1", "- 1", "a: [", "algo: qmix", ""])
-def test_a_file_that_is_no_saved_configuration_is_refused(tmp_path, text):
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.yaml is not the configuration of a run"):
-        load_saved(tmp_path)
 
 
 def test_a_saved_configuration_is_changed_only_where_the_command_line_says_so(configured):
@@ -121,10 +102,10 @@ def test_a_setting_of_one_logger_leaves_the_others_as_they_were(configured):
     }
 
 
-def test_a_setting_may_be_said_to_equal_another(hymarl, tmp_path):
+def test_a_setting_may_be_said_to_equal_another(hymarl, configured, tmp_path):
     outcome = hymarl(tmp_path, *TINY, "mixer.embed_dim=${train.batch_episodes}", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
-    assert load_saved(tmp_path / "run").components["mixer"].settings["embed_dim"] == 4
+    assert load_saved(tmp_path / "run", configured()).components["mixer"].settings["embed_dim"] == 4
 
 
 def test_every_option_of_a_group_can_be_read_alone():

@@ -1,15 +1,21 @@
 """Tables that other programs can read, and that can be cut back to what a checkpoint saw."""
 
 import csv
+import fcntl
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hymarl.training.run_directory import RunDirectory, Table
+from hymarl.components.files import CheckpointError, WriteError
+from hymarl.registry import ConfigError
+from hymarl.training.run_directory import RunDirectory, Table, check_table, owning, read_status
 
 
 def read(path):
@@ -65,7 +71,7 @@ def test_cutting_drops_what_came_after_a_position_and_goes_on_there(tmp_path):
     table = Table(tmp_path / "t.csv", ["a"])
     table.append({"a": 1})
     position = table.position()
-    assert position == len("a\n1\n") == (tmp_path / "t.csv").stat().st_size
+    assert position["size"] == len("a\n1\n") == (tmp_path / "t.csv").stat().st_size
     table.append({"a": 2})
     table.cut(position)
     table.append({"a": 3})
@@ -96,6 +102,156 @@ def test_all_tables_are_cut_back_together(tmp_path):
     again.close()
     assert [r["x"] for r in read(tmp_path / "metrics.csv")] == ["1", "5"]
     assert [r["x"] for r in read(tmp_path / "timing.csv")] == ["1"]
+
+
+def test_a_table_is_checked_up_to_a_position(tmp_path):
+    path = tmp_path / "t.csv"
+    table = Table(path, ["a"])
+    table.append({"a": 17})
+    position = table.position()
+    table.append({"a": 2})
+    table.close()
+    check_table(path, position)  # what comes after it does not count
+    content = path.read_text()
+    for text, sentence in (
+        (content.replace("17", "18"), "t.csv is damaged or was changed"),
+        ("a\n", "is shorter than"),
+    ):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match=sentence):
+            check_table(path, position)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="is shorter than it was at the checkpoint"):
+        check_table(path, position)
+
+
+def test_names_of_columns_that_need_quotes_have_them(tmp_path):
+    table = Table(tmp_path / "t.csv", ["a,b", "c"])
+    table.append({"a,b": 1, "c": 2})
+    table.close()
+    assert read(tmp_path / "t.csv") == [{"a,b": "1", "c": "2"}]
+
+
+# Full disks
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A table on a disk without room."""
+    (tmp_path / "t.csv").symlink_to("/dev/full")
+    return tmp_path / "t.csv"
+
+
+def test_a_table_that_cannot_be_written_is_named(full):
+    with pytest.raises(WriteError, match=r"^cannot write .*/t\.csv: No space left on device$"):
+        Table(full, ["a"])
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"status": 3}', "\xff", None])
+def test_a_damaged_status_says_nothing(tmp_path, content):
+    RunDirectory(tmp_path).status("finished")
+    assert read_status(tmp_path) == "finished"
+    if content is None:
+        (tmp_path / "status.json").unlink()
+    else:
+        (tmp_path / "status.json").write_bytes(content.encode("latin-1"))
+    assert read_status(tmp_path) is None
+
+
+def test_a_status_that_has_no_room_beside_the_old_one_is_written_into_it(tmp_path, monkeypatch):
+    directory = RunDirectory(tmp_path)
+    directory.status("failed", "x" * 300)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", no_space)
+        directory.status("failed", "no room")
+    assert json.loads((tmp_path / "status.json").read_text()) == {"status": "failed", "reason": "no room"}
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def no_space(*_):
+    raise OSError(28, os.strerror(28))
+
+
+# One process at a time
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from hymarl.training.run_directory import owning
+with owning(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_directory_in_use_is_refused_until_its_process_is_killed(tmp_path):
+    run = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        refused = pytest.raises(
+            ConfigError, match=rf"run is in use by process {process.pid} on .*; wait until it ends, "
+        )
+        with refused, owning(run):
+            pass
+        process.kill()
+        process.wait()
+        assert (run / ".lock").exists()
+        with owning(run):
+            assert (run / ".lock").read_text().split()[0] == str(os.getpid())
+    assert run.exists()  # it was there before
+    assert not list(run.iterdir())
+
+
+def test_a_directory_is_in_use_within_one_process_too(tmp_path):
+    with owning(tmp_path), pytest.raises(ConfigError, match="is in use"), owning(tmp_path):
+        pass
+    with owning(tmp_path):
+        pass
+
+
+def test_a_directory_that_is_left_without_a_file_is_removed(tmp_path):
+    with owning(tmp_path / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
+    with owning(tmp_path / "run"):
+        (tmp_path / "run" / "file").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"]
+
+
+def test_processes_started_meanwhile_do_not_keep_the_directory(tmp_path):
+    with owning(tmp_path):
+        program = subprocess.Popen(["sleep", "60"], close_fds=False)
+    with owning(tmp_path):
+        program.kill()
+        program.wait()
+
+
+def test_where_files_cannot_be_locked_the_run_goes_on(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(95, os.strerror(95))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with owning(tmp_path), owning(tmp_path):
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("hymarl.training.run_directory.fcntl", None)
+    with owning(tmp_path), owning(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    real = fcntl.flock
+    calls = []
+
+    def removed_at_first(descriptor, how):
+        calls.append(how)
+        if len(calls) == 1:
+            (tmp_path / ".lock").unlink()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_at_first)
+    with owning(tmp_path), pytest.raises(ConfigError, match="is in use"), owning(tmp_path):
+        pass
+    assert len(calls) == 3
 
 
 def test_status_says_how_it_stands_and_why(tmp_path):

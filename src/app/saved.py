@@ -1,0 +1,195 @@
+"""The configuration in a run's directory: how it is written, read back and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from ..components.files import checksum
+from ..registry import ConfigError, check_settings, find
+from ..training.settings import TrainingSettings
+from .config import FORMAT, SINGLE_GROUPS, SOMETIMES, Component, EvaluationSettings, RunConfig, SavedSettings
+from .names import one_line
+from .runs import require_run
+from .trust import foreign_modules
+
+_CHECKSUM = "# checksum: "
+_KEYS = ("algo", *SavedSettings.__dataclass_fields__, "components", "loggers", "train", "eval", "applied", "dropped")
+_MOVED: Mapping[str, str] = {"hymarl.envs.mpe_opponents:": "hymarl.envs.adapters.mpe_opponents:"}
+
+
+def to_yaml(config: RunConfig) -> str:
+    """What `load_saved` reads."""
+    text = OmegaConf.to_yaml(OmegaConf.create(config.plain()))
+    return f"{text}{_CHECKSUM}{checksum(text.encode())}\n"
+
+
+def load_saved(directory: Path, today: RunConfig, *, to_resume: bool = False) -> RunConfig:
+    """The configuration a run directory was made with, checked again: the program may have changed since.
+
+    Args:
+        directory: of the run.
+        today: what the command line composes to; it says which modules are trusted, and has what the first release
+            did not know.
+        to_resume: whether the run is to be continued, which one of the first release cannot be.
+
+    Raises:
+        ConfigError: it is no run directory, was damaged or changed, or names modules that are not trusted.
+    """
+    require_run(directory)
+    path = directory / "config.yaml"
+    plain = _read(path)
+    form = plain.pop("format", 1)
+    if form not in range(1, FORMAT + 1):
+        raise ConfigError(f"{path} has the format {form}, of a newer HyMARL than this one; install that")
+    try:
+        _check_form(plain)
+        if form < FORMAT and to_resume:
+            raise ConfigError(
+                f"{directory} was made by the first release of HyMARL, whose runs cannot be continued; evaluate it "
+                f"with evaluate={directory}, or start a new run from its weights with init_from={directory}"
+            )
+        if form < FORMAT:
+            plain = from_first_release(plain, today.plain())
+        return _from_plain(plain, today.trust, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _not_a_configuration(path, error) from error
+
+
+def from_first_release(plain: Mapping[str, Any], today: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of the first release in today's form, good enough to evaluate what was learned.
+
+    Groups and settings that it did not have are today's, as are those of training, which evaluating does not need.
+
+    Args:
+        plain: what the file holds.
+        today: a configuration of today.
+    """
+    old = plain["components"]
+    components = {**today["components"], **{group: _modernized(group, c) for group, c in old.items()}}
+    return {
+        **plain,
+        "components": components,
+        "loggers": {name: _modernized("logger", component) for name, component in plain["loggers"].items()},
+        "train": {name: plain["train"].get(name, value) for name, value in today["train"].items()},
+        "eval": {**today["eval"], **plain["eval"]},
+        "applied": [],
+        "dropped": [],
+    }
+
+
+def _modernized(group: str, component: Mapping[str, Any]) -> dict[str, Any]:
+    """A component with the settings that its option has today; only an environment's must all still be known."""
+    settings = _renamed(component["settings"])
+    today = _shipped(group, component["option"])
+    if today.pop("name", None) == component["name"]:
+        kept = {name: value for name, value in settings.items() if name in today or group == "env"}
+        settings = {**today, **kept}
+    return {**component, "settings": settings}
+
+
+def _shipped(group: str, name: str) -> dict[str, Any]:
+    """What the packaged option file says, after those it begins with; empty if there is none."""
+    file = resources.files("hymarl.conf") / group / f"{Path(name).name}.yaml"
+    values = OmegaConf.to_container(OmegaConf.load(str(file))) if file.is_file() else None
+    if not isinstance(values, dict):
+        return {}
+    parents = [str(parent) for parent in values.pop("defaults", []) if parent != "_self_"]
+    merged: dict[str, Any] = {}
+    for part in (*(_shipped(group, parent) for parent in parents), values):
+        merged |= {str(key): value for key, value in part.items()}
+    return merged
+
+
+def _renamed(value: Any) -> Any:
+    """Settings with modules named as they are today."""
+    if isinstance(value, dict):
+        return {name: _renamed(part) for name, part in value.items()}
+    if isinstance(value, str):
+        for old, new in _MOVED.items():
+            value = value.replace(old, new)
+    return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file as plain data, not yet checked but for its checksum."""
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+        body, mark, digest = text.rpartition(_CHECKSUM)
+        if mark and digest.strip() != checksum(body.encode()):
+            raise ConfigError(f"{path} was changed or damaged since the run wrote it: its checksum is another one")
+        plain = OmegaConf.to_container(OmegaConf.create(text))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (AssertionError, ValueError, RecursionError, OmegaConfBaseException, YAMLError) as error:
+        raise _not_a_configuration(path, error) from error
+    if not isinstance(plain, dict) or ("format" in plain and not mark):
+        raise ConfigError(f"{path} is not the configuration of a run, or its end is missing")
+    return {str(key): value for key, value in plain.items()}
+
+
+def _not_a_configuration(path: Path, error: Exception) -> ConfigError:
+    reason = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
+    return ConfigError(f"{path} is not the configuration of a run: {reason or 'unknown form'}")
+
+
+def _check_form(plain: Mapping[str, Any]) -> None:
+    """Refuse what does not have the sections of a saved configuration.
+
+    Raises:
+        TypeError: something is of another kind.
+        KeyError: something is missing.
+    """
+    for key in ("train", "eval"):
+        _section(plain, key)
+    for key in ("components", "loggers"):
+        for name, component in _section(plain, key).items():
+            _section(component if isinstance(component, dict) else {}, "settings", f"{key}.{name}.")
+            if not isinstance(component["option"], str) or not isinstance(component["name"], str):
+                raise TypeError(f"{key}.{name}: option and name must be texts")
+
+
+def _section(plain: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
+    section = plain.get(key)
+    if not isinstance(section, dict):
+        raise TypeError(f"{where}{key} must be a section with keys of its own, got {section}")
+    return section
+
+
+def _from_plain(plain: Mapping[str, Any], trust: Collection[str], path: Path) -> RunConfig:
+    """The inverse of `RunConfig.plain`."""
+    from ..policies.saved import require_trust  # imports torch
+
+    for component in (*plain["components"].values(), *plain["loggers"].values()):
+        require_trust(foreign_modules(component), trust, str(path))
+    groups = plain["components"]
+    unknown = [key for key in plain if key not in _KEYS] + [group for group in groups if group not in SINGLE_GROUPS]
+    if unknown:
+        raise TypeError(f"unknown key {unknown[0]}")
+    missing = [group for group in SINGLE_GROUPS if group not in groups and group not in SOMETIMES]
+    if missing:
+        raise KeyError(missing[0])
+    root = check_settings(SavedSettings, {name: plain[name] for name in SavedSettings.__dataclass_fields__}, str(path))
+    return RunConfig(
+        algo=str(plain["algo"]),
+        **root,
+        components={group: _component(group, c) for group, c in plain["components"].items()},
+        loggers={name: _component("logger", c) for name, c in plain["loggers"].items()},
+        train=TrainingSettings(**check_settings(TrainingSettings, plain["train"], "train")),
+        eval=EvaluationSettings(**check_settings(EvaluationSettings, plain["eval"], "eval")),
+        applied=tuple(map(str, plain["applied"])),
+        dropped=tuple(map(str, plain["dropped"])),
+        trust=tuple(trust),
+    )
+
+
+def _component(group: str, plain: Mapping[str, Any]) -> Component:
+    settings = check_settings(find(group, plain["name"]), plain["settings"], f"{group}={plain['option']}")
+    return Component(group, plain["option"], plain["name"], settings)

@@ -1,0 +1,44 @@
+"""Which modules a component would import that do not belong to HyMARL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+_REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d].*")  # module:name
+_LINE = re.compile(r"^ *(\w+): +([^\s#]+)", re.MULTILINE)
+
+
+def foreign_modules(component: Mapping[str, Any]) -> list[str]:
+    """Modules that a component names and no option file of the package does.
+
+    Args:
+        component: plain, with ``name`` and ``settings``.
+    """
+    named = [("name", component["name"])] if "." in component["name"] else []
+    named += _references("settings", component["settings"])
+    if not named:
+        return []
+    shipped = _shipped()
+    return [value.partition(":")[0] for key, value in named if (key, value) not in shipped]
+
+
+def _references(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Key and value of all settings that adapters import: ``module:name``, and a ``package``."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _references(str(name), part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _references(key, part)
+    elif isinstance(value, str) and (key == "package" or _REFERENCE.fullmatch(value)):
+        yield key, value
+
+
+def _shipped() -> set[tuple[str, str]]:
+    """Keys and values of all option files of the package."""
+    folders = [folder for folder in resources.files("hymarl.conf").iterdir() if folder.is_dir()]
+    files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".yaml")]
+    return {pair for file in files for pair in _LINE.findall(file.read_text(encoding="utf-8"))}

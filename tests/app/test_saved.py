@@ -1,0 +1,208 @@
+"""The configuration in a run's directory: written, read back, damaged, of the first release, of somebody else."""
+
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hymarl.app.config import FORMAT
+from hymarl.app.saved import from_first_release, load_saved, to_yaml
+from hymarl.components.files import checksum
+from hymarl.registry import ConfigError
+
+FIRST_RELEASE = Path(__file__).parent / "first_release"
+EXPERIMENTS = sorted(
+    file.name.removesuffix(".yaml")
+    for file in (resources.files("hymarl.conf") / "experiment").iterdir()
+    if file.name.endswith(".yaml")
+)
+
+
+@pytest.fixture(scope="session")
+def today(configured):
+    """What a command line without anything composes to."""
+    return configured()
+
+
+@pytest.fixture
+def write(configured, tmp_path):
+    """Write a run's configuration, changed but with the checksum of what is written: ``write(device="cuda")``."""
+
+    def call(form=FORMAT, **changes):
+        plain = configured("env=two_step", "logger=[console]").plain() | {"format": form} | changes
+        text = yaml.safe_dump({key: value for key, value in plain.items() if value is not ...})
+        (tmp_path / "config.yaml").write_text(f"{text}# checksum: {checksum(text.encode())}\n")
+        return tmp_path
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "overrides", [[f"experiment={e}"] for e in EXPERIMENTS] + [["algo=qmix_epymarl"], ["env=mpe_tag"]], ids=str
+)
+def test_a_saved_configuration_is_read_back_as_it_was(configured, today, tmp_path, overrides):
+    config = configured(*overrides, "seed=7", "optimizer.eps=1.0e-8", "logger=[console]", "eval.references=false")
+    assert (config.seed, config.eval.references, list(config.loggers)) == (7, False, ["console"])
+    (tmp_path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    saved = load_saved(tmp_path, today)
+    assert saved.plain() == config.plain()
+    assert saved.components == config.components
+
+
+WRONG_TEXTS = [
+    "x: 1",
+    "- 1",
+    "a: [",
+    "algo: qmix",
+    "",
+    b"\xff\xfe\x00",
+    "a: &a [*a]",
+    "[" * 3000,
+    "!!python/name:os.system",
+]
+
+
+@pytest.mark.parametrize("text", WRONG_TEXTS, ids=range(len(WRONG_TEXTS)))
+def test_a_file_that_is_no_saved_configuration_is_refused(today, tmp_path, text):
+    (tmp_path / "config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=r"config\.yaml is not the configuration of a run") as refused:
+        load_saved(tmp_path, today)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"components": None}, "components must be a section with keys of its own, got None"),
+        ({"components": {"env": None}}, "components.env.settings must be a section with keys of its own, got None"),
+        ({"loggers": {"console": {"option": 1, "name": "x", "settings": {}}}}, "loggers.console: option and name must"),
+        ({"components": {}}, "it has no 'env'"),
+        ({"train": [1]}, "train must be a section with keys of its own, got [1]"),
+        ({"train": {"total_steps": 1}}, "train: no value for "),
+        ({"eval": {}}, "eval: no value for "),
+        ({"seed": "abc"}, "seed has the wrong type: "),
+        ({"seed": None}, "seed has the wrong type: "),
+        ({"seed": -4}, "seed must be at least 0, got -4"),
+        ({"seed": ...}, "it has no 'seed'"),
+        ({"more": 1}, "unknown key more"),
+        ({"form": FORMAT + 1}, f"has the format {FORMAT + 1}, of a newer HyMARL than this one; install that"),
+        ({"form": "x"}, "has the format x, of a newer HyMARL"),
+    ],
+    ids=str,
+)
+def test_a_saved_configuration_of_another_form_is_refused(today, write, changes, sentence):
+    with pytest.raises(ConfigError) as refused:
+        load_saved(write(**changes), today)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_changed_configuration_is_noticed(today, write):
+    path = write() / "config.yaml"
+    text = path.read_text()
+    load_saved(path.parent, today)
+    for changed in (text.replace("gamma: 0.99", "gamma: 0.98"), text[:-5], text.replace("# checksum: ", "# checksum:")):
+        assert changed != text
+        path.write_text(changed)
+        with pytest.raises(ConfigError, match=r"config\.yaml (was changed or damaged since|is not the c)"):
+            load_saved(path.parent, today)
+
+
+def test_every_flipped_bit_of_a_configuration_is_noticed(today, write):
+    path = write() / "config.yaml"
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        with pytest.raises(ConfigError):
+            load_saved(path.parent, today)
+
+
+def test_a_run_that_never_began_is_said_to_be_one(today, tmp_path):
+    (tmp_path / "status.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"has no config\.yaml: the run was ended before it began"):
+        load_saved(tmp_path, today)
+
+
+# Whom to trust
+
+
+def test_modules_that_a_run_names_are_trusted_if_the_command_line_names_them_too(configured, write):
+    game = {"option": "pettingzoo", "name": "elsewhere.games", "settings": {}}
+    components = configured("env=two_step").plain()["components"] | {"env": game}
+    with pytest.raises(ConfigError, match=r"config\.yaml uses the module elsewhere\.games, .*: trust=\[elsewhere\]"):
+        load_saved(write(components=components), configured())
+    for said in (["trust=[elsewhere]"], ["env=pettingzoo", "env.entry_point=elsewhere.other:f"]):
+        with pytest.raises(ConfigError, match=r"there is no module 'elsewhere\.games' to import"):  # one step further
+            load_saved(write(components=components), configured(*said))
+    assert "elsewhere" not in sys.modules
+
+
+def test_nothing_is_trusted_unless_it_is_named(configured):
+    assert configured().trust == ()
+    assert configured("env=mpe_tag").trust == ()
+    assert configured("trust=[a,b]", "env=pettingzoo", "env.entry_point=c.d:e").trust == ("a", "b", "c")
+
+
+# The first release
+
+
+@pytest.fixture
+def first(tmp_path):
+    """A run of the first release."""
+    return shutil.copytree(FIRST_RELEASE, tmp_path / "first")
+
+
+def test_a_run_of_the_first_release_is_evaluated(hymarl, first):
+    outcome = hymarl(first.parent, "evaluate=first", "hydra.run.dir=again")
+    assert (outcome.code, outcome.err) == (0, "")
+    again, before = (
+        [line.split(",") for line in (path / "comparison.csv").read_text().splitlines() if line.startswith("learned,")]
+        for path in (first.parent / "again", first)
+    )
+    assert again == before
+    assert f"format: {FORMAT}\n" in (first.parent / "again" / "config.yaml").read_text()
+
+
+def test_a_run_of_the_first_release_is_begun_from(hymarl, first):
+    run = "env=two_step", "logger=[]", "network.hidden_dims=[8]", "network.rnn_dim=8", "train.total_steps=8"
+    outcome = hymarl(
+        first.parent, *run, "init_from=first", "hydra.run.dir=new", "eval.episodes=2", "eval.test_episodes=2"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "weights from " in (first.parent / "new" / "train.log").read_text()
+
+
+def test_a_run_of_the_first_release_is_not_continued(hymarl, first):
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    outcome = hymarl(first.parent, "resume=first")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "first was made by the first release of HyMARL, whose runs cannot be continued; evaluate it with "
+        "evaluate=first, or start a new run from its weights with init_from=first\n",
+    )
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+
+
+def test_what_the_first_release_did_not_know_is_as_it_is_today(today):
+    old = yaml.safe_load((FIRST_RELEASE / "config.yaml").read_text())
+    del old["components"]["runner"]["settings"]["max_failures"], old["components"]["selector"]
+    old["train"]["gone"] = old["components"]["learner"]["settings"]["gone"] = 1
+    old["components"]["env"] = {
+        "option": "mpe_tag",
+        "name": "pettingzoo",
+        "settings": {"others": {"agent": "hymarl.envs.mpe_opponents:flee"}},
+    }
+    new, today = from_first_release(old, today.plain()), today.plain()
+    assert new["components"]["selector"] == today["components"]["selector"]
+    assert new["components"]["runner"]["settings"]["max_failures"] == 10
+    for group in ("learner", "mixer"):
+        assert set(new["components"][group]["settings"]) == set(today["components"][group]["settings"])
+    assert set(new["train"]) == set(today["train"])
+    assert new["train"]["total_steps"] == 48
+    env = new["components"]["env"]["settings"]
+    assert env["others"] == {"agent": "hymarl.envs.adapters.mpe_opponents:flee"}
+    assert env["entry_point"] == "mpe2.simple_tag_v3:parallel_env"
+    assert "install" in env  # what an option inherits from another
