@@ -39,27 +39,26 @@ class Range:
     below: float | None = None
     infinite: bool = False
 
-    def allows(self, value: float) -> bool:
-        """Whether a number is in the range; NaN never is."""
-        finite = isinstance(value, Integral) or math.isfinite(value)
-        if not finite and not (self.infinite and value == math.inf):
-            return False
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        words = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        text = " and ".join(f"{word} {bound:,.15g}" for word, bound in words.items() if bound is not None)
-        return text or "finite"
-
     def check(self, value: Any, name: str) -> None:
         """Raise a ValueError, which says what is allowed, for what is not in the range."""
-        if not self.allows(value):
-            raise ValueError(f"{name} must be {self}, got {_shown(value)}")
+        wrong = self._violated(value)
+        if wrong is not None:
+            raise ValueError(f"{name} must be {wrong}, got {_shown(value)}")
+
+    def _violated(self, value: float) -> str | None:
+        """The rule that a number breaks, if it breaks one."""
+        if value != value:
+            return "a number"
+        if self.at_least is not None and value < self.at_least:
+            return f"at least {_bound(self.at_least)}"
+        if self.above is not None and value <= self.above:
+            return f"above {_bound(self.above)}"
+        if self.at_most is not None and value > self.at_most:
+            return f"at most {_bound(self.at_most)}"
+        if self.below is not None and value >= self.below:
+            return f"below {_bound(self.below)}"
+        infinite = not isinstance(value, Integral) and math.isinf(value)
+        return "finite" if infinite and not (self.infinite and value > 0) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,3 +227,7 @@ def _shown(value: Any) -> str:
     """A value in a message, which must stay short."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _bound(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:,.15g}"

@@ -44,7 +44,7 @@ PACKAGES: Mapping[str, str] = {
 
 _MARK = "registered_group"
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_MANY = 24  # more choices than these are not listed where the closest ones are known
+_MANY = 30  # more choices than these are not listed where the closest ones are known
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
 

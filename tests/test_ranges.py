@@ -66,7 +66,7 @@ def test_numbers_in_and_out_of_range(kind: Any, good: list[Any], bad: list[Any])
 def test_the_sentence_names_the_number_and_what_is_allowed() -> None:
     with pytest.raises(ValueError, match=r"^speeds\[1\] must be above 0, got -2.0$"):
         check_range(list[Positive], [1.0, -2.0], "speeds")
-    with pytest.raises(ValueError, match=r"^n must be at least 1 and at most 1,000,000,000, got 0$"):
+    with pytest.raises(ValueError, match=r"^n must be at least 1, got 0$"):
         check_range(Count, 0, "n")
     with pytest.raises(ValueError, match=r"^gamma must be finite, got inf$"):
         check_range(float, math.inf, "gamma")
@@ -111,7 +111,7 @@ def test_a_subclass_inherits_settings() -> None:
 def test_the_ranges_hold_when_a_component_is_built() -> None:
     from hymarl.registry import build
 
-    with pytest.raises(ConfigError, match=r"optimizer=adam: lr must be above 0 and at most 1, got inf"):
+    with pytest.raises(ConfigError, match=r"optimizer=adam: lr must be at most 1, got inf"):
         build("optimizer", "adam", {"lr": math.inf, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0})
 
 

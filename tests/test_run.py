@@ -162,7 +162,7 @@ def test_the_tables_have_their_columns_and_rows(finished):
     assert [stream for stream, _ in at] == ["validation"] * (len(at) - 1) + ["test"]
     validated = [step for _, step in at[:-1]]
     assert [step // 90 for step in validated[:-1]] == [0, 1, 2, 3, 4]
-    assert validated[-1] == load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"] >= 400
+    assert validated[-1] == load(finished / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"] >= 400
     assert [row["episode"] for row in evaluations if row["stream"] == "test"] == ["0", "1", "2", "3"]
     weights = sorted(path.name for path in (finished / "checkpoints").glob("weights_*.pt"))
     assert len(weights) == 3
@@ -182,7 +182,7 @@ def test_the_header_names_what_a_reader_needs(finished):
         "agents": 2,
         "seed": "1 (evaluation 0)",
         "steps": "400 asked for, collected in blocks of up to 3 episodes × 6 steps, in this process",
-        "updates_per_episode": 0.7,
+        "updates_per_episode": "0.7",
         "targets": "copied every 7 updates",
         "values_dropped": "none",
     }
@@ -313,7 +313,7 @@ def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, 
     assert status(run)["status"] == "running"
     assert not (run / "checkpoints").exists()
     killed(start, tmp_path, n_steps // 2, "resume=run", TRUST)
-    step = load(run / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
+    step = load(run / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"]
     assert 0 < step < 400
     outcome = hymarl(tmp_path, "resume=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
@@ -383,7 +383,7 @@ def test_a_run_whose_game_does_not_ship_is_continued_only_if_that_is_trusted(hym
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):
-    reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
+    reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"]
     outcome = hymarl(copy.parent, "resume=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
     said = "run is finished, there is nothing to do; to train on, raise train.total_steps above"
@@ -399,7 +399,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finis
 def test_a_run_cannot_be_made_shorter_than_it_is(hymarl, finished, copy):
     before = contents(copy)
     outcome = hymarl(copy.parent, "resume=run", TRUST, "train.total_steps=10")
-    steps = load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"]
+    steps = load(finished / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"]
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
         f"train.total_steps=10 is less than the {steps} steps that the run has made; leave it out, or raise it to make "
@@ -433,7 +433,7 @@ def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
     assert hymarl(copy.parent, *settings, "train.total_steps=600", "hydra.run.dir=long").code == 0
     long = copy.parent / "long"
     assert (copy / "metrics.csv").read_bytes() == (long / "metrics.csv").read_bytes()
-    old_end = str(load(finished / "checkpoints" / "latest.pt")["trainer"]["progress"]["steps"])
+    old_end = str(load(finished / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"])
     at_its_old_end = [row for row in rows(copy / "evaluations.csv") if row["step"] == old_end]
     assert len(at_its_old_end) == 3
     assert [r for r in rows(copy / "evaluations.csv") if r["step"] != old_end] == rows(long / "evaluations.csv")

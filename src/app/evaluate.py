@@ -145,12 +145,14 @@ def _evaluate_only(
     weights: Path | None = None,
 ) -> None:
     check_device(config.device)
-    write_film = render(player.config, name, player.make, medium) if medium else None
-    specs = list[EnvSpec]()
+    specs, films = list[EnvSpec](), list[Callable[[Path], str]]()
 
     def others(spec: EnvSpec) -> Mapping[str, Player]:
+        """Before anything is played: refuse what cannot be written, show what was asked for."""
         check_metrics(config, spec)
         specs.append(spec)
+        if medium:
+            films.append(render(player.config, name, player.make, medium))
         return references(config, spec)
 
     comparison = compare(config, {name: player}, others, step, print)
@@ -158,9 +160,9 @@ def _evaluate_only(
     write_atomically(path / "config.yaml", to_yaml(config).encode())
     with writing(path):
         comparison.write(directory.path)
-        shown = write_film(directory.path) if write_film else None
-    if shown:
-        print(shown)
+        shown = [write_film(directory.path) for write_film in films]
+    for text in shown:
+        print(text)
     measured = {
         "policy": f"{name}, {weights}, step {step:,}" if weights else name,
         "environment": config.components["env"].option,

@@ -46,16 +46,15 @@ def continued(protocol: Path, now: dict[str, Any], step: int) -> dict[str, Any]:
 
     Args:
         protocol: the file of the part before; a run that was killed very early has none.
-        now: of this part, see `describe_run`. Which values are a preset's is no longer known when a run is resumed.
+        now: of this part, see `describe_run`.
         step: the step it continues from.
     """
     try:
         began = json.loads(protocol.read_text(encoding="utf-8"))
-        kept = {name: began["header"][name] for name in ("preset_values", "dropped_presets")}
-    except (OSError, ValueError, KeyError, TypeError):
+        earlier = began.get("continued", [])
+    except (OSError, ValueError, AttributeError):
         return now
-    part = {"step": step, **now, "header": {**now["header"], **kept}}
-    return {**began, "continued": [*began.get("continued", []), part]}
+    return {**began, "continued": [*earlier, {"step": step, **now}]}
 
 
 def latest_header(protocol: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def require_memory(n_bytes: float, what: str, instead: str) -> None:
     Args:
         n_bytes: about how many it needs.
         what: takes them, e.g. ``the replay buffer``.
-        instead: what to change, e.g. ``lower train.buffer_episodes``.
+        instead: what to change, e.g. ``lower replay.buffer_episodes``.
 
     Raises:
         ValueError: there is less memory than that; on systems that do not tell how much there is, never.

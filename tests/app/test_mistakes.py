@@ -8,10 +8,10 @@ from importlib import resources
 import pytest
 
 from hymarl.registry import find, parameters
-from hymarl.training.trainer import Trainer
+from hymarl.training.settings import TrainingSettings
 
 TINY = (
-    *("env=two_step", "logger=[]", "train.total_steps=48", "train.batch_episodes=4", "train.buffer_episodes=16"),
+    *("env=two_step", "logger=[]", "train.total_steps=48", "replay.batch_episodes=4", "replay.buffer_episodes=16"),
     *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
 )
 
@@ -22,7 +22,7 @@ def choices(group):
     return "choose one of: " + ", ".join(sorted(name.removesuffix(".yaml") for name in names))
 
 
-TRAIN = "choose one of: " + ", ".join(sorted(parameters(Trainer)))
+TRAIN = "choose one of: " + ", ".join(sorted(parameters(TrainingSettings)))
 QMIX = "did you mean 'embed_dim'? choose one of: " + ", ".join(sorted(parameters(find("mixer", "qmix"))))
 ROOT = "choose one of: agents, algo, check, controller, "
 
@@ -47,22 +47,25 @@ MISTAKES = [
     ("mixer.positive=absolute", "mixer=qmix: positive=absolute is not a choice; did you mean 'abs'? choose one of: …"),
     # out of range
     ("train.total_steps=0", "train: total_steps must be at least 1, got 0"),
-    ("train.updates_per_episode=inf", "train: updates_per_episode must be finite, got inf"),
-    ("train.buffer_episodes=3", "train: batch_episodes=4 must not be above buffer_episodes=3, or learning would …"),
-    ("train.buffer_episodes=1000000000000", "train: there is no memory for 1000000000000 episodes of replay, …"),
-    ("eval.episodes=0", "eval.episodes must be at least 1, got 0"),
+    ("replay.updates_per_episode=inf", "replay=uniform: updates_per_episode must be finite, got inf"),
+    ("replay.buffer_episodes=3", "replay=uniform: batch_episodes=4 must not be above buffer_episodes=3, or learn…"),
+    (
+        "replay.buffer_episodes=100000000",
+        "replay=uniform: replay of 100000000 episodes would take … GB of memory, of …",
+    ),
+    ("eval.episodes=0", "eval: episodes must be at least 1, got 0"),
     ("seed=-1", "the command line: seed must be at least 0, got -1"),
-    ("threads=0", "threads must be from 1 to 256, or null; got 0"),
+    ("threads=0", "the command line: threads must be at least 1, got 0"),
     ("device=nonsense", "device=nonsense cannot be used: Expected one of cpu, cuda, …"),
-    ("learner.gamma=2", "learner=q: gamma and td_lambda must be in [0, 1], got 2.0 and 0.0"),
-    ("runner.workers=9", "runner=parallel: workers must be between 0 and n_envs=8, got 9"),
-    ("network.hidden_dims=[8,-3]", "network=rnn: hidden_dims must be at least 1, got [8, -3]"),
+    ("learner.gamma=2", "learner=q: gamma must be at most 1, got 2.0"),
+    ("runner.workers=9", "runner=parallel: workers must be at most n_envs=8, got 9"),
+    ("network.hidden_dims=[8,-3]", "network=rnn: hidden_dims[1] must be at least 1, got -3"),
     # not together
     ("agents=8", "env=two_step: agents=8, but the payoffs are for 2 agents (they nest 2 times)"),
     ("env.individual_rewards=true", "mixer=qmix learns one joint value from a common reward, but this environment …"),
     ("network=entity", "network=entity fits any number of agents, so it cannot take the agent's id; set controller…"),
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),
-    ("policy=sed", "policy=sed places flows in a load-balancing environment, which this is not; choose env=loadb…"),
+    ("policy=sed", "policy=sed is played by the environment itself, by its settings rule and random_levels, …"),
     # not an override, or not of a group
     ("mixer", "cannot read 'mixer': an override reads key=value"),
     ("init_from=a=b", "cannot read 'init_from=a=b': a value with unusual characters needs quotes inside the shell's…"),
@@ -130,18 +133,18 @@ MORE_MISTAKES = [
     ("eval.checkpoint=first", "eval: checkpoint=first is not a choice; choose one of: best, last"),
     ("mixer.embed_dim=${nope}", "mixer.embed_dim: Interpolation key 'nope' not found"),
     ("train.keep_checkpoints=0", "train: keep_checkpoints must be at least 1, got 0"),
-    ("train.updates_per_episode=-1", "train: updates_per_episode must be a number from 0 on, got -1.0"),
-    ("eval.test_episodes=0", "eval.test_episodes must be at least 1, got 0"),
-    ("eval.seed=-1", "eval.seed must be at least 0, got -1"),
+    ("replay.updates_per_episode=-1", "replay=uniform: updates_per_episode must be at least 0, got -1.0"),
+    ("eval.test_episodes=0", "eval: test_episodes must be at least 1, got 0"),
+    ("eval.seed=-1", "eval: seed must be at least 0, got -1"),
     ("device=meta", "device=meta cannot be used: …"),
-    ("learner.grad_clip=-1", "learner=q: grad_clip must be positive, or null for none; got -1.0"),
-    ("learner.huber_delta=0", "learner=q: huber_delta must be positive, or null for squared errors; got 0.0"),
+    ("learner.grad_clip=-1", "learner=q: grad_clip must be above 0, got -1.0"),
+    ("learner.huber_delta=0", "learner=q: huber_delta must be above 0, got 0.0"),
     ("runner.n_envs=0", "runner=parallel: n_envs must be at least 1, got 0"),
     ("mixer.embed_dim=0", "mixer=qmix: embed_dim must be at least 1, got 0"),
     ("mixer.hypernet_dim=0", "mixer=qmix: hypernet_dim must be at least 1, got 0"),
     ("network.rnn_dim=0", "network=rnn: rnn_dim must be at least 1, got 0"),
-    ("env=loadbalance network.hidden_dim=0", "network=entity: hidden_dim must be at least 1 and rnn_dim 0 or more, …"),
-    ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims must be at least 1, got [0]"),
+    ("env=loadbalance network.hidden_dim=0", "network=entity: hidden_dim must be at least 1, got 0"),
+    ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims[0] must be at least 1, got 0"),
     ("controller.sharing=grouped", "controller=mac: groups goes together with sharing=grouped: give both or neither"),
     ("mixer=null", "mixer=null: one option is chosen by its name, as in mixer=qmix; nothing is mixer=none"),
     ("experiment=null", "experiment=null: one option is chosen by its name, as in experiment=goal_swap; none is ~exp…"),

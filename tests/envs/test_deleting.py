@@ -29,7 +29,7 @@ for arguments in sys.argv[2:]:
     main()
 """
 TRAIN = (
-    "env=two_step logger=[] train.total_steps=16 train.batch_episodes=4 train.buffer_episodes=16 eval.episodes=2 "
+    "env=two_step logger=[] train.total_steps=16 replay.batch_episodes=4 replay.buffer_episodes=16 eval.episodes=2 "
     "eval.test_episodes=2 hydra.run.dir=run"
 )
 EVALUATE = "evaluate=run eval.test_episodes=2 hydra.run.dir=again"

@@ -414,17 +414,17 @@ def test_the_contract_is_kept(changes):
     ("changes", "message"),
     [
         ({"agents": 0}, "agents must be at least 1, got 0"),
-        ({"prey": 0}, "prey must be at least 1 and at most 1,000,000,000, got 0"),
-        ({"size": 1}, "size must be at least 2 and at most 10,000, got 1"),
+        ({"prey": 0}, "prey must be at least 1, got 0"),
+        ({"size": 1}, "size must be at least 2, got 1"),
         ({"view_radius": -1}, "view_radius must be at least 0"),
         (
             {"view_radius": 10**6},
             "games played side by side would take .* GB of memory, of which .* are there; make size",
         ),
-        ({"capture_reward": float("nan")}, "capture_reward must be at least -1,000,000,000 and"),
+        ({"capture_reward": float("nan")}, "capture_reward must be a number"),
         ({"episode_limit": 0}, "episode_limit must be at least 1"),
-        ({"catchers": 5}, "catchers must be at least 1 and at most 4, got 5"),
-        ({"punishment": 2.0}, "punishment must be at least -1,000,000,000 and at most 0, got 2.0"),
+        ({"catchers": 5}, "catchers must be at most 4, got 5"),
+        ({"punishment": 2.0}, "punishment must be at most 0, got 2.0"),
         ({"size": 3}, "8 agents and 8 prey do not fit on 3×3 cells"),
     ],
 )

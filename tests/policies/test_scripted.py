@@ -11,13 +11,13 @@ from omegaconf import open_dict
 from hymarl.app.assembly import environment_factory, environment_for, scripted_policy
 from hymarl.app.config import option, read
 from hymarl.app.directories import register_resolvers
-from hymarl.app.options import option_names
+from hymarl.app.options import options
 from hymarl.components.rng import Stream, keys
 from hymarl.envs.loadbalance.parameters import RULES
 from hymarl.policies.base import PolicyState
 from hymarl.registry import find
 
-SCRIPTED = [name for name in option_names("policy") if name != "learned"]
+SCRIPTED = [name for name in options("policy") if name != "learned"]
 SMALL = ("env=loadbalance", "agents=2", "env.episode_limit=4", "env.warmup=1.0", "runner.n_envs=2", "eval.episodes=2")
 ALONE = (*SMALL, "eval.references=false")
 OWN = """

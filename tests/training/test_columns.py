@@ -12,7 +12,7 @@ from hymarl.training.columns import check_metric_names
 from hymarl.training.evaluation import Evaluation
 
 SHORT = (
-    *("env=climbing", "env.steps=2", "logger=[]", "train.total_steps=40", "train.batch_episodes=2"),
+    *("env=climbing", "env.steps=2", "logger=[]", "train.total_steps=40", "replay.batch_episodes=2"),
     *("train.log_interval_steps=10", "eval.episodes=1", "eval.test_episodes=1"),
 )
 

@@ -181,5 +181,5 @@ def test_updates_are_due_by_the_episode_from_the_first_whole_batch_on(numbered, 
 def test_a_batch_larger_than_the_buffer_and_a_buffer_larger_than_memory_are_refused():
     with pytest.raises(ValueError, match="batch_episodes=9 must not be above buffer_episodes=8, or learning would"):
         UniformReplay(SPEC, {}, 0, batch_episodes=9, buffer_episodes=8, updates_per_episode=1.0)
-    with pytest.raises(ValueError, match=r"there is no memory for replay of \d+ episodes: .* GB of .* GB; lower"):
+    with pytest.raises(ValueError, match=r"replay of \d+ episodes would take .* GB of memory, .*; lower"):
         UniformReplay(SPEC, {}, 0, batch_episodes=9, buffer_episodes=10**12, updates_per_episode=1.0)

@@ -169,8 +169,8 @@ def test_select_uses_epsilon_at_the_given_step(epsilon_greedy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": 1.1}, "start must be at least 0 and at most 1, got 1.1"),
-        ({"start": 0.5, "finish": -0.1}, "finish must be at least 0 and at most 1, got -0.1"),
+        ({"start": 1.1}, "start must be at most 1, got 1.1"),
+        ({"start": 0.5, "finish": -0.1}, "finish must be at least 0, got -0.1"),
         (
             {"start": 1.0, "finish": 0.0, "schedule": "exponential"},
             "with schedule=exponential start and finish must be at least 1e-09, got 1.0 and 0.0; schedule=linear",

@@ -280,7 +280,7 @@ def test_environment_that_cannot_be_made_is_reported_in_its_own_words(start):
     from walk import Walk
 
     settings = {"payoffs": [[1]], "next_state": None, "steps": 0, "observe_step": True, "individual_rewards": False}
-    with pytest.raises(ConfigError, match="env=matrix_game: steps must be at least 1 and at most 1,000, got 0"):
+    with pytest.raises(ConfigError, match="env=matrix_game: steps must be at least 1, got 0"):
         start(2, 2, partial(build, "env", "matrix_game", settings, None))
     with pytest.raises(RuntimeError, match=r"TypeError: .*no_such_setting"):
         start(2, 1, partial(Walk, no_such_setting=1))

@@ -80,5 +80,5 @@ def test_number_of_parameters_as_in_the_paper(component):
 
 def test_other_numbers_of_layers_are_refused(component):
     spec = EnvSpec(n_agents=3, n_actions=2, obs_dim=1, state_dim=4, episode_limit=5)
-    with pytest.raises(ConfigError, match="hypernet_layers must be at least 1 and at most 2, got 3"):
+    with pytest.raises(ConfigError, match="hypernet_layers must be at most 2, got 3"):
         component("mixer", "qmix", spec, hypernet_layers=3)
