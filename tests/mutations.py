@@ -31,7 +31,7 @@ TEXTS = (
 )
 NESTED = ("[]", "[1]", "[[1]]", "[[1,2],[3]]", "[null]", "[abc]", "{}", "{a:1}", "{a:{b:[1]}}", "[inf,nan]", "[1,-1]")
 LOST = (
-    *("${nope}", "${seed}", "${train}", "${", "${}", "${nope:1}", "${oc.env:NOPE}", "${hydra:nope}", "${now:%Y}", "$"),
+    *("${nope}", "${seed}", "${train}", "${", "${}", "${nope:1}", "${oc.env:NOPE}", "${hydra:nope}", "${now:%d}", "$"),
     *("${.nope}", "${..seed}", "x${seed}y", "${hydra:runtime.cwd}", "${oc.create:{a:1}}", "\\${seed}", "${${seed}}"),
 )
 LARGE = 10**5  # a finite number from here on may ask for a run that never ends
