@@ -25,7 +25,7 @@ BASES = {
     "env=goal_swap algo=qmix_pymarl2 optimizer=rmsprop runner.n_envs=2 env.episode_limit=5 logger=[]": "hymarl",
     "env=loadbalance agents=2 env.episode_limit=5 env.warmup=0.5 runner.n_envs=2 logger=[]": "hymarl",
     "env=loadbalance policy=sed agents=2 env.episode_limit=5 env.warmup=0.5 logger=[]": "hymarl",
-    "env=loadbalance agents=2 env.episode_limit=5 check=true logger=[]": "hymarl",
+    "env=loadbalance agents=2 env.episode_limit=5 check=true": "hymarl",
     "env=foraging25 algo=iql controller=independent runner.n_envs=2 env.episode_limit=5 logger=[]": "hymarl",
     "env=predator_prey selector=greedy runner.n_envs=2 runner.workers=2 env.episode_limit=5 logger=[]": "hymarl",
     "env=meeting algo=qmix_epymarl env.episode_limit=5 logger=[]": "hymarl",
@@ -48,7 +48,8 @@ def options() -> dict[str, list[str]]:
 @cache
 def bases() -> list[tuple[str, ...]]:
     """Whole command lines that run."""
-    return [(*line.split(), *SMALL) for line, package in BASES.items() if find_spec(package)]
+    lines = [line.split() for line, package in BASES.items() if find_spec(package)]
+    return [(*line, *(() if "check=true" in line else SMALL)) for line in lines]
 
 
 @cache
@@ -69,9 +70,8 @@ def leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def settings(arguments: tuple[str, ...]) -> dict[str, object]:
-    """Every setting but Hydra's of a configuration that a command line composes to, but for names of components."""
-    found = leaves({key: value for key, value in composed(arguments).items() if key != "hydra"})
-    return {key: value for key, value in found if not key.endswith(".name")}
+    """Every setting, but for Hydra's, of the configuration that a command line composes to."""
+    return dict(leaves({key: value for key, value in composed(arguments).items() if key != "hydra"}))
 
 
 def is_number(value: object) -> bool:

@@ -27,7 +27,7 @@ NUMBERS = (
 )
 TEXTS = (
     *("abc", "'x y'", "ä", "'1'", "''", "???", "null", "true", "%s", "a:b", "'a,b'"),
-    *(".", "..", "../x", "/dev/null/x", "x.pt"),
+    *(".", "..", "../x", "/dev/null/x", "x.pt", ".x", "..:x", "a.b"),
 )
 NESTED = ("[]", "[1]", "[[1]]", "[[1,2],[3]]", "[null]", "[abc]", "{}", "{a:1}", "{a:{b:[1]}}", "[inf,nan]", "[1,-1]")
 LOST = (
@@ -80,6 +80,18 @@ def choose(rng: random.Random, arguments: tuple[str, ...]) -> tuple[str, object]
         section = rng.choice(sorted({key.partition(".")[0] for key, _ in found}))
         found = [(key, value) for key, value in found if key.partition(".")[0] == section]
     return rng.choice(found)
+
+
+def is_wrong(key: str, old: object, value: str) -> bool:
+    """Whether a setting that is a number, or a list of numbers, cannot be meant to be this."""
+    if key.startswith("preset."):  # it may be of an option that is not chosen
+        return False
+    if isinstance(old, list) and old and is_number(old[0]):
+        return re.search(r"inf|nan|abc|null|\[\[", value) is not None
+    if not is_number(old):
+        return False
+    no_integers = ("0.5", "1e308", "1e-308") if isinstance(old, int) else ()
+    return value in ("", "inf", "-inf", "nan", "abc", "ä", *no_integers) or value[0] in "[{./"
 
 
 def plain(value: object) -> str:
@@ -212,8 +224,7 @@ def added(rng: random.Random, base: tuple[str, ...]) -> Case:
 def other_type(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, old = choose(rng, base)
     value = rng.choice([*TEXTS, *NESTED, *NUMBERS])
-    wrong = is_number(old) and value[:1] in ("a", "[", "{", "ä", ".", "/", "x") and not key.startswith("preset.")
-    return Case("other type", (*base, f"{key}={value}"), (key.rpartition(".")[2], value), wrong)
+    return Case("other type", (*base, f"{key}={value}"), (key.rpartition(".")[2], value), is_wrong(key, old, value))
 
 
 def number(rng: random.Random, base: tuple[str, ...]) -> tuple[str, str, object]:
@@ -231,10 +242,8 @@ def number(rng: random.Random, base: tuple[str, ...]) -> tuple[str, str, object]
 
 def out_of_range(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value, old = number(rng, base)
-    wrong = isinstance(old, int) and value in ("0.5", "1e308", "1e-308")
-    wrong |= is_number(old) and value in ("inf", "-inf", "nan", "")
-    wrong &= not key.startswith("preset.")  # of an option that is not chosen
-    return Case("out of range", (*base, f"{key}={value}"), (key.rpartition(".")[2], value), wrong)
+    about = (key.rpartition(".")[2], value)
+    return Case("out of range", (*base, f"{key}={value}"), about, is_wrong(key, old, value))
 
 
 def two_settings(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -257,10 +266,12 @@ def other_option(rng: random.Random, base: tuple[str, ...]) -> Case:
     option = rng.choice(options()[group])
     line = (*base, f"{group}={option}", *(short(option) if group == "env" else ()))
     section = group if group in PACKAGES else "train"
-    found = [key for key in settings((f"{group}={option}",)) if key.partition(".")[0] == section]
-    key = rng.choice(found or ["seed"])
+    found = [(key, old) for key, old in settings((f"{group}={option}",)).items() if key.partition(".")[0] == section]
+    key, old = rng.choice(found or [("seed", 1)])
     value = rng.choice([*NUMBERS, *NUMBERS, *TEXTS, *NESTED])
-    return Case("other option", (*line, f"{key}={value}"), (option, group, key.rpartition(".")[2], value))
+    unfit = [argument.partition("=")[0].rpartition(".")[2] for argument in base if "." in argument.partition("=")[0]]
+    about = (option, group, key.rpartition(".")[2], value, *unfit)  # the option may not have what the line sets
+    return Case("other option", (*line, f"{key}={value}"), about, is_wrong(key, old, value))
 
 
 def hydra_key(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -299,7 +310,7 @@ def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value, _ = number(rng, base)
     other = rng.choice([(), (f"{key}={value}",), (rng.choice(base),), (f"{verb}={path}",), ("render=gif",)])
     begin = base if verb == "init_from" else rng.choice([(), base[:1], ("train.total_steps=31",)])
-    about = (verb, path, path.strip("./"), *(word for o in other for word in o.split("=")))
+    about = (verb, path, path.strip("./"), "the weights", *(word for o in other for word in o.split("=")))
     return Case("earlier run", (*begin, f"{verb}={path}", *other), about, path == "runs", needs_run=True)
 
 

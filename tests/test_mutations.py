@@ -37,6 +37,12 @@ def test_what_cannot_be_meant_is_refused_in_a_clear_sentence(hymarl, mutations, 
 
 
 @pytest.mark.slow
+def test_the_command_lines_that_are_mutated_run_as_they_are(mutations, answers):
+    cases = [mutations.Case("none", base, ()) for base in mutations.bases()]
+    assert [(answer.outcome, answer.faults) for answer in answers.play(cases)] == [("ran", ())] * len(cases)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shard", range(N_SHARDS))
 def test_whatever_is_typed_gets_a_clear_sentence_or_a_run_that_works(mutations, answers, shard):
