@@ -122,8 +122,8 @@ def unclear(text: str, case: Case) -> Iterator[str]:
 
 
 def bare(text: str) -> str:
-    """Text without what differs between what is typed and what is shown of it: 1e308 and 1e+308."""
-    return re.sub(r"[\s'\"+]", "", text)
+    """Text without what differs between what is typed and what is shown of it: 1e308 and 1e+308, a_b and a b."""
+    return re.sub(r"[\s'\"+_]", "", text)
 
 
 def unreadable(directory: Path, out: str) -> Iterator[str]:
