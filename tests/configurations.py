@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from hymarl.app.directories import register_resolvers
 from hymarl.registry import PACKAGES
 
+CONF = resources.files("hymarl.conf")
 SMALL = (
-    *("train.total_steps=30", "train.batch_episodes=2", "train.buffer_episodes=4", "train.log_interval_steps=2"),
+    *("train.total_steps=30", "replay.batch_episodes=2", "replay.buffer_episodes=4", "train.log_interval_steps=2"),
     *("train.eval_interval_steps=10", "eval.episodes=1", "eval.test_episodes=1"),
 )
 SHORT = {"episode_limit": "5", "warmup": "0.5", "steps": "3"}  # for environments that have such a setting
@@ -38,11 +39,11 @@ BASES = {
 
 @cache
 def options() -> dict[str, list[str]]:
-    """The options of every group, as the folders of ``conf/`` hold them."""
-    folders = [path for path in resources.files("hymarl.conf").iterdir() if path.is_dir() and path.name[0] != "_"]
-    stems = {f.name: sorted(p.name.removesuffix(".yaml") for p in f.iterdir() if "yaml" in p.name) for f in folders}
-    assert set(PACKAGES) <= set(stems)
-    return {group: stems[group] for group in sorted(stems)}
+    """The options of every group of which one is chosen, as the folders of ``conf/`` hold them."""
+    chosen = composed(("env=two_step",))["hydra"]["runtime"]["choices"]
+    groups = sorted({group for group in chosen if "/" not in group} | set(PACKAGES))  # several loggers are chosen
+    found = {group: sorted(path.name for path in (CONF / group).iterdir()) for group in groups}
+    return {group: [name.removesuffix(".yaml") for name in names] for group, names in found.items()}
 
 
 @cache

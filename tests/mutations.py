@@ -11,12 +11,11 @@ import shlex
 import string
 import sys
 from dataclasses import dataclass, field
-from importlib import resources
 
 from hydra._internal.utils import get_args_parser
 
 import mutated_files
-from configurations import SMALL, bases, composed, is_number, leaves, options, settings, short
+from configurations import CONF, SMALL, bases, composed, is_number, leaves, options, settings, short
 from hymarl.registry import PACKAGES
 
 SEARCH = "hydra.searchpath=[file://own]"  # where the user's option files are
@@ -84,7 +83,7 @@ def choose(rng: random.Random, arguments: tuple[str, ...]) -> tuple[str, object]
 
 def is_wrong(key: str, old: object, value: str) -> bool:
     """Whether a setting that is a number, or a list of numbers, cannot be meant to be this."""
-    if key.startswith("preset."):  # it may be of an option that is not chosen
+    if key.startswith("when_chosen."):  # it may be of an option that is not chosen
         return False
     if isinstance(old, list) and old and is_number(old[0]):
         return re.search(r"inf|nan|abc|null|\[\[", value) is not None
@@ -216,7 +215,7 @@ def deleted(rng: random.Random, base: tuple[str, ...]) -> Case:
 
 def added(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value = choose(rng, base)
-    key = rng.choice([key, f"{key}.x", f"preset.{key}", f"preset.{rng.choice(list(options()))}.x.y"])
+    key = rng.choice([key, f"{key}.x", f"when_chosen.{key}", f"when_chosen.{rng.choice(list(options()))}.x.y"])
     last = key.rpartition(".")[2]
     return Case("added", (*base, f"{rng.choice(['+', '++'])}{key}={plain(value)}"), (*key.split("."), last))
 
@@ -290,7 +289,7 @@ def hydra_flag(rng: random.Random, base: tuple[str, ...]) -> Case:
 
 def section(rng: random.Random, base: tuple[str, ...]) -> Case:
     names = [key for key, value in composed(base).items() if isinstance(value, dict)]
-    name = rng.choice([*names, *(f"preset.{group}" for group in PACKAGES), "logger.console"])
+    name = rng.choice([*names, *(f"when_chosen.{group}" for group in PACKAGES), "logger.console"])
     value = rng.choice([*NESTED, "3", "null", "abc", "", "true", "{total_steps:3}", "{name:x}", "{a:{b:{c:1}}}"])
     about = (*name.split("."), value)
     return Case("section", (*base, f"{rng.choice(['', '', '++'])}{name}={value}"), about)
@@ -316,9 +315,9 @@ def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
 
 def own_file(rng: random.Random, base: tuple[str, ...]) -> Case:
     """An option file of the user's own, made of one that ships with the package, with a mistake in it."""
-    group = rng.choice([group for group in options() if group != "preset"])
+    group = rng.choice(list(options()))
     option = rng.choice(options()[group])
-    text = (resources.files("hymarl.conf") / group / f"{option}.yaml").read_text(encoding="utf-8")
+    text = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
     what, content = mutated_files.mutated(rng, text)
     line = (*base, SEARCH, f"{group}=mine", *(short(option) if group == "env" else ()))
     return Case(f"own file: {what}", line, ("mine", group), files={f"own/{group}/mine.yaml": content})
