@@ -86,7 +86,7 @@ def is_wrong(key: str, old: object, value: str) -> bool:
     if key.startswith("when_chosen."):  # it may be of an option that is not chosen
         return False
     if isinstance(old, list) and old and is_number(old[0]):
-        return re.search(r"inf|nan|abc|null|\[\[", value) is not None
+        return re.search(r"nan|abc|null|\[\[", value) is not None  # a list may say infinity for never
     if not is_number(old):
         return False
     no_integers = ("0.5", "1e308", "1e-308") if isinstance(old, int) else ()
@@ -284,7 +284,7 @@ def hydra_flag(rng: random.Random, base: tuple[str, ...]) -> Case:
     value = rng.choice([*TEXTS, "job", "all", "env", "config", "seed=1,2", "mixer/qmix", "", "--", "-x"])
     flag = rng.choice([flag, flag, flag, f"{flag}x", flag.upper()])
     extra = rng.choice([(flag,), (flag, value), (f"{flag}={value}",)])
-    return Case("flag", (*base, *extra), (flag, value.partition("=")[2] or value, value.partition("=")[0]))
+    return Case("flag", (*base, *extra), (flag, flag[:2], value.partition("=")[2] or value, value.partition("=")[0]))
 
 
 def section(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -309,7 +309,7 @@ def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value, _ = number(rng, base)
     other = rng.choice([(), (f"{key}={value}",), (rng.choice(base),), (f"{verb}={path}",), ("render=gif",)])
     begin = base if verb == "init_from" else rng.choice([(), base[:1], ("train.total_steps=31",)])
-    about = (verb, path, path.strip("./"), "the weights", *(word for o in other for word in o.split("=")))
+    about = (verb, path, path.strip("./"), "the weights", *(word for o in other for word in re.split("[.=]", o)))
     return Case("earlier run", (*begin, f"{verb}={path}", *other), about, path == "runs", needs_run=True)
 
 
