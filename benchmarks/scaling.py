@@ -26,8 +26,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from hymarl.app.config import option  # noqa: E402
-from hymarl.components.buffer import EpisodeBuffer  # noqa: E402
 from hymarl.components.memory import reuse_large_blocks  # noqa: E402
+from hymarl.components.replay.base import Sample  # noqa: E402
+from hymarl.components.replay.uniform import UniformReplay  # noqa: E402
 from hymarl.components.rng import Stream  # noqa: E402
 from hymarl.components.selectors.epsilon_greedy import EpsilonGreedy  # noqa: E402
 from hymarl.envs.contract.vector_env import VectorEnv  # noqa: E402
@@ -105,8 +106,8 @@ def cpu_seconds(call: Callable[[], object], repetitions: int) -> float:
 def measure(size: Size, repetitions: int) -> dict[str, float]:
     """Microseconds per environment step of each part, milliseconds per update."""
     runner = ParallelRunner(
-        lambda n: make_env(size, n), 1, Stream.TRAINING, n_envs=size.n_envs, workers=0, timeout_s=60.0, overlap=False,
-        max_failures=0,
+        lambda n: make_env(size, n), 1, Stream.TRAINING, n_envs=size.n_envs, workers=0, timeout_s=60.0, lag=0,
+        overlap=False, max_failures=0,
     )  # fmt: skip
     spec = runner.spec
     mac, network = option("controller", "mac"), option("network", "entity")
@@ -116,10 +117,10 @@ def measure(size: Size, repetitions: int) -> dict[str, float]:
     policy = LearnedPolicy(
         spec, controller, EpsilonGreedy(schedule="linear", start=1.0, finish=0.05, anneal_steps=50000)
     )
-    batch, _ = runner.collect(policy, max(size.n_envs, BATCH_EPISODES))
+    batch, _ = runner.play(policy, np.arange(max(size.n_envs, BATCH_EPISODES)))
     batch = batch.select(torch.arange(BATCH_EPISODES))
     steps = size.n_envs * size.length
-    collect = cpu_seconds(lambda: runner.collect(policy, size.n_envs), repetitions) / steps
+    collect = cpu_seconds(lambda: runner.play(policy, np.arange(size.n_envs)), repetitions) / steps
     obs = np.tile(batch.obs[:1, 0].numpy(), (size.n_envs, 1, 1))
     avail = np.ones((size.n_envs, spec.n_agents, spec.n_actions), np.bool_)
 
@@ -134,7 +135,8 @@ def measure(size: Size, repetitions: int) -> dict[str, float]:
     q = option("learner", "q")
     optimizer = option("optimizer", "adam").factory()()
     learner = build("learner", q.name, {**q.settings, "td_lambda": 0.6}, controller, mixer, optimizer)
-    update = cpu_seconds(lambda: learner.update(batch), repetitions)
+    sample = Sample(batch, np.arange(BATCH_EPISODES))
+    update = cpu_seconds(lambda: learner.update(sample), repetitions)
     return {"simulate": 1e6 * (collect - acting), "act": 1e6 * acting, "collect": 1e6 * collect, "update": 1e3 * update}
 
 
@@ -148,7 +150,8 @@ def replay_memory(size: Size, n_episodes: int) -> tuple[float, float]:
     spec = make_env(size, 1).spec
     gc.collect()
     before = _resident()
-    buffer = EpisodeBuffer(spec, n_episodes, 0)
+    settings = {"batch_episodes": BATCH_EPISODES, "buffer_episodes": n_episodes, "updates_per_episode": 1.0}
+    buffer = UniformReplay(spec, {}, 0, **settings)
     for x in buffer._storage.tensors().values():
         x.fill_(1)  # memory is given when it is written
     grown = _resident() - before

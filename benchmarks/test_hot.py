@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent / "contestants"))
 
-from ours import NO_GAME, configure, make_learner, make_policy, specification, synthetic_batch
+from ours import NO_GAME, configure, make_policy, specification, synthetic_batch, synthetic_sample
 from workloads import ACTING, FC, GRU, HYPERNET, LEARNER, MIXING, Sizes, update_flop
 
-from hymarl.components.buffer import EpisodeBuffer
+from hymarl.app.assembly import build_learner
 from hymarl.components.memory import reuse_large_blocks
+from hymarl.components.replay.uniform import UniformReplay
 from hymarl.components.rng import Stream, keys
 from hymarl.components.spec import TimeStep
 from hymarl.learners.targets import lambda_returns
@@ -62,8 +63,8 @@ def guard(benchmark: Any, hot: Call, reference: Call, limit: float, *, rounds: i
 
 def update_of(sizes: Sizes) -> Call:
     spec = specification(sizes)
-    learner, batch = make_learner(configure(NO_GAME), spec), synthetic_batch(spec, sizes)
-    return lambda: learner.update(batch)
+    learner, sample = build_learner(configure(NO_GAME), spec), synthetic_sample(spec, sizes)
+    return lambda: learner.update(sample)
 
 
 class PlainAgent(nn.Module):
@@ -176,7 +177,8 @@ def test_goal_swap_against_filling_its_arrays(benchmark):
 def test_sampling_against_indexing(benchmark):
     s = LEARNER["w3"]
     spec = specification(s)
-    buffer, batch = EpisodeBuffer(spec, 256, 1), synthetic_batch(spec, s)
+    buffer = UniformReplay(spec, {}, 1, batch_episodes=1, buffer_episodes=256, updates_per_episode=0.0)
+    batch = synthetic_batch(spec, s)
     for _ in range(8):
         buffer.insert(batch)
     tensors = [x.repeat(8, *(1 for _ in x.shape[1:])) for x in batch.tensors().values()]

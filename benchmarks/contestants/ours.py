@@ -18,10 +18,12 @@ from workloads import ACTING, BATCH_EPISODES, BUFFER_EPISODES, FC, GAMES, GRU, H
 if TYPE_CHECKING:
     from hymarl.app.config import RunConfig
     from hymarl.components.episode import EpisodeBatch
+    from hymarl.components.replay.base import Sample
     from hymarl.components.spec import EnvSpec
     from hymarl.learners.base import Learner
     from hymarl.policies.base import Policy
     from hymarl.policies.learned import LearnedPolicy
+    from hymarl.runners.base import Runner
     from hymarl.training.trainer import Trainer
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -68,8 +70,8 @@ def prepare(config: RunConfig, made: Learner | None = None) -> None:
     from hymarl.components.memory import reuse_large_blocks
     from hymarl.components.threads import decide
 
-    overlap = "overlap" in config.components["runner"].settings and config.components["runner"].settings["overlap"]
-    threads = decide(config.threads, 1, overlap)
+    runner = {"overlap": False, "lag": 0, **config.components["runner"].settings}
+    threads = decide(config.threads, 1, runner["overlap"] or runner["lag"] > 0)
     torch.set_num_threads(threads.torch)
     if made and threads.second:
         made.use_second_thread()
@@ -80,14 +82,16 @@ def learner(case: str, seconds: float, overrides: Sequence[str]) -> None:
     """One update on a synthetic batch."""
     import torch
 
+    from hymarl.app.assembly import build_learner
+
     sizes = LEARNER[case]
     config = configure((*NO_GAME, *overrides))
     torch.manual_seed(0)
     spec = specification(sizes)
-    made, batch = make_learner(config, spec), synthetic_batch(spec, sizes)
+    made, sample = build_learner(config, spec), synthetic_sample(spec, sizes)
     prepare(config, made)
     with closing(made):
-        report_update(lambda: made.update(batch), sizes, seconds, versions=versions("hymarl", "torch", "numpy"))
+        report_update(lambda: made.update(sample), sizes, seconds, versions=versions("hymarl", "torch", "numpy"))
 
 
 def specification(sizes: Sizes) -> EnvSpec:
@@ -97,16 +101,13 @@ def specification(sizes: Sizes) -> EnvSpec:
     return EnvSpec(sizes.agents, sizes.actions, sizes.obs, sizes.state, sizes.steps)
 
 
-def make_learner(config: RunConfig, spec: EnvSpec) -> Learner:
-    """The configured learner without environments."""
-    from hymarl.app.assembly import describe_policy
-    from hymarl.learners.base import Learner
+def synthetic_sample(spec: EnvSpec, sizes: Sizes) -> Sample:
+    """Full episodes of noise, as replay hands them to a learner."""
+    import numpy as np
 
-    parts = config.components
-    controller, mixer = describe_policy(config, spec).controller(), parts["mixer"].factory()(spec)
-    made = parts["learner"].factory()(controller, mixer, parts["optimizer"].factory()())
-    assert isinstance(made, Learner)
-    return made
+    from hymarl.components.replay.base import Sample
+
+    return Sample(synthetic_batch(spec, sizes), np.arange(sizes.episodes))
 
 
 def synthetic_batch(spec: EnvSpec, sizes: Sizes) -> EpisodeBatch:
@@ -147,12 +148,12 @@ def act(case: str, seconds: float, overrides: Sequence[str]) -> None:
     avail = np.ones((n_envs, sizes.agents, sizes.actions), np.bool_)
     start = PolicyState.start(spec, np.arange(n_envs, dtype=np.uint64), 20_000)
 
-    def play(calls: int = 200) -> None:
+    def decide_often(calls: int = 200) -> None:
         state = start
         for _ in range(calls):
             _, state = policy.act(obs, avail, state)
 
-    ms, n = call_ms(play, seconds)
+    ms, n = call_ms(decide_often, seconds)
     report(ms / 200, calls=200 * n, versions=versions("hymarl", "torch", "numpy"))
 
 
@@ -178,14 +179,20 @@ def report_collecting(
     config = configure(overrides)
     prepare(config)
     with closing(build_runner(config, Stream.TRAINING)) as runner:
-        policy, n = policy_of(config, runner.spec), runner.env.n_envs
-        runner.collect(policy, n)  # compiles
-        runner.collect(policy, n)
-        first, began = runner.steps, time.perf_counter()
-        while (wall := time.perf_counter() - began) < seconds:
-            runner.collect(policy, n)
-        rate = (runner.steps - first) / wall
-        report(rate, where=runner.where, versions=versions("hymarl", "torch", "numpy"))
+        policy = policy_of(config, runner.spec)
+        play(runner, policy, 0.0)  # compiles
+        report(1 / play(runner, policy, seconds), where=runner.placement, versions=versions("hymarl", "torch", "numpy"))
+
+
+def play(runner: Runner, policy: Policy, seconds: float) -> float:
+    """Seconds per environment step of collecting for so long, two collections at least."""
+    import numpy as np
+
+    steps, number, began = 0, 0, time.perf_counter()
+    while (wall := time.perf_counter() - began) < seconds or number < 2 * runner.n_envs:
+        steps += int(runner.play(policy, np.arange(number, number + runner.n_envs)).statistics.lengths.sum())
+        number += runner.n_envs
+    return wall / steps
 
 
 def step(case: str, seconds: float, overrides: Sequence[str]) -> None:
@@ -245,11 +252,14 @@ def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
     window = Window(seconds)
     with closing(build_trainer(config)) as trainer:
         prepare(config, trainer.learner)
-        for _ in trainer.run(lambda: window.over(trainer.progress.steps, trainer.learner.updates)):
+        for _ in trainer.run(lambda: window.over(trainer.steps, trainer.learner.updates)):
             pass  # records that nobody logs
         seen = window.result()
-        where, parameters = trainer.runner.where, sum(p.numel() for p in trainer.learner.networks.parameters())
-    alone = configure((*training(case), *(x for x in overrides if not x.startswith("runner.overlap="))))
+        where = trainer.collector.runner.placement
+        parameters = sum(p.numel() for p in trainer.learner.networks.parameters())
+    alone = configure(
+        (*training(case), *(x for x in overrides if not x.startswith(("runner.overlap=", "runner.lag="))))
+    )
     with closing(build_trainer(alone)) as trainer:
         prepare(alone, trainer.learner)
         parts = measure_parts(trainer, seconds / 2)
@@ -260,15 +270,16 @@ def train(case: str, seconds: float, overrides: Sequence[str]) -> None:
 
 def measure_parts(trainer: Trainer, seconds: float) -> dict[str, float]:
     """Collecting and updating on their own, without the training loop around them; the peak memory is not of these."""
-    runner, n = trainer.runner, trainer.runner.env.n_envs
-    while trainer.buffer.size < BATCH_EPISODES:
-        trainer.buffer.insert(runner.collect(trainer.policy, n)[0])
-    batch = trainer.buffer.sample(BATCH_EPISODES, 0)
-    first, began = runner.steps, time.perf_counter()
-    while (wall := time.perf_counter() - began) < seconds:
-        runner.collect(trainer.policy, n)
-    update_ms, _ = call_ms(lambda: trainer.learner.update(batch), seconds)
-    return {"collect_us_per_step": wall / (runner.steps - first) * 1e6, "update_ms": update_ms}
+    from hymarl.components.replay.uniform import UniformReplay
+
+    collector, replay = trainer.collector, trainer.replay
+    assert isinstance(replay, UniformReplay)
+    while replay.size < BATCH_EPISODES:
+        replay.insert(collector.take().batch)
+    sample = replay.sample(BATCH_EPISODES, 0)
+    collect_s = play(collector.runner, collector.policy, seconds)
+    update_ms, _ = call_ms(lambda: trainer.learner.update(sample), seconds)
+    return {"collect_us_per_step": collect_s * 1e6, "update_ms": update_ms}
 
 
 def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
@@ -286,7 +297,8 @@ def start(case: str, seconds: float, overrides: Sequence[str]) -> None:
 
     def hooked(config: RunConfig) -> Trainer:
         trainer: Any = build(config)
-        trainer.validation.env.step = first_step_hook(trainer.validation.env.step)
+        env = trainer.evaluator.runner.env
+        env.step = first_step_hook(env.step)
         return trainer
 
     train.build_trainer = hooked
