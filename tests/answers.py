@@ -108,8 +108,8 @@ def unclear(text: str, case: Case) -> Iterator[str]:
         yield "several lines"
     if len(text) > LONGEST + sum(map(len, case.about)):
         yield "very long"
-    words = [word for word in case.about if bare(word)]
-    if not any(bare(word) in bare(text) for word in words):
+    words = [word for word in case.about if word.strip()]
+    if not any(word in text or (bare(word) and bare(word) in bare(text)) for word in words):
         yield "does not say where"
     own = text
     for word in sorted([*words, *case.arguments], key=len, reverse=True):
@@ -117,7 +117,7 @@ def unclear(text: str, case: Case) -> Iterator[str]:
     internal = INTERNALS.search(own)
     if internal:
         yield f"says {internal[0]!r}"
-    if re.search(r"'([^']+)'[^;]*; did you mean '\1'", text):
+    if re.search(r"'([^']+)'; did you mean '\1'", text):
         yield "did you mean the same"
 
 

@@ -93,6 +93,12 @@ def is_wrong(key: str, old: object, value: str) -> bool:
     return value in ("", "inf", "-inf", "nan", "abc", "ä", *no_integers) or value[0] in "[{./"
 
 
+def about(key: str, *values: str) -> tuple[str, ...]:
+    """What names a setting: its last part, and for the name of a component its group."""
+    group, _, last = key.rpartition(".")
+    return (last, *values, *([group.rpartition(".")[2]] if last == "name" else []))
+
+
 def plain(value: object) -> str:
     """A value as one types it."""
     match value:
@@ -202,8 +208,8 @@ def hostile_option(rng: random.Random, base: tuple[str, ...]) -> Case:
     value = rng.choice([*wrong, *wrong, other, "null", "", "[]", f"[{name}]", f"[{name},{name}]", "???", "${seed}"])
     sign = rng.choice(["", "", "+", "++"])
     known = options()[group] if group != "logger" else [*options()[group], f"[{name}]"]
-    about = (group, name, value)
-    return Case("hostile option", (*base, f"{sign}{group}={value}"), about, value in wrong and value not in known)
+    wanted = (group, name, value)
+    return Case("hostile option", (*base, f"{sign}{group}={value}"), wanted, value in wrong and value not in known)
 
 
 def deleted(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -223,7 +229,7 @@ def added(rng: random.Random, base: tuple[str, ...]) -> Case:
 def other_type(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, old = choose(rng, base)
     value = rng.choice([*TEXTS, *NESTED, *NUMBERS])
-    return Case("other type", (*base, f"{key}={value}"), (key.rpartition(".")[2], value), is_wrong(key, old, value))
+    return Case("other type", (*base, f"{key}={value}"), about(key, value), is_wrong(key, old, value))
 
 
 def number(rng: random.Random, base: tuple[str, ...]) -> tuple[str, str, object]:
@@ -241,16 +247,14 @@ def number(rng: random.Random, base: tuple[str, ...]) -> tuple[str, str, object]
 
 def out_of_range(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value, old = number(rng, base)
-    about = (key.rpartition(".")[2], value)
-    return Case("out of range", (*base, f"{key}={value}"), about, is_wrong(key, old, value))
+    return Case("out of range", (*base, f"{key}={value}"), about(key, value), is_wrong(key, old, value))
 
 
 def two_settings(rng: random.Random, base: tuple[str, ...]) -> Case:
     (a, x, _), (b, y, _) = number(rng, base), number(rng, base)
-    about = (a.rpartition(".")[2], b.rpartition(".")[2], x, y)
     group = rng.choice([group for group in PACKAGES if group != "env"])
     first = rng.choice([f"{a}={x}", f"{group}={rng.choice(options()[group])}"])
-    return Case("two settings", (*base, first, f"{b}={y}"), (*about, first.rpartition("=")[2], first.partition("=")[0]))
+    return Case("two settings", (*base, first, f"{b}={y}"), (*about(a, x), *about(b, y), *first.split("=")))
 
 
 def root_setting(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -269,8 +273,8 @@ def other_option(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, old = rng.choice(found or [("seed", 1)])
     value = rng.choice([*NUMBERS, *NUMBERS, *TEXTS, *NESTED])
     unfit = [argument.partition("=")[0].rpartition(".")[2] for argument in base if "." in argument.partition("=")[0]]
-    about = (option, group, key.rpartition(".")[2], value, *unfit)  # the option may not have what the line sets
-    return Case("other option", (*line, f"{key}={value}"), about, is_wrong(key, old, value))
+    words = (option, group, *about(key, value), *unfit)  # the option may not have what the line sets
+    return Case("other option", (*line, f"{key}={value}"), words, is_wrong(key, old, value))
 
 
 def hydra_key(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -291,15 +295,14 @@ def section(rng: random.Random, base: tuple[str, ...]) -> Case:
     names = [key for key, value in composed(base).items() if isinstance(value, dict)]
     name = rng.choice([*names, *(f"when_chosen.{group}" for group in PACKAGES), "logger.console"])
     value = rng.choice([*NESTED, "3", "null", "abc", "", "true", "{total_steps:3}", "{name:x}", "{a:{b:{c:1}}}"])
-    about = (*name.split("."), value)
-    return Case("section", (*base, f"{rng.choice(['', '', '++'])}{name}={value}"), about)
+    return Case("section", (*base, f"{rng.choice(['', '', '++'])}{name}={value}"), (*name.split("."), value))
 
 
 def interpolation(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, _ = choose(rng, base)
     value = rng.choice([*LOST, f"${{{key}}}", f"${{.{key.rpartition('.')[2]}}}", f"[${{{key}}}]"])
     inner = value.strip("${}[].\\")
-    return Case("interpolation", (*base, f"{key}={value}"), (key.rpartition(".")[2], value, *filter(None, [inner])))
+    return Case("interpolation", (*base, f"{key}={value}"), about(key, value, *filter(None, [inner])))
 
 
 def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -309,8 +312,9 @@ def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
     key, value, _ = number(rng, base)
     other = rng.choice([(), (f"{key}={value}",), (rng.choice(base),), (f"{verb}={path}",), ("render=gif",)])
     begin = base if verb == "init_from" else rng.choice([(), base[:1], ("train.total_steps=31",)])
-    about = (verb, path, path.strip("./"), "the weights", *(word for o in other for word in re.split("[.=]", o)))
-    return Case("earlier run", (*begin, f"{verb}={path}", *other), about, path == "runs", needs_run=True)
+    words = [word for argument in (*begin, *other) for word in re.split("[.=]", argument) if len(word) > 2]
+    wanted = (verb, path, path.strip("./"), "the weights", *words)
+    return Case("earlier run", (*begin, f"{verb}={path}", *other), wanted, path == "runs", needs_run=True)
 
 
 def own_file(rng: random.Random, base: tuple[str, ...]) -> Case:
@@ -320,7 +324,8 @@ def own_file(rng: random.Random, base: tuple[str, ...]) -> Case:
     text = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
     what, content = mutated_files.mutated(rng, text)
     line = (*base, SEARCH, f"{group}=mine", *(short(option) if group == "env" else ()))
-    return Case(f"own file: {what}", line, ("mine", group), files={f"own/{group}/mine.yaml": content})
+    words = ("mine", group, *re.findall(r"(\w+):", text))
+    return Case(f"own file: {what}", line, words, files={f"own/{group}/mine.yaml": content})
 
 
 KINDS = (
