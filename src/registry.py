@@ -44,6 +44,13 @@ PACKAGES: Mapping[str, str] = {
 
 _MARK = "registered_group"
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_WORDS: Mapping[str, str] = {  # of OmegaConf's classes
+    "a ListConfig, list or tuple": "a list",
+    "DictConfig": "section",
+    "ListConfig": "list",
+    "(AnyNode|StringNode|IntegerNode|FloatNode|BooleanNode)": "single value",
+    "NoneType": "null",
+}
 _MANY = 30  # more choices than these are not listed where the closest ones are known
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
@@ -170,11 +177,15 @@ def check_settings(
     except ConfigKeyError as error:
         raise ConfigError(f"{where}: unknown key {error.key!r}; {suggest(str(error.key), types)}") from error
     except ValidationError as error:
-        key, reason = error.full_key or error.key, str(error).splitlines()[0]
+        key, reason = error.full_key or error.key, in_plain_words(str(error).splitlines()[0])
         raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
     except OmegaConfBaseException as error:
         key = _misfit(schema, types, values)
-        reason = f"{key} has the wrong type (expected {_describe(types, key)})" if key else str(error).splitlines()[0]
+        reason = (
+            f"{key} has the wrong type (expected {_describe(types, key)})"
+            if key
+            else in_plain_words(str(error).splitlines()[0])
+        )
         raise ConfigError(f"{where}: {reason}") from error
     if missing:
         raise ConfigError(f"{where}: no value for {', '.join(missing)}; give one: {_typed(where, missing[0])}=…")
@@ -191,6 +202,13 @@ def check_settings(
             raise ConfigError(f"{where}: {name}={wrong} is not a choice; {suggest(str(wrong), map(str, choices))}")
     paths = {name for name, kind in types.items() if base and is_path(kind) and settings[name] is not None}
     return {str(k): absolute(v, base) if base and k in paths else v for k, v in settings.items()}
+
+
+def in_plain_words(message: str) -> str:
+    """A message of OmegaConf without the names of its classes."""
+    for name, words in _WORDS.items():
+        message = re.sub(rf"'?\b{name}\b'?", words, message)
+    return message
 
 
 def factory(group: str, name: str, settings: Mapping[str, Any], option: str | None = None) -> Callable[..., Any]:

@@ -161,8 +161,7 @@ MISTAKES: dict[str, tuple[dict, str]] = {
     ),
     "number for a list": (
         GOOD | {"widths": 3},
-        "widths has the wrong type: Invalid value assigned: AnyNode is not a ListConfig, list or tuple. "
-        "(expected list[int])",
+        "widths has the wrong type: Invalid value assigned: single value is not a list. (expected list[int])",
     ),
     "list in a list": (GOOD | {"widths": [[1]]}, "widths[0] must be a whole number, got [1]"),
     "table for a list": (GOOD | {"widths": {"x": 1}}, "widths has the wrong type (expected list[int])"),

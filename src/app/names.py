@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from omegaconf import DictConfig
 
-from ..registry import closest, suggest
+from ..registry import closest, in_plain_words, suggest
 
 WHEN_CHOSEN = "when_chosen"
 """The section of values that apply while an option is chosen."""
@@ -105,7 +105,7 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
 
 def one_line(error: BaseException) -> str:
     """The message of an error without where in the configuration and in the manual one could look."""
-    return re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0]
+    return in_plain_words(re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0])
 
 
 def _settings(node: DictConfig, above: str) -> Iterator[str]:

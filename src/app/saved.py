@@ -100,7 +100,8 @@ def _shipped(group: str, name: str) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.load(str(file))) if file.is_file() else None
     if not isinstance(values, dict):
         return {}
-    parents = [str(parent) for parent in values.pop("defaults", []) if parent != "_self_"]
+    entries = [str(entry) for entry in values.pop("defaults", [])]
+    parents = [entry for entry in entries if entry != "_self_" and not entry.startswith("/")]  # of this group
     merged: dict[str, Any] = {}
     for part in (*(_shipped(group, parent) for parent in parents), values):
         merged |= {str(key): value for key, value in part.items()}

@@ -52,6 +52,21 @@ def test_a_saved_configuration_is_read_back_as_it_was(configured, today, tmp_pat
     assert saved.components == config.components
 
 
+@pytest.mark.parametrize("env", ["loadbalance", "lb_unknown", "two_step"])
+def test_settings_that_the_first_release_did_not_have_are_those_of_the_option(configured, today, env):
+    now = configured(f"env={env}").plain()
+    settings = dict(now["components"]["env"]["settings"])
+    settings.pop("rule", None)
+    components = {
+        group: {**component, "settings": settings if group == "env" else component["settings"]}
+        for group, component in now["components"].items()
+        if group != "replay"
+    }
+    old = {**now, "components": components}
+    assert from_first_release(old, today.plain())["components"]["env"] == now["components"]["env"]
+    assert from_first_release(old, today.plain())["components"]["replay"] == today.plain()["components"]["replay"]
+
+
 WRONG_TEXTS = [
     "x: 1",
     "- 1",
