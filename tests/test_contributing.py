@@ -1,5 +1,6 @@
-"""The examples of CONTRIBUTING.md do what it says."""
+"""The examples of CONTRIBUTING.md do what it says, and the page about tests names what there is."""
 
+import ast
 import copy
 import re
 from collections.abc import Callable
@@ -82,3 +83,11 @@ def test_learner(
     updates = [learning.update(Sample(batch, np.arange(2))) for _ in range(3)]
     assert list(updates[0].metrics) == list(cls.metric_names)
     assert updates[-1].metrics["q_gap"] < updates[0].metrics["q_gap"]
+
+
+def test_every_common_fixture_is_explained() -> None:
+    tree = ast.parse((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    fixtures = {f.name for f in functions if any("fixture" in ast.unparse(d) for d in f.decorator_list)}
+    table = (ROOT / "tests" / "README.md").read_text(encoding="utf-8").partition("## Fixtures")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == fixtures
