@@ -1,4 +1,4 @@
-"""Reading values out of scores. Pure functions; ``U`` is the last axis, leading axes are whatever they are."""
+"""Values of actions from the scores of all actions: pure functions whose last axis is U, with any axes before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A controller and an action selector as a policy, and its life outside of training."""
+"""The learned policy: a controller and a selector; loading it from a run."""
 
 from __future__ import annotations
 

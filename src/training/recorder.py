@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..components.files import CheckpointError, WriteError, keep_newest, load, save, writing
-from ..components.loggers.base import LoggerSet, Record, Status, Table
+from ..components.loggers.base import LoggerSet, Record, Status, TableName
 from .checkpoint import ReplayFiles
 from .evaluation import Evaluation
 from .metrics import Stopwatch
@@ -103,7 +103,8 @@ class Recorder:
         for row in evaluation.rows():
             self._evaluations.append(row)
         self._evaluations.flush()
-        table: Table = "test" if evaluation.stream == "test" else "evaluation"  # tested weights may be older than now
+        # The tested weights may be older than the step of the record.
+        table: TableName = "test" if evaluation.stream == "test" else "evaluation"
         self._loggers.log(Record(table, self._trainer.steps, evaluation.summary()))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
@@ -143,7 +144,7 @@ class Recorder:
 def scalar_names(trainer: Trainer) -> tuple[str, ...]:
     """Name of every scalar that loggers may get, as ``<table>/<name>``."""
     evaluated = Evaluation.summary_names(trainer.collector.runner.spec.metric_names)
-    tables: dict[Table, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
+    tables: dict[TableName, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
     tables |= {"evaluation": evaluated, "test": evaluated}
     return tuple(f"{table}/{name}" for table, names in tables.items() for name in names)
 
