@@ -45,7 +45,7 @@ class QLearner(Learner):
     (van Hasselt et al., 2016); the mixer decides which value is learned: each agent's own (IQL), the sum (VDN), a
     monotonic mix (QMIX, eq. 6).
 
-    A variant inherits from this class and overrides `loss` (further terms beside `td_loss`), `estimates`, or both.
+    A variant inherits from this class and overrides `loss` (to add terms to `td_loss`), `estimates`, or both.
 
     Args:
         controller: the agents.

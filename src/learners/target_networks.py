@@ -37,7 +37,7 @@ class TargetNetworks(nn.Module):
         self.networks.requires_grad_(False).eval()
 
     def describe(self) -> str:
-        """How and how often, for people."""
+        """How and how often they follow, for people."""
         if self._mode == "hard":
             return f"copied every {self._interval} updates"
         return f"moved by {self._tau} at every update"

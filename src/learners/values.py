@@ -1,4 +1,4 @@
-"""Values of actions from the scores of all actions: pure functions whose last axis is U, with any axes before it."""
+"""Values of actions from the scores of all actions: pure functions on tensors whose last axis is U."""
 
 from __future__ import annotations
 

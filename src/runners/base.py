@@ -53,7 +53,7 @@ class Played(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Training episodes to be played, and what they depend on: nothing else, and nothing that changes later.
+    """Training episodes to be played, with everything that they depend on; none of it changes later.
 
     Attributes:
         numbers: ``[N]`` the episodes' numbers in their stream.
