@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md do what it says, and the page about tests names what there is."""
+"""The examples of CONTRIBUTING.md do what it says; the pages about columns and tests name what there is."""
 
 import ast
 import copy
@@ -16,7 +16,9 @@ from hymarl.components.replay.base import Sample
 from hymarl.components.spec import EnvSpec
 from hymarl.envs.contract.checker import check_environment
 from hymarl.modules.mixers.base import MixerInputs
-from hymarl.registry import check_settings
+from hymarl.registry import check_settings, find
+from hymarl.training.columns import COUNTERS
+from hymarl.training.metrics import Stopwatch
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -84,6 +86,13 @@ def test_learner(
     updates = [learning.update(Sample(batch, np.arange(2))) for _ in range(20)]
     assert list(updates[0].metrics) == list(cls.metric_names)
     assert updates[-1].metrics["q_gap"] < updates[0].metrics["q_gap"]
+
+
+def test_every_column_is_explained() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`(\w+)`", text.partition("## What is logged")[2].partition("\n## ")[0]))
+    measured = (*find("learner", "q").metric_names, *find("selector", "epsilon_greedy").metric_names)
+    assert {"step", *COUNTERS, *measured, *Stopwatch.columns} <= explained
 
 
 def test_every_common_fixture_is_explained() -> None:
