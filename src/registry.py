@@ -246,7 +246,7 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
 
 
 def expect(kind: type[T], made: object, where: str) -> T:
-    """What was built, if it is what its group is for.
+    """Check that what was built is of the class that its group is for, and return it.
 
     Raises:
         ConfigError: it is something else.
@@ -282,7 +282,7 @@ def _typed(where: str, name: str) -> str:
 
 
 def _misfit(schema: type, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
-    """The setting that has a list where a mapping is due, or the reverse, which OmegaConf does not say."""
+    """The setting that has a list where a mapping is expected, or the reverse; OmegaConf does not name it."""
     for key in (key for key, kind in types.items() if key in values and ("list" in str(kind) or "dict" in str(kind))):
         try:
             OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})

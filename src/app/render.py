@@ -17,7 +17,7 @@ from ..envs.contract.vector_env import EpisodeFailure, VectorEnv
 from ..policies.base import Policy
 from ..registry import ConfigError, find
 from ..reports.animation import to_text, write_gif
-from ..runners.film import Film, film
+from ..runners.rollout import Rollout, record_rollout
 from .assembly import environment_factory
 from .config import RunConfig
 
@@ -44,7 +44,7 @@ def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medi
     option, key = config.components["env"].option, keys(config.eval.seed, Stream.TEST, 0)
     with closing(_drawing(config)) as env:
         try:
-            seen = film(env, make(env.spec), key)
+            seen = record_rollout(env, make(env.spec), key)
             texts = [to_text(scene) for scene in seen.scenes] if medium == "terminal" else []
         except ValueError as error:
             raise ConfigError(f"env={option} cannot be rendered: {error}") from error
@@ -70,7 +70,7 @@ def _drawing(config: RunConfig) -> VectorEnv:
     return environment_factory(config)(1)
 
 
-def _captions(seen: Film, title: str) -> list[str]:
+def _captions(seen: Rollout, title: str) -> list[str]:
     total, captions = 0.0, []
     for scene, reward in zip(seen.scenes, seen.rewards, strict=True):
         total += reward
@@ -78,7 +78,7 @@ def _captions(seen: Film, title: str) -> list[str]:
     return captions
 
 
-def _write(seen: Film, captions: list[str], path: Path) -> str:
+def _write(seen: Rollout, captions: list[str], path: Path) -> str:
     write_gif(seen.scenes, captions, path)
     return f"the first test episode: {path}"
 

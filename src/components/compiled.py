@@ -1,8 +1,8 @@
 """How functions are compiled.
 
 Only the entry point is called from Python and cached on disk. Everything else is a *part* of it. No part allocates, so
-arrays are passed without counting references, which would take most of the time; and no part can be called from Python,
-which halves the time of compilation.
+that arrays are passed without counting references, and no part can be called from Python: both save time, the first
+when functions run, the second when they are compiled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COMPILING = "compiling for this machine, which may take a minute (first use only
 
 @contextmanager
 def announced_compilation(after_s: float = 2.0) -> Iterator[None]:
-    """Inside, whoever watches standard error is told when compiling takes longer than a moment, once.
+    """Inside, standard error says once that something is being compiled, if that takes longer than a moment.
 
     numba says when it compiles something that its cache does not hold; a call of a compiled function costs no more.
 

@@ -1,4 +1,4 @@
-"""What a batch of episodes holds: the type that travels from runners through replay to learners.
+"""Batches of episodes: what runners hand to replay and learners.
 
 Axes, always in this order, features last: B batch (environments or episodes), T time, A agents, U actions,
 O observation, S state, H hidden, V value (1 when mixed, A when not). A shape comment reads ``# B T+1 A U``.
@@ -168,9 +168,9 @@ class EpisodeBatch:
         return self.filled & ~next_filled & ~self.terminated
 
     def to(self, device: torch.device | str) -> Self:
-        """The same episodes on another device; nothing waits for the copy.
+        """The same episodes on another device; the program does not wait for the copy.
 
-        Memory that a GPU copies from while the program goes on must be pinned.
+        For such a copy to a GPU the memory must be pinned.
         """
         pinned = torch.device(device).type == "cuda"
         tensors = {k: x.pin_memory() if pinned else x for k, x in self.tensors().items()}

@@ -120,7 +120,7 @@ def load(path: Path, noted: str | None = None, *, sealed: bool = False) -> dict[
         raise CheckpointError(
             f"{path} holds something other than data (tensors, numbers, text); it was not loaded"
         ) from error
-    except Exception as error:  # of whatever kind: torch's reader believes what it reads, and stumbles anywhere
+    except Exception as error:  # torch's reader does not check what it reads, so a damaged file can raise any error
         raise CheckpointError(f"{path} is damaged: what it holds cannot be read") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program")

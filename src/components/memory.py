@@ -15,8 +15,8 @@ def reuse_large_blocks() -> bool:
     """Keep freed memory for the next allocation instead of handing it back to the kernel; says whether it could.
 
     An update allocates and frees the same tens of megabytes again and again. By default glibc maps each large block
-    anew, and the kernel clears every page of it: on batches of 100 MB that took more than half of an update. The
-    process keeps its largest size until it ends. Other C libraries are left alone.
+    anew, and the kernel clears every page of it, which takes a large part of an update on large batches. The price is
+    that the process keeps its largest size until it ends. Other C libraries are left alone.
     """
     if sys.platform != "linux":
         return False

@@ -46,7 +46,7 @@ class Entities:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """The only source of sizes: made by the environment, first argument of everything that has a shape.
+    """All sizes of an environment: made by it, and first argument of everything whose shapes depend on them.
 
     Attributes:
         n_agents: A.
@@ -137,7 +137,7 @@ class TimeStep(NamedTuple):
         return n_envs * (4 * numbers + spec.n_agents * spec.n_actions + 8 * len(spec.metric_names) + 2)
 
     def only(self, where: BoolArray) -> Self:
-        """This time step with zeros in the rows that ``where`` ``[B]`` does not name; changes its arrays."""
+        """This time step with zeros in the rows where ``where`` ``[B]`` is false; changes its arrays."""
         if not where.all():
             for array in self:
                 array[~where] = 0

@@ -16,7 +16,7 @@ _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 
 class Threads(NamedTuple):
-    """Who computes with how many threads.
+    """How many threads a run uses for what.
 
     Attributes:
         torch: threads of one torch operation.
@@ -35,12 +35,12 @@ def decide(asked: int | None, jobs: int, collecting: bool) -> Threads:
     """Threads of one run.
 
     More threads for one torch operation change the last bits of results, and on few or shared cores they are slower; so
-    unless told otherwise there is one, whatever the machine. The second Python thread changes no bit.
+    unless told otherwise there is one, on every machine. The second Python thread changes no bit.
 
     Args:
         asked: threads that learning may use; ``None``: 2 where this run has so many cores for itself, else 1.
         jobs: runs at the same time, which share the cores.
-        collecting: whether collecting takes a core meanwhile.
+        collecting: whether episodes are collected while the learner updates, which takes a core.
     """
     if asked is None:
         asked = 2 if available_cores() // jobs - collecting >= 2 else 1

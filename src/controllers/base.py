@@ -42,8 +42,8 @@ class Controller(nn.Module, ABC):
         """The recurrent state ``[B, A, *]`` at the start of B episodes.
 
         Args:
-            keys: ``[B]`` int64, `EpisodeBatch.key`; whatever is random in the state derives from it, so that learning
-                starts from the state that acting started from.
+            keys: ``[B]`` int64, `EpisodeBatch.key`; a random initial state derives from it, so that learning starts
+                from the same state as acting did.
         """
 
     @abstractmethod
@@ -60,10 +60,10 @@ class Controller(nn.Module, ABC):
         """
 
     def stepper(self) -> Stepper:
-        """`step` on arrays.
+        """`step` as a function of arrays.
 
-        It reads the weights where they are in memory when it is made: changes in place count from the next call on,
-        but after the module was moved or its tensors were replaced a new stepper is needed.
+        It keeps references to the weights' memory: changes in place count from the next call on, but after the module
+        was moved or its tensors were replaced a new stepper is needed.
         """
         device = next(iter(self.buffers())).device
 

@@ -89,7 +89,7 @@ class MAC(Controller):
         return self._array_stepper() or super().stepper()
 
     def _array_stepper(self) -> Stepper | None:
-        """`step` by NumPy, which takes a fraction of PyTorch's time for a few rows; ``None`` where it would not fit.
+        """`step` by NumPy, which is faster than PyTorch for a few rows; ``None`` where there is no such stepper.
 
         A subclass of this class or of a network may compute something else, so each class must define this method (a
         network: `Network.stepper`) itself.

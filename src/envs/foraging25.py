@@ -41,8 +41,8 @@ class Foraging25:
     others are zero. The state is all agents and all foods.
 
     Starts: ``random`` puts agents and foods into different cells, all choices equally likely; ``fixed`` spaces the
-    agents evenly along the edge of the grid, clockwise from the top left corner, and the foods likewise along the
-    square a quarter of the size further in.
+    agents evenly along the edge of the grid, clockwise from the top left corner, and the foods in the same way along
+    the square a quarter of the size further in.
 
     Args:
         agents: the number of agents asked for; ``None`` is 4.
@@ -98,7 +98,7 @@ class Foraging25:
         self._make_rows()
 
     def _make_rows(self) -> None:
-        """What changes in an episode. Cells are numbered through all rows, so that one index finds them."""
+        """Make the arrays of what changes in an episode; cells are numbered consecutively over all rows."""
         n_agents, n_cells, every = self.spec.n_agents, self._board.n_cells, np.arange(self.n_envs)
         self._rows = every
         self._base = every[:, None] * n_cells  # the first cell of each row: border, never used

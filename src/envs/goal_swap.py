@@ -29,7 +29,7 @@ class GoalSwap:
     Actions are up, down, left, right. A move into the wall leads nowhere and costs 0.5. Agents that would share a cell
     bounce back to where they were, at 0.5 for each that had moved; this is repeated until all cells differ. Two
     agents may exchange their cells, which costs nothing: only sharing one counts. An agent that has reached its goal
-    stays there whatever it does. When all are at their goals the team gets 10 and the episode
+    stays there with every action. When all are at their goals the team gets 10 and the episode
     terminates; every other step costs 0.05, 0.1 times the sum of the Manhattan distances that remain, and the costs
     above. With two agents on 5 x 5 the best return is 8.65, in 4 steps.
 

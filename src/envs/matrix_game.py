@@ -87,7 +87,7 @@ class MatrixGame:
         return self._observe(where)
 
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
-        """Pay and move on in the active rows."""
+        """Give the payoffs and go to the next states in the active rows."""
         played = (self._state[active], *actions[active].T)
         payoff = self._payoffs[played]
         self._state[active] = self._following[played]

@@ -45,7 +45,7 @@ class Meeting:
         self._board = Board(size)
         self._offset = np.append(self._board.around, 0)  # U
         if not 1 <= a < size**2:
-            raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} beside the goal")
+            raise ValueError(f"agents={a}, but a grid of size {size} has room for 1 to {size**2 - 1} besides the goal")
         n_bytes = 40 * (n_envs + 1) * self._board.n_cells + (n_envs + 2) * 8 * a**2
         require_memory(n_bytes, "the games played side by side", "make size smaller")
         self._seen = own_first(a)[:, : a if observe_others else 1]

@@ -109,10 +109,10 @@ class PredatorPrey:
         self._make_rows()
 
     def _make_rows(self) -> None:
-        """What changes in an episode. Cells are numbered through all rows, so that one index finds them.
+        """Make the arrays of what changes in an episode; cells are numbered consecutively over all rows.
 
-        Whoever left is in a cell of the border that has only border around: it is never free, moves nowhere, and nobody
-        finds anything beside it, so that it needs no mask.
+        Predators and prey that left the grid are put into a border cell that has only border around it. It is never
+        free and nothing is beside it, so the rules need no mask for them.
         """
         board = self._board
         self._base = np.arange(self.n_envs)[:, None] * board.n_cells

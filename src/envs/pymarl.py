@@ -26,7 +26,7 @@ class Pymarl(AdaptedEnvs):
     """Any environment that PyMARL or EPyMARL can play, unchanged, e.g. SMAC.
 
     ``step`` may return ``(reward, terminated, info)`` or ``(observations, reward, terminated, truncated, info)``, with
-    one reward for all or one per agent. ``info["episode_limit"]`` true means truncated, whatever else is said.
+    one reward for all or one per agent. ``info["episode_limit"]`` true means truncated, also if ``terminated`` is true.
 
     Such environments draw from the global random generators; each episode has its own, see
     `hymarl.envs.adapters.global_generators`, and a ``reset`` that takes a ``seed`` gets one. What draws its randomness

@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What an optimizer step did.
+    """The results of an optimizer step.
 
     Attributes:
         metrics: scalars by `Learner.metric_names`; tensors, so that nothing waits for a device until they are logged.
@@ -65,7 +65,7 @@ class Learner(ABC):
         max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
         extras: columns that `prepare` adds to the episodes.
         networks: as given.
-        state: everything beside the optimizer that an exact continuation needs: the networks, and what subclasses add.
+        state: what an exact continuation needs besides the optimizer: the networks, and what subclasses add.
         updates: number of updates so far.
     """
 
@@ -102,7 +102,7 @@ class Learner(ABC):
             self._second_thread.shutdown()
 
     def prepare(self, batch: EpisodeBatch) -> EpisodeBatch:
-        """See newly collected episodes once, before they are replayed.
+        """Prepare newly collected episodes, once, before they are stored for replay.
 
         Running statistics are updated here, and a learner with `extras` adds them (`EpisodeBatch.extended`), e.g. the
         advantages of an on-policy learner.
@@ -132,7 +132,7 @@ class Learner(ABC):
         return Update({"loss": loss.detach(), "grad_norm": norm, **metrics}, priorities)
 
     def policy_weights(self) -> dict[str, Any]:
-        """What acts: the weights of the network ``controller``, in the learner's own memory."""
+        """Weights for the acting policy: those of the network ``controller``, in the learner's own memory."""
         return self.networks["controller"].state_dict()
 
     def describe(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ class Learner(ABC):
         return {}
 
     def weights_replaced(self) -> None:  # noqa: B027  # most have no use for it
-        """Called when the networks got other weights than by learning; a learner with target networks copies them."""
+        """Called after other weights were loaded into the networks (`init_from=`); target networks must copy them."""
 
     def rewards(self, batch: EpisodeBatch, n_values: int) -> Tensor:
         """Rewards to learn from as ``[B, T, V]``: a common reward is given to each of V values.
@@ -170,7 +170,7 @@ class Learner(ABC):
         self.updates = state["updates"]
 
     def _clip(self) -> Tensor:
-        """Make the gradient no longer than allowed; returns its norm before."""
+        """Clip the norm of the gradient; returns the norm before."""
         if self._grad_clip is not None:
             return nn.utils.clip_grad_norm_(self.networks.parameters(), self._grad_clip)
         return nn.utils.get_total_norm([p.grad for p in self.networks.parameters() if p.grad is not None])

@@ -1,4 +1,4 @@
-"""Losses over valid cells. Pure functions; masked cells enter neither value nor gradient, whatever they hold."""
+"""Losses over valid cells: pure functions. Masked cells change neither value nor gradient, even if they are NaN."""
 
 from __future__ import annotations
 

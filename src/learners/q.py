@@ -26,9 +26,9 @@ class Estimates(NamedTuple):
 
     Attributes:
         q_values: ``[B, T+1, A, U]``, of the agents' networks.
-        features: ``[B, T+1, A, H]``, what they were made of.
+        features: ``[B, T+1, A, H]``, from which these networks computed them.
         q_taken: ``[B, T, V]``, the mixed value of the actions taken.
-        td_targets: ``[B, T, V]``, what it is regressed to; without gradient.
+        td_targets: ``[B, T, V]``, the targets of ``q_taken``; without gradient.
     """
 
     q_values: Tensor
@@ -42,10 +42,10 @@ class QLearner(Learner):
     """Regresses the (mixed) value of the actions taken to a TD(lambda) target made by target networks.
 
     DQN (Mnih et al., 2015) on whole episodes, with the target's action chosen by the online network when ``double_q``
-    (van Hasselt et al., 2016); the mixer says what the value is: each agent's own (IQL), the sum (VDN), a monotonic
-    mix (QMIX, eq. 6).
+    (van Hasselt et al., 2016); the mixer decides which value is learned: each agent's own (IQL), the sum (VDN), a
+    monotonic mix (QMIX, eq. 6).
 
-    A variant inherits from this class and overrides `loss` (further terms beside `td_loss`), `estimates`, or both.
+    A variant inherits from this class and overrides `loss` (to add terms to `td_loss`), `estimates`, or both.
 
     Args:
         controller: the agents.
@@ -109,7 +109,7 @@ class QLearner(Learner):
         return Estimates(q_values, features, q_taken, td_targets)
 
     def td_loss(self, batch: EpisodeBatch, estimates: Estimates, weights: Tensor | None = None) -> Loss:
-        """The regression; where samples have weights, each episode's mean absolute TD error is its priority.
+        """Mean squared (or Huber's) TD error; for weighted samples also each episode's mean absolute one, its priority.
 
         Args:
             batch: the episodes.

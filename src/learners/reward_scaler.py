@@ -9,8 +9,9 @@ from torch import Tensor, nn
 class RewardScaler(nn.Module):
     """Running mean and standard deviation of rewards, for learning on standardized ones.
 
-    Fed by the environment's steps, once each, never by replay; a reward is shifted and divided, the returns of
-    episodes of different length are then no longer comparable, which is why it is off by default (EPyMARL has it on).
+    Each collected step is counted once, when it was played, not when it is replayed. As the mean is subtracted from
+    every reward, the sum over an episode depends on its length, which is why this is off by default (EPyMARL has it
+    on).
     """
 
     count: Tensor

@@ -37,26 +37,26 @@ class TargetNetworks(nn.Module):
         self.networks.requires_grad_(False).eval()
 
     def describe(self) -> str:
-        """How and how often, for people."""
+        """How and how often they follow, for people."""
         if self._mode == "hard":
             return f"copied every {self._interval} updates"
         return f"moved by {self._tau} at every update"
 
     @torch.no_grad()
     def follow(self, n_updates: int) -> None:
-        """Follow, after update number ``n_updates`` (from 1). Buffers such as running statistics are copied."""
+        """Copy or move after update number ``n_updates`` (from 1); buffers such as running statistics are copied."""
         if self._mode == "hard":
             if n_updates % self._interval == 0:
                 self.copy()
             return
         for name, online in self._online.items():
             target = self.networks[name]
-            for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
-                slow.lerp_(fast, self._tau)
+            for follower, followed in zip(target.parameters(), online.parameters(), strict=True):
+                follower.lerp_(followed, self._tau)
             for old, new in zip(target.buffers(), online.buffers(), strict=True):
                 old.copy_(new)
 
     def copy(self) -> None:
-        """Be equal to the networks."""
+        """Copy all weights and buffers of the networks."""
         for name, online in self._online.items():
             self.networks[name].load_state_dict(online.state_dict())

@@ -1,8 +1,8 @@
-"""What value estimates are regressed to. Pure functions on ``[B, T, V]``, golden-tested and compared with brute force.
+"""Targets that values are regressed to: pure functions on ``[B, T, V]``, tested against brute force.
 
 Time as in `hymarl.components.episode`: ``reward[t]`` belongs to action t, ``next_values[t]`` is the target network's
-value of the stored observation t+1. Continuation is applied by selection, never by multiplication, so that values in
-masked cells cannot leak as NaN.
+value of the stored observation t+1. Where an episode ends, the future value is left out by selection, not
+multiplied by 0, so that NaN in masked cells has no effect.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def lambda_returns(
 def _discounted_sums(own: Tensor, weight: Tensor) -> Tensor:
     """The solution of G_t = own_t + weight_t * G_{t+1} over ``[B, T, V]``, with G_T = 0.
 
-    Each round joins every time with the one that its sum reaches so far (Hillis and Steele, "Data parallel algorithms",
-    1986), so it takes log2 T rounds on whole tensors instead of T steps on rows.
+    In each round the sum of every time step takes in that of the first step beyond it (Hillis and Steele, "Data
+    parallel algorithms", 1986), so it takes log2 T rounds on whole tensors instead of T steps on rows.
     """
     reach = 1
     while reach < own.shape[1]:

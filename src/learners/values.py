@@ -1,4 +1,4 @@
-"""Reading values out of scores. Pure functions; ``U`` is the last axis, leading axes are whatever they are."""
+"""Values of actions from the scores of all actions: pure functions on tensors whose last axis is U."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 On a CPU, PyTorch spends as much time on gates, copies and gradients of single time steps as on a GRU's products. Here a
 step is one product and one pass over rows that are in the cache, and the gradients of weights are products over many
 steps at once (Appleyard, Kocisky and Blunsom, "Optimizing Performance of Recurrent Neural Networks on GPUs", 2016,
-section 3). The products stay PyTorch's.
+section 3). The matrix products are still PyTorch's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
     if gru.num_layers != 1 or gru.bidirectional or gru.batch_first or not gru.bias:
         raise ValueError(f"a GRU must have one layer, one direction, biases, and time as its first axis; got {gru}")
     if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
-        return gru(inputs, state.unsqueeze(0).contiguous())[0]  # cuDNN takes no other
+        return gru(inputs, state.unsqueeze(0).contiguous())[0]  # cuDNN needs contiguous memory
     weights: Sequence[Tensor] = gru.all_weights[0]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (inputs, state, *weights)):
         states: Tensor = _Unroll.apply(inputs, state, *weights)
@@ -83,8 +83,8 @@ class _Unroll(torch.autograd.Function):
 def _forward(
     inputs: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, *, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """States ``[T+1, N, H]`` and, of the steps that are kept, gates r, z, n ``[T, N, 3H]`` and what r is multiplied
-    with ``[T, N, H]``.
+    """States ``[T+1, N, H]``; with ``keep``, for the gradient, also gates r, z, n ``[T, N, 3H]`` and the candidate's
+    recurrent part ``[T, N, H]``, which r is multiplied with.
     """
     (t_end, n, _), h = inputs.shape, state.shape[1]
     at_once = min(max(1, _ROWS // max(1, n)), t_end)

@@ -1,4 +1,4 @@
-"""Classic load balancing: the data plane places every flow by a rule, and the agents' actions mean nothing."""
+"""Classic load balancing: the data plane places every flow by a rule, and the agents' actions have no effect."""
 
 from __future__ import annotations
 

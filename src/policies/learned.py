@@ -1,4 +1,4 @@
-"""A controller and an action selector as a policy, and its life outside of training."""
+"""The learned policy: a controller and a selector; loading it from a run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .base import Policy, PolicyState
 class LearnedPolicy(Policy):
     """Scores by a controller, actions by a selector; one batched forward pass for all environments.
 
-    The controller is the policy's own: what the learner does to its networks reaches the policy by `load_state_dict`
-    only, so a policy can act while the learner updates, in another thread, process or machine.
+    The policy has a controller of its own, which gets the learner's weights by `load_state_dict` only. So it can act
+    while the learner updates, in another thread or process, or on another machine.
 
     Args:
         spec: sizes of the environment.

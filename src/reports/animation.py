@@ -14,7 +14,7 @@ from ..envs.contract.scene import GridScene, LevelScene, PictureScene, Scene, Th
 
 _CELL, _OVERSAMPLING = 48, 2  # pixels; drawn larger, then reduced: smooth edges
 _FRAME_MS, _LAST_FRAME_MS = 250, 1500
-_LONG, _LONG_FRAME_MS = 60, 100  # frames from which on a picture moves faster
+_LONG, _LONG_FRAME_MS = 60, 100  # from so many frames on each is shown for so long
 _BAR = 40  # characters
 _IN_TEXT: Mapping[str, str] = {"disc": "{}", "square": "[{}]", "ring": "({})"}
 
@@ -114,7 +114,7 @@ def _draw_thing(draw: Any, thing: Thing, cell: int) -> None:
 
 
 def _level_frames(scenes: Sequence[LevelScene], captions: Sequence[str]) -> list[Any]:
-    """Every quantity has a strip of its own. All is drawn once, with and without the curves, and uncovered in time."""
+    """One strip per quantity, drawn once with and once without curves; a frame shows the curves up to its time."""
     from PIL import ImageDraw, ImageFont
 
     times = np.array([scene.time for scene in scenes])

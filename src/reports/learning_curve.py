@@ -1,4 +1,4 @@
-"""Pictures of learning: one run with its episodes, or several runs per label with their seeds."""
+"""The learning curve of a run: its evaluations over training, beside the levels of scripted policies."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def plot_learning_curve(
     """
     table = read_evaluations(run_dir, stream)
     curves = {
-        metric: {label if references else "": episode_curve(table["step"], table[metric])} for metric in _known([table])
+        metric: {label if references else "": episode_curve(table["step"], table[metric])} for metric in _known(table)
     }
     if not curves:
         raise ValueError(f"{run_dir} has no evaluations of the {stream} stream to plot")
@@ -74,45 +74,6 @@ def plot_learning_curve(
     return _draw(curves, references or {}, note, title, run_dir / "plots" / "learning_curve.png")
 
 
-def plot_comparison(
-    runs: Mapping[str, Sequence[Path]],
-    path: Path,
-    references: Mapping[str, Mapping[str, float]] | None = None,
-    *,
-    stream: str = "validation",
-    title: str | None = None,
-) -> Path:
-    """Draw the mean over runs for each label, with a 95 % confidence interval where a label has several runs.
-
-    Runs need not have been evaluated at the same steps: they are interpolated, and drawn as far as all of them reach.
-
-    Args:
-        runs: for each label the directories of its runs, e.g. one per seed.
-        path: the picture to write.
-        references: for each scripted policy its mean by metric, drawn as labeled horizontal lines.
-        stream: which evaluation episodes.
-        title: a line above the picture.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        ValueError: nothing to plot.
-    """
-    tables = {label: [read_evaluations(run, stream) for run in directories] for label, directories in runs.items()}
-    curves: dict[str, dict[str, Curve]] = {}
-    for label, of_label in tables.items():
-        usable = [table for table in of_label if "return" in _known([table])]
-        for metric in _known(usable):
-            curves.setdefault(metric, {})[label] = seed_curve([episode_curve(t["step"], t[metric]) for t in usable])
-    if not curves:
-        raise ValueError(f"no run has evaluations of the {stream} stream to plot")
-    counts = np.array([len(directories) for directories in runs.values()])
-    note = f"{stream} episodes, mean over {_span(counts)} training run{'s' if max(counts) > 1 else ''}"
-    note += " with 95 % confidence interval" if max(counts) > 1 else ""
-    return _draw(curves, references or {}, note, title, path)
-
-
 def episode_curve(steps: FloatColumn, values: FloatColumn) -> Curve:
     """Mean and interval over the episodes of each step; episodes whose value is NaN do not count."""
     finite = np.isfinite(values)
@@ -120,22 +81,6 @@ def episode_curve(steps: FloatColumn, values: FloatColumn) -> Curve:
     at = np.unique(steps)
     cells = np.array([mean_ci(values[steps == step]) for step in at]).reshape(len(at), 2)
     return Curve(at, cells[:, 0], cells[:, 1])
-
-
-def seed_curve(curves: Sequence[Curve]) -> Curve:
-    """Mean and interval over the means of several runs, at every step that one of them has and all of them reach.
-
-    Raises:
-        ValueError: there is no such step.
-    """
-    begin, end = max(c.steps[0] for c in curves), min(c.steps[-1] for c in curves)
-    grid = np.unique(np.concatenate([c.steps for c in curves]))
-    grid = grid[(grid >= begin) & (grid <= end)]
-    if not len(grid):
-        raise ValueError("the runs were evaluated at different stages of training")
-    values = np.stack([np.interp(grid, c.steps, c.mean) for c in curves])
-    cells = np.array([mean_ci(column) for column in values.T]).reshape(len(grid), 2)
-    return Curve(grid, cells[:, 0], cells[:, 1])
 
 
 def _span(counts: NDArray[np.int64]) -> str:
@@ -147,11 +92,9 @@ def _mean_over(n_episodes: int) -> str:
     return f"mean over {n_episodes} test episodes" if n_episodes > 1 else "one test episode"
 
 
-def _known(tables: Sequence[Mapping[str, FloatColumn]]) -> list[str]:
-    """What can be plotted of all tables."""
-    if not tables:
-        return []
-    return [m for m in AXIS_LABELS if all(m in t and np.isfinite(t[m]).any() for t in tables)]
+def _known(table: Mapping[str, FloatColumn]) -> list[str]:
+    """What can be plotted of a table."""
+    return [m for m in AXIS_LABELS if m in table and np.isfinite(table[m]).any()]
 
 
 def _draw(

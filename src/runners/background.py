@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Background:
-    """Makes calls one after another in one thread, which is started with the first.
+    """Makes calls one after another in one thread, which starts with the first call.
 
     Unlike an executor's, the thread is a daemon: a program that is interrupted a second time need not wait for it.
     """
@@ -25,7 +25,7 @@ class Background:
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Make a call after those submitted before."""
         future: Future[T] = Future()
-        # Known before it is queued: whenever an interrupt comes, `close` cancels it or waits for it.
+        # Noted before it is queued, so that `close` cancels it or waits for it, whenever an interrupt comes.
         self._calls = [*(earlier for earlier in self._calls if not earlier.done()), future]
         self._queue.put((future, call))
         if self._thread is None:
@@ -34,7 +34,7 @@ class Background:
         return future
 
     def close(self) -> None:
-        """Wait for the call under way, whatever comes of it; those after it are not made. May be called twice."""
+        """Wait for the call under way, also if it fails, and cancel those after it. May be called twice."""
         wait([future for future in reversed(self._calls) if not future.cancel()])
 
     def _work(self) -> None:

@@ -53,7 +53,7 @@ class Played(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Training episodes to be played, and what they depend on: nothing else, and nothing that changes later.
+    """Training episodes to be played, with everything that they depend on; none of it changes later.
 
     Attributes:
         numbers: ``[N]`` the episodes' numbers in their stream.
@@ -76,7 +76,8 @@ class TooManyFailures(Exception):
 class _Wave:
     """Episodes in play at once: environment row b plays batch row ``rows[b]`` where ``active[b]``.
 
-    ``block`` is all of ``rows`` if they follow one another: whole blocks are stored in a third of the time.
+    ``block`` is ``rows`` as a slice if they follow one another, else ``None``: storing by a slice is faster than by an
+    array of indices.
     """
 
     rows: IntArray
@@ -87,8 +88,8 @@ class _Wave:
     def without(self, failures: list[RowFailure]) -> None:
         self.active[[failure.row for failure in failures]] = False
 
-    def now(self) -> _Wave:
-        """The same episodes, whatever becomes inactive later."""
+    def snapshot(self) -> _Wave:
+        """A copy whose ``active`` does not change with this one's."""
         return _Wave(self.rows, self.keys, self.active.copy(), self.block)
 
     def rows_of(self, where: BoolArray) -> tuple[Any, Any]:
@@ -99,7 +100,7 @@ class _Wave:
 
 
 class _Game(NamedTuple):
-    """What is played: by whom, into which rows, with which keys."""
+    """What `Runner.play` is to play, and where it puts the results."""
 
     policy: Policy
     batch: EpisodeBatch
@@ -111,8 +112,8 @@ class _Game(NamedTuple):
 class Runner:
     """Plays episodes of one stream, each with its own key, in B environments at once.
 
-    Finished rows ride along in the policy's forward pass, in a fixed order, but are not stepped; results therefore do
-    not depend on how the environments are spread over processes.
+    Rows whose episode has ended stay in the policy's forward pass but are not stepped. So the rows of a forward pass
+    are always the same, and results do not depend on how the environments are spread over processes.
 
     An episode whose environment fails is discarded and played once more with the same key, so a killed worker leaves
     results equal; if it fails again it is skipped. Every failure is noted in `failures`.
@@ -145,7 +146,7 @@ class Runner:
             f"{self.n_envs} episodes of {self.spec.episode_limit:,} steps",
             "lower runner.n_envs or the length of episodes",
         )
-        # With a lag, as many collections as it says are waiting to be taken, being played, or being learned from.
+        # With a lag of n, n collections at a time are waiting to be taken, being played, or being learned from.
         self._storages = [EpisodeBatch.empty(self.spec, self.n_envs) for _ in range(max(1, lag))]
 
     @property
@@ -159,7 +160,7 @@ class Runner:
         return self.env.n_envs
 
     def play(self, policy: Policy, numbers: IntArray, steps: int = 0) -> Played:
-        """Play the episodes with these numbers, whatever was played before.
+        """Play the episodes with these numbers; they do not depend on what was played before.
 
         Args:
             policy: acts.
@@ -186,7 +187,7 @@ class Runner:
         """Play a job in the background, after those submitted before.
 
         Args:
-            policy: acts with the job's weights; nobody else may use it meanwhile.
+            policy: acts with the job's weights; it must not be used for anything else until the job is done.
             job: the episodes.
         """
 
@@ -228,9 +229,9 @@ class Runner:
         t = 0
         _store_observation(arrays, step, wave, t)
         while wave.active.any():
-            avail = step.avail | ~wave.active[:, None, None]  # finished rows ride along: any action will do
+            avail = step.avail | ~wave.active[:, None, None]  # rows that have ended may do anything
             actions, state = game.policy.act(step.obs, avail, state)
-            played = wave.now()
+            played = wave.snapshot()
             step = self._guard(partial(self.env.step, actions, wave.active.copy()), wave, lost)
             played.active &= wave.active
             _store_transition(arrays, step, actions, played, t)
@@ -245,7 +246,7 @@ class Runner:
         return lost
 
     def _start(self, rows: IntArray, episode_keys: UInt64Array) -> _Wave:
-        """Spare environments get the first episode's key and stay inactive."""
+        """The wave of these episodes; environments without one get the first episode's key and stay inactive."""
         spread = np.full(self.env.n_envs, rows[0])
         spread[: len(rows)] = rows
         whole = len(rows) == self.env.n_envs and bool((np.diff(rows) == 1).all())

@@ -23,7 +23,8 @@ class ParallelRunner(Runner):
         seed: of the stream.
         stream: training, validation or test.
         n_envs: B, episodes side by side.
-        workers: processes that step the environments; 0 for none; ``None``: as many as pay, see `place`.
+        workers: processes that step the environments; 0 for none; ``None``: decided by a short timing, see
+            `place`.
         timeout_s: seconds after which a worker that does not answer counts as hung.
         lag: how many collections of training episodes are played while the learner updates, with weights that are at
             most so many collections old; 0: none. Environments that are stepped one by one need a worker process for

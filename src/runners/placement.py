@@ -20,9 +20,9 @@ MakeEnv = Callable[[int], VectorEnv]
 """Makes environments with the given number of rows."""
 
 CALL_S, WORKER_S = 60e-6, 65e-6
-"""What a step costs beside the environments' work: once, and for each worker that is woken, awaited and copied from."""
+"""Overhead of a step of all environments in seconds: per step, and per worker process that takes part in it."""
 
-_WORTH = 1.5  # by the estimate; two cores seldom do twice the work of one, and workers need memory and time to start
+_LEAST_SPEEDUP = 1.5  # estimated; less is not worth the workers' memory and start, and cores are seldom all free
 _MEASURE_S, _LEAST_STEPS, _MOST_STEPS = 0.1, 5, 200
 
 
@@ -39,7 +39,7 @@ class Placement(NamedTuple):
 
 
 def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float, *, busy: bool = False) -> Placement:
-    """Make B environments in as many worker processes as told, or as pay.
+    """Make B environments in this process or in worker processes: as told, or as a short timing suggests.
 
     Args:
         make_env: makes a `VectorEnv` with the given number of rows; picklable where there are workers.
@@ -48,7 +48,7 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float,
             by one (`SingleEnvs`) and slow enough by a short play of one more, else none; none too if such processes
             cannot be made.
         timeout_s: see `WorkerEnvs`.
-        busy: whether this process has other work meanwhile, which worker processes would not hinder.
+        busy: whether this process learns at the same time; then only the time that collecting takes of it counts.
     """
     if workers:
         return Placement(WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s), f"in {workers} worker processes")
@@ -67,13 +67,13 @@ def _by_step_time(make_env: MakeEnv, n_envs: int, timeout_s: float, busy: bool, 
         return Placement(make_env(n_envs), f"{here} (the time of a step could not be measured)")
     alone, shared = n_envs * step_s, -(-n_envs // workers) * step_s + CALL_S + workers * WORKER_S
     if busy:
-        shared = CALL_S + workers * WORKER_S  # of this process' time
+        shared = CALL_S + workers * WORKER_S  # the time that it takes of this process
     reason = f"a step takes {step_s * 1e6:.0f} µs"
-    if alone < _WORTH * shared:
-        return Placement(make_env(n_envs), f"{here} ({reason}: worker processes would not pay)")
+    if alone < _LEAST_SPEEDUP * shared:
+        return Placement(make_env(n_envs), f"{here} ({reason}: worker processes would not be much faster)")
     try:
         env = WorkerEnvs(make_env, n_envs, workers, timeout_s=timeout_s)
-    except Exception as error:  # whatever it is: nobody asked for workers, and in this process it could be made
+    except Exception as error:  # of any kind: nobody asked for workers, and in this process it could be made
         why = " ".join(str(error).split()) or type(error).__name__
         return Placement(make_env(n_envs), f"{here} ({reason}, but worker processes cannot be made: {why})")
     return Placement(env, f"in {workers} worker processes ({reason})")

@@ -15,10 +15,10 @@ from ..components.replay.base import Replay
 
 
 class ReplayFiles:
-    """The replayed episodes on disk: every checkpoint adds one file with what is new, whole files fall off the old end.
+    """Replayed episodes on disk: each checkpoint adds a file of new ones; files of which replay holds none are deleted.
 
-    A file is never changed once written, so the files a checkpoint lists are as they were when it was made, whatever
-    happened to the process afterwards.
+    A file is never changed once written, so the files a checkpoint lists are as they were when it was made, even if the
+    process was killed later.
 
     Args:
         folder: where the files are.

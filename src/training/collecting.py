@@ -16,7 +16,7 @@ from ..runners.base import Job, Played, Runner
 
 
 class Weights(NamedTuple):
-    """What the acting policy needs to know of the learner.
+    """The learner's weights, for the acting policy.
 
     Attributes:
         tensors: as `LearnedPolicy.load_state_dict` takes them; the learner's own memory, to be copied.
@@ -29,7 +29,7 @@ class Weights(NamedTuple):
 
 @dataclass
 class _Planned:
-    """A job, and its episodes once it was begun in the background."""
+    """A job, and its future episodes if it was begun in the background."""
 
     job: Job
     played: Future[Played] | None = None
@@ -39,8 +39,8 @@ class Collector:
     """Plays the training episodes, as many at a time as there are environments.
 
     Collection i is played with the weights after the updates that belong to collection i - 1 - ``lag`` (the initial
-    ones where there is none). With a lag of 0 that are the newest, and nothing happens at the same time; with a larger
-    one, up to ``lag`` collections are played while the learner updates on earlier ones. Which weights play which
+    ones where there is none). With a lag of 0 these are the newest, and collecting and learning alternate; with a
+    larger one, up to ``lag`` collections are played while the learner updates on earlier ones. Which weights play which
     episodes does not depend on time, so results are reproducible; a checkpoint holds the jobs that are not done, with
     their weights, so they are continued exactly.
 

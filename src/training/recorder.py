@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..components.files import CheckpointError, WriteError, keep_newest, load, save, writing
-from ..components.loggers.base import LoggerSet, Record, Status, Table
+from ..components.loggers.base import LoggerSet, Record, Status, TableName
 from .checkpoint import ReplayFiles
 from .evaluation import Evaluation
 from .metrics import Stopwatch
@@ -54,7 +54,7 @@ class Recorder:
             self.ended("interrupted" if interrupted else "failed", None if interrupted else said)
         status, reason = self._ended
         try:
-            with ExitStack() as each:  # whatever happens to the others, e.g. on a full disk
+            with ExitStack() as each:  # each is called even if others fail, e.g. on a full disk
                 each.callback(self._close_log)
                 each.callback(self._directory.close)
                 each.callback(self._loggers.finish, status, reason)
@@ -65,7 +65,7 @@ class Recorder:
                 raise
 
     def ended(self, status: Status, reason: str | None = None) -> None:
-        """Say how the run ended, if not as finished."""
+        """Set the status that the run ends with; without this call it is ``finished``."""
         self._ended = (status, reason)
 
     def say(self, text: str) -> None:
@@ -74,10 +74,10 @@ class Recorder:
         self.note(text)
 
     def say_or_print(self, text: str) -> None:
-        """The same for what people need in any case: printed where no logger shows messages."""
+        """A message that must be seen: as `say`, and printed where no logger shows messages."""
         self.say(text)
         if not self._loggers.show_messages:
-            with suppress(OSError):  # who read the output may have gone
+            with suppress(OSError):  # standard output may be closed
                 print(text, flush=True)
 
     def note(self, text: str) -> None:
@@ -103,7 +103,8 @@ class Recorder:
         for row in evaluation.rows():
             self._evaluations.append(row)
         self._evaluations.flush()
-        table: Table = "test" if evaluation.stream == "test" else "evaluation"  # tested weights may be older than now
+        # The tested weights may be older than the step of the record.
+        table: TableName = "test" if evaluation.stream == "test" else "evaluation"
         self._loggers.log(Record(table, self._trainer.steps, evaluation.summary()))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
@@ -143,13 +144,13 @@ class Recorder:
 def scalar_names(trainer: Trainer) -> tuple[str, ...]:
     """Name of every scalar that loggers may get, as ``<table>/<name>``."""
     evaluated = Evaluation.summary_names(trainer.collector.runner.spec.metric_names)
-    tables: dict[Table, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
+    tables: dict[TableName, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
     tables |= {"evaluation": evaluated, "test": evaluated}
     return tuple(f"{table}/{name}" for table, names in tables.items() for name in names)
 
 
 def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
-    """Put the trainer where the last checkpoint of a run was; changes nothing on disk.
+    """Load the last checkpoint of a run into a trainer; changes nothing on disk.
 
     Args:
         trainer: new.

@@ -1,4 +1,4 @@
-"""How long a run trains, and how often it does what."""
+"""How long a run trains, and how often it logs, validates and saves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrainingSettings:
         log_interval_steps: environment steps between rows of metrics.
         eval_interval_steps: environment steps between validations; there is one at step 0 and one at the end.
         checkpoint_interval_steps: environment steps between resumable checkpoints.
-        keep_checkpoints: number of weights files kept beside the best.
+        keep_checkpoints: number of weights files kept besides the best.
     """
 
     total_steps: Steps

@@ -1,4 +1,4 @@
-"""The training loop: a generator that sequences collecting, learning and evaluating, and says what happened."""
+"""The training loop: a generator that sequences collecting, learning and evaluating, and yields what happened."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..components.loggers.base import Record
 from ..components.replay.base import Replay, Sample
 from ..learners.base import Learner
 from .collecting import Collector
+from .columns import COUNTERS
 from .evaluation import Evaluation, Evaluator
 from .metrics import SinceLastRow, Stopwatch
 from .settings import TrainingSettings
@@ -30,7 +31,7 @@ class Every:
     next: int
 
     def due(self, step: int) -> bool:
-        """Whether it is due now; then it is due again an interval later."""
+        """Whether it is due at this step; if so, `next` moves on to the next multiple of the interval."""
         if step < self.next:
             return False
         self.next += self.interval * ((step - self.next) // self.interval + 1)
@@ -39,7 +40,7 @@ class Every:
 
 @dataclass
 class Progress:
-    """Where a run is, beside the counters of its parts.
+    """Where a run is, besides the counters of its parts.
 
     Attributes:
         last_evaluation: step of the last evaluation, -1 before the first.
@@ -78,8 +79,8 @@ class Trainer:
         collector: brings training episodes.
         evaluator: validates.
         learner: is updated.
-        replay: says from what, and how often.
-        settings: how long, and how often what.
+        replay: keeps episodes and says which of them the learner is updated on, and how often.
+        settings: how long to train, and how often to log, validate and save.
         device: where batches are learned from.
     """
 
@@ -109,10 +110,9 @@ class Trainer:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Columns of a row of metrics, after the step."""
-        counters = ("episodes", "updates", "return_mean", "length_mean")
         collector = self.collector
         return (
-            *counters,
+            *COUNTERS,
             *collector.policy.metric_names,
             *collector.runner.spec.metric_names,
             *self.learner.metric_names,

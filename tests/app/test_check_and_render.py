@@ -11,7 +11,7 @@ from hymarl.components.rng import Stream, keys
 from hymarl.envs.contract.scene import GridScene, LevelScene, PictureScene, Thing
 from hymarl.policies.random import RandomPolicy
 from hymarl.reports.animation import to_text, write_gif
-from hymarl.runners.film import film
+from hymarl.runners.rollout import record_rollout
 
 GAMES = Path(__file__).parents[1] / "envs"
 SHORT = ("eval.test_episodes=1", "eval.references=false")
@@ -128,11 +128,11 @@ def test_what_cannot_be_shown_is_refused(hymarl, tmp_path, arguments, sentence):
 
 def test_a_film_is_the_episode_that_was_played(component):
     env = component("env", "goal_swap", None, 1, episode_limit=9)
-    seen = film(env, RandomPolicy(env.spec), keys(0, Stream.TEST, 0))
+    seen = record_rollout(env, RandomPolicy(env.spec), keys(0, Stream.TEST, 0))
     assert len(seen.scenes) == len(seen.rewards) == 10
     assert seen.rewards[0] == 0
     assert [scene.caption for scene in seen.scenes] == [f"step {t}" for t in range(10)]
-    again = film(env, RandomPolicy(env.spec), keys(0, Stream.TEST, 0))
+    again = record_rollout(env, RandomPolicy(env.spec), keys(0, Stream.TEST, 0))
     assert again == seen
 
 

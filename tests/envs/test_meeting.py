@@ -87,7 +87,7 @@ def test_walls_hold_and_all_actions_are_available():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"agents": 0}, "agents=0, but a grid of size 5 has room for 1 to 24 beside the goal"),
+        ({"agents": 0}, "agents=0, but a grid of size 5 has room for 1 to 24 besides the goal"),
         ({"agents": 4, "size": 2}, "agents=4, but a grid of size 2 has room for 1 to 3"),
         ({"limit": 0}, "episode_limit must be a whole number from 1 on, got 0"),
     ],

@@ -9,11 +9,8 @@ import pytest
 
 from hymarl.components.statistics import mean_ci
 from hymarl.reports.learning_curve import (
-    Curve,
     episode_curve,
-    plot_comparison,
     plot_learning_curve,
-    seed_curve,
     short_count,
     spread,
 )
@@ -60,16 +57,6 @@ def test_mean_and_interval_over_the_episodes_of_each_step() -> None:
     np.testing.assert_array_equal(curve.mean, [2.0, 4.0])
     assert curve.half_width[0] == mean_ci([1.0, 2.0, 3.0])[1]
     assert np.isnan(curve.half_width[1])
-
-
-def test_runs_are_interpolated_where_all_of_them_reach() -> None:
-    nan = np.full(3, np.nan)
-    a = Curve(np.array([0.0, 10.0, 20.0]), np.array([0.0, 10.0, 20.0]), nan)
-    b = Curve(np.array([0.0, 5.0, 15.0]), np.array([2.0, 7.0, 17.0]), nan)
-    curve = seed_curve([a, b])
-    np.testing.assert_array_equal(curve.steps, [0.0, 5.0, 10.0, 15.0])
-    np.testing.assert_allclose(curve.mean, [1.0, 6.0, 11.0, 16.0])
-    np.testing.assert_allclose(curve.half_width, mean_ci([0.0, 2.0])[1])
 
 
 def test_the_picture_shows_the_validation_means_and_the_references(tmp_path: Path, figures: list[Any]) -> None:
@@ -168,30 +155,6 @@ def test_a_label_points_at_what_it_names(tmp_path: Path, figures: list[Any], fir
 def test_a_run_without_evaluations_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"{tmp_path.name} has no evaluations of the validation stream"):
         plot_learning_curve(write_run(tmp_path, {}))
-
-
-def test_runs_of_a_label_become_one_curve(tmp_path: Path, figures: list[Any]) -> None:
-    from matplotlib.colors import to_hex
-
-    qmix = [write_run(tmp_path / f"q{i}", {0: [60.0], 1000 + i: [70.0 + i]}) for i in range(3)]
-    vdn = [write_run(tmp_path / f"v{i}", {0: [60.0], 1000: [65.0 + i]}) for i in range(2)]
-    path = plot_comparison({"qmix": qmix, "vdn": vdn}, tmp_path / "out" / "c.png", {"sed": {"return": 69.0}}, title="t")
-    assert path.exists()
-    (axes,) = figures[0].axes
-    assert texts(axes) == ["qmix", "vdn", "sed"]
-    q, v = axes.lines[:2]
-    np.testing.assert_array_equal(q.get_xdata(), [0, 1000])
-    np.testing.assert_allclose(q.get_ydata(), [60, 71], atol=0.03)
-    np.testing.assert_array_equal(v.get_ydata(), [60, 65.5])
-    assert to_hex(q.get_color()) != to_hex(v.get_color())
-    band = axes.collections[1].get_paths()[0].vertices[:, 1]
-    assert band.max() == pytest.approx(65.5 + mean_ci([65.0, 66.0])[1])
-    assert "mean over 2-3 training runs" in figures[0].get_supxlabel()
-
-
-def test_a_comparison_of_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no run has evaluations"):
-        plot_comparison({"qmix": [write_run(tmp_path, {})]}, tmp_path / "c.png")
 
 
 def test_labels_are_moved_apart_in_order_and_stay_inside() -> None:

@@ -112,7 +112,7 @@ def test_fast_ones_stay_and_it_is_said(placed, cores):
     cores(4)
     env, text = placed(2e-6, 8)
     assert isinstance(env, SingleEnvs)
-    assert text == "in this process (a step takes 2 µs: worker processes would not pay)"
+    assert text == "in this process (a step takes 2 µs: worker processes would not be much faster)"
 
 
 @pytest.mark.parametrize(("n_envs", "n_cores"), [(4, 1), (1, 8)])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ...registry import ConfigError
 
-Table = Literal["metrics", "evaluation", "test", "timing"]
+TableName = Literal["metrics", "evaluation", "test", "timing"]
 Status = Literal["finished", "failed", "interrupted"]
 
 _IDS_FILE = "logger_ids.txt"
@@ -59,7 +59,7 @@ class Record:
         values: plain numbers by name.
     """
 
-    table: Table
+    table: TableName
     step: int
     values: Mapping[str, float]
 
@@ -71,8 +71,8 @@ class Logger(ABC):
     def log(self, record: Record) -> None:
         """Take one record; steps never decrease within a table."""
 
-    def message(self, text: str) -> None:  # noqa: B027  # only what people look at while it happens shows messages
-        """Show a line of text to whoever watches."""
+    def message(self, text: str) -> None:  # noqa: B027  # most loggers show none
+        """Show a line of text to the user."""
 
     @abstractmethod
     def finish(self, status: Status, reason: str | None) -> None:
@@ -106,7 +106,7 @@ class LoggerSet:
 
     @property
     def show_messages(self) -> bool:
-        """Whether one of the loggers shows messages to whoever watches."""
+        """Whether one of the loggers shows messages to the user."""
         return any(type(self._loggers[name]).message is not Logger.message for name in self.active)
 
     def log(self, record: Record) -> None:

@@ -35,8 +35,7 @@ class WandbLogger(Logger):
     measurements of the machine. When the server cannot be reached, or no API key is configured, the run is recorded
     offline, with a warning. A resumed run gets an id of its own; ``resumed_from`` in its config is the earlier one.
 
-    It starts with the first record: starting takes it as long as everything else a run does between importing torch and
-    its first step.
+    It starts with the first record, as starting it takes long and would delay the first step.
 
     Args:
         run: the run.

@@ -26,8 +26,8 @@ _MARKED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 def without_compiler(optimizer: type[SomeOptimizer]) -> type[SomeOptimizer]:
     """The same optimizer, not differentiable itself, with methods that ``torch.compile`` knows nothing of.
 
-    Torch wraps them so that the compiler leaves them alone, and the first call of one imports it, which takes almost as
-    long as importing torch. Here nothing is compiled by it.
+    Torch wraps these methods so that the compiler leaves them alone, and the first call of one imports the compiler,
+    which takes long and is not used here.
     """
     methods = {name: unwrap(getattr(optimizer, name)) for name in _MARKED}
     methods["step"] = torch.no_grad()(unwrap(optimizer.step))

@@ -73,11 +73,11 @@ class Replay(ABC):
         """
 
     def learned(self, sample: Sample, priorities: Tensor | None) -> None:  # noqa: B027  # most have no use for it
-        """Note what an optimizer step found out about its episodes.
+        """Take note of the priorities that an optimizer step returned.
 
         Args:
-            sample: what it learned from.
-            priorities: ``[B]``, how much is left to be learned from each; ``None`` if the learner does not say.
+            sample: the episodes that it learned from.
+            priorities: ``[B]``, how much is left to be learned from each; ``None`` if the learner gives none.
         """
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Replay(ABC):
         """Put episodes back at the places they had, the first being number ``first``."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact continuation needs beside the episodes, as tensors and plain data."""
+        """Everything an exact continuation needs besides the episodes, as tensors and plain data."""
         return {"n_inserted": self.n_inserted}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""No replay: what on-policy learners learn from."""
+"""The newest episodes only, as on-policy learners need them."""
 
 from __future__ import annotations
 

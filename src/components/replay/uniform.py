@@ -15,7 +15,7 @@ from ..rng import Stream, generator
 from ..spec import EnvSpec, IntArray
 from .base import Replay, Sample
 
-_ROUNDING = 1e-9  # ten times a tenth of an update is one
+_ROUNDING = 1e-9  # so that ten times a tenth of an update counts as one
 
 
 @register("replay")

@@ -1,4 +1,4 @@
-"""The best-looking available action, or with probability epsilon any available one."""
+"""The available action with the largest score, or with probability epsilon a random available one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..spec import BoolArray, FloatArray, IntArray
 from .base import Extras, Moment, Selector
 
 _LEAST = 1e-9
-"""A curve that falls by a constant factor never reaches 0."""
+"""The smallest epsilon of an exponential schedule, which cannot reach 0."""
 
 
 @register("selector")

@@ -76,7 +76,7 @@ def numbers(returned: Any) -> NDArray[Any] | None:
 
 
 def number(name: str, returned: Any) -> float:
-    """One number, whatever array it is in.
+    """One number, also in an array of any shape.
 
     Raises:
         InterfaceError: it is none, or more than one.
@@ -90,7 +90,7 @@ def number(name: str, returned: Any) -> float:
 
 
 def one_or_each(name: str, returned: Any, n_agents: int) -> NDArray[Any]:
-    """One number for all agents ``[]``, or one per agent ``[A]``, whatever arrays they are in.
+    """One number for all agents ``[]``, or one per agent ``[A]``, also in arrays.
 
     Raises:
         InterfaceError: they are not numbers, or of another number.

@@ -22,7 +22,7 @@ LIMIT_ATTRIBUTES = ("max_cycles", "max_steps", "max_episode_steps", "_max_episod
 
 
 class PlayedGame(SingleEnv, Protocol):
-    """A `SingleEnv` that can be looked at."""
+    """A `SingleEnv` that can be rendered."""
 
     def scene(self) -> Scene:
         """What it looks like now."""
@@ -33,8 +33,10 @@ class Treatment(NamedTuple):
     """How one environment is to be made and played: the settings of `AdaptedEnvs`.
 
     Attributes:
-        kwargs: with the number of agents asked for.
-        episode_limit: see `AdaptedEnvs`; likewise the others.
+        kwargs: keyword arguments, with the number of agents asked for.
+        episode_limit: see `AdaptedEnvs`.
+        at_limit: see `AdaptedEnvs`.
+        reward: see `AdaptedEnvs`.
     """
 
     kwargs: dict[str, Any]
@@ -153,7 +155,7 @@ def team_reward(rewards: Any, n_agents: int, reward: Reward) -> FloatArray:
     """The reward ``[]`` of the team, or ``[A]``.
 
     Args:
-        rewards: a number that all agents get in common, or one per agent, whatever arrays they are in.
+        rewards: one number that all agents get in common, or one per agent, also as arrays.
         n_agents: A.
         reward: see `AdaptedEnvs`.
 

@@ -4,9 +4,8 @@ Many environments of other libraries draw from ``random`` and ``np.random``, who
 of its own, which is put in their place while the environment runs and seeded when its episode starts. So an episode
 depends on its key only: not on what other rows, other workers or this process draw, and they do not notice.
 
-It costs about 25 µs per step of a single environment and 15 µs per step of each of eight: NumPy's generator is
-exchanged, Python's can only be copied (9 µs to and fro). A step of Level-Based Foraging takes 50 µs by itself, one of
-``simple_spread`` 200 µs; these do not draw from the global generators and need not pay for them (``global_random``).
+This takes time in every step (docs/benchmarks.md): NumPy's generator is exchanged, Python's can only be copied. For
+environments that do not draw from the global generators it is switched off (``global_random``).
 
 Not covered is what draws from elsewhere: the operating system (``np.random.default_rng()`` without a seed), PyTorch's
 generators, or another program such as StarCraft II.
@@ -33,7 +32,7 @@ class GlobalGenerators:
     """What one environment sees as the global generators; equal for all environments until they are seeded.
 
     Args:
-        used: whether the environment may draw from them; if not, nothing is done, which costs nothing.
+        used: whether the environment may draw from them; if not, nothing is done.
     """
 
     def __init__(self, used: bool = True) -> None:
@@ -68,7 +67,7 @@ class GlobalGenerators:
 def kept() -> Iterator[None]:
     """Give the process its global generators back at the end of a ``with`` block.
 
-    Only the half of a pair of normal numbers that ``np.random.randn`` holds back is forgotten.
+    Except the second normal number of a pair, which ``np.random.randn`` keeps for its next call.
     """
     numpy, python = get_bit_generator(), random.getstate()
     try:

@@ -60,7 +60,7 @@ def put_rows(root: Any, n_rows: int, index: Tensor, rows: Mapping[str, Tensor]) 
 
 @contextmanager
 def rows_kept(root: Any, n_rows: int, index: Tensor) -> Iterator[None]:
-    """Whatever happens inside, the rows ``index`` of all tensors are afterwards what they were; free without rows."""
+    """Restore the rows ``index`` of all tensors at the end of a ``with`` block; nothing is copied without rows."""
     if not len(index):
         yield
         return

@@ -29,8 +29,8 @@ class VectorEnv(Protocol):
         """Start new episodes in the rows ``where`` ``[B]`` is true.
 
         Args:
-            seeds: ``[B]`` uint64 keys; all randomness of row b's episode derives from ``seeds[b]`` alone, whatever the
-                row, the other rows and the actions.
+            seeds: ``[B]`` uint64 keys; all randomness of row b's episode derives from ``seeds[b]`` alone, not from b,
+                the other rows or the actions.
             where: ``[B]`` bool; the other rows are left alone and return zeros.
         """
         ...

@@ -46,7 +46,8 @@ class WorkerEnvs:
 
     Results do not depend on the number of workers. A worker that dies, gives no answer in time or raises is killed and
     started anew; the episodes that it was playing are reported as `EpisodeFailure`, the other workers' rows have been
-    stepped. No process and no shared memory is left when the owner closes it, forgets it, ends or is killed.
+    stepped. No process and no shared memory is left when the owner closes it, drops its last
+    reference to it, ends or is killed.
 
     Args:
         make_env: picklable; called in each worker with its number of rows.

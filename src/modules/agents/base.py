@@ -47,7 +47,7 @@ class Network(nn.Module, ABC):
     def stepper(self) -> ArrayStepper | None:
         """`forward` of one step without gradients on arrays, reading the weights where they are now; or ``None``.
 
-        NumPy's calls take a fraction of the time of PyTorch's, which for a few rows is most of the time.
+        With few rows most of the time of a forward pass is the overhead of calls, which is smaller in NumPy.
         """
         return None
 
@@ -75,12 +75,12 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
 
 
 def is_dense(layers: Iterable[nn.Module]) -> bool:
-    """Whether `dense` knows all of these layers."""
+    """Whether `dense` can compute all of these layers."""
     return all(type(layer) in (nn.Linear, nn.ReLU, nn.Identity) for layer in layers)
 
 
 def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:
-    """Linear layers, ReLU and nothing on rows ``[N, I]``, by NumPy, in the layers' own memory."""
+    """The layers as a NumPy function of rows ``[N, I]`` that reads their weights where they are in memory."""
     weights = [
         (x.weight.detach().numpy().T, 0 if x.bias is None else x.bias.detach().numpy())
         if isinstance(x, nn.Linear)

@@ -70,7 +70,9 @@ class EntityNetwork(Network):
             (entity if entity >= 0 else k) * kinds + kind
             for entity, kind in zip(spec.entities.action_entity, spec.entities.action_kind, strict=True)
         ]
-        self.register_buffer("places", torch.tensor(places), persistent=False)  # sizes are no weights
+        self.register_buffer(
+            "places", torch.tensor(places), persistent=False
+        )  # follows from the sizes: not in checkpoints
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.forward`."""
@@ -98,7 +100,7 @@ class EntityNetwork(Network):
             lead, (k, i) = inputs.shape[:-2], inputs.shape[-2:]
             inputs = inputs.reshape(-1, k, i)  # N K I
             x = own(inputs.reshape(-1, i)).reshape(len(inputs), k, -1)
-            x += (np.add.reduce(inputs, axis=1) / k @ mean)[:, None]  # NumPy's mean takes twice as long
+            x += (np.add.reduce(inputs, axis=1) / k @ mean)[:, None]  # faster than NumPy's mean
             x = body(x.reshape(-1, x.shape[-1]))
             if recur is not None:
                 x = recur(x, state.reshape(len(x), -1))

@@ -1,4 +1,4 @@
-"""One episode as it looks."""
+"""Playing one episode and recording what it looks like, for `render=`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..envs.contract.vector_env import VectorEnv
 from ..policies.base import Policy, PolicyState
 
 
-class Film(NamedTuple):
-    """What was seen at every time of an episode, from the first observation on.
+class Rollout(NamedTuple):
+    """What an episode looked like at every time step, from the first observation on.
 
     Attributes:
         scenes: one more than the episode has steps.
@@ -24,11 +24,11 @@ class Film(NamedTuple):
     rewards: tuple[float, ...]
 
 
-def film(env: VectorEnv, policy: Policy, key: UInt64Array) -> Film:
-    """Play the episode of one key ``[1]`` in an environment with one row and look at it.
+def record_rollout(env: VectorEnv, policy: Policy, key: UInt64Array) -> Rollout:
+    """Play the episode of one key ``[1]`` in an environment with one row and record its scenes.
 
     Raises:
-        ValueError: the environment cannot be looked at, or not with these settings.
+        ValueError: the environment cannot be rendered, or not with these settings.
         EpisodeFailure: the environment failed.
     """
     if not isinstance(env, Visible):
@@ -42,4 +42,4 @@ def film(env: VectorEnv, policy: Policy, key: UInt64Array) -> Film:
         running = ~(step.terminated | step.truncated)
         scenes.append(env.scene(0))
         rewards.append(float(step.reward.mean()))
-    return Film(tuple(scenes), tuple(rewards))
+    return Rollout(tuple(scenes), tuple(rewards))
