@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..components.episode import NO_EXTRAS, Columns, EpisodeBatch
@@ -92,6 +93,11 @@ class Learner(ABC):
         if self._scaler is not None:
             self.state["reward_scaler"] = self._scaler
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; samples are moved there, but not the episodes given to `prepare`."""
+        return next(self.networks.parameters()).device
+
     def use_second_thread(self) -> None:
         """Let updates give work to a second thread, see `hymarl.components.threads.in_background`; changes no bit."""
         self._second_thread = ThreadPoolExecutor(1, "hymarl-learner")
@@ -139,8 +145,13 @@ class Learner(ABC):
         """Lines of a run's header, by what they are about."""
         return {}
 
-    def weights_replaced(self) -> None:  # noqa: B027  # most have no use for it
-        """Called when the networks got other weights than by learning; a learner with target networks copies them."""
+    def weights_replaced(self) -> list[str]:
+        """Called when the networks got other weights than by learning; a learner with target networks copies them.
+
+        Returns:
+            What that changed beside the networks, for people.
+        """
+        return []
 
     def rewards(self, batch: EpisodeBatch, n_values: int) -> Tensor:
         """Rewards to learn from as ``[B, T, V]``: a common reward is given to each of V values.
