@@ -22,6 +22,7 @@ Q = ("mixer=vdn", "learner.target_interval_updates=7", "learner.standardize_rewa
 UNIFORM = ("replay.batch_episodes=4", "replay.buffer_episodes=20", "replay.updates_per_episode=0.7")
 LATEST = ("replay=latest", "replay.epochs=2", "replay.minibatches=2")
 SOFTMAX = ("selector=softmax",)
+TRUST = "trust=[extension]"
 ACTOR_CRITIC = ("learner=actor_critic", *SOFTMAX, *LATEST)
 
 
@@ -91,7 +92,7 @@ def continued(hymarl, run):
     def call(folder, *more):
         begun = run(folder, *more, code=130, CHANCE_SIGNAL="SIGINT", CHANCE_AT="60")
         assert 0 < load(begun / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"] < 150
-        outcome = hymarl(folder, "resume=run")
+        outcome = hymarl(folder, "resume=run", TRUST)
         assert (outcome.code, outcome.err) == (0, "")
         return begun
 
@@ -193,7 +194,7 @@ def test_an_actor_critic_is_continued_and_its_weights_are_saved_by_their_names(h
     assert {"controller", "critic"} == set(best) - {"policy", "step"}
     log = (whole / "train.log").read_text(encoding="utf-8")
     assert "algorithm  actor_critic (learner actor_critic, critic central_v, network mlp)\n" in log
-    again = run(tmp_path / "again", *ACTOR_CRITIC, f"init_from={whole}", "logger=[console]")
+    again = run(tmp_path / "again", *ACTOR_CRITIC, f"init_from={whole}", TRUST, "logger=[console]")
     log = (again / "train.log").read_text(encoding="utf-8")
     assert f"weights from {whole}; left out: optimizer, replay, statistics, counters\n" in log
     (step,) = {row["step"] for row in rows(again / "evaluations.csv")[:2]}
@@ -257,10 +258,10 @@ def test_a_critic_typed_beside_a_learner_with_a_mixer_is_said_too(start, tmp_pat
 
 def test_an_actor_critic_is_resumed_and_evaluated_as_what_it_is(hymarl, run, tmp_path):
     trained = run(tmp_path, *ACTOR_CRITIC, "train.total_steps=20")
-    outcome = hymarl(tmp_path, "evaluate=run", "eval.episodes=1")
+    outcome = hymarl(tmp_path, "evaluate=run", TRUST, "eval.episodes=1")
     assert (outcome.code, outcome.err) == (0, "")
     for job in ("resume", "evaluate"):
-        outcome = hymarl(tmp_path, f"{job}={trained.name}", "mixer=vdn")
+        outcome = hymarl(tmp_path, f"{job}={trained.name}", TRUST, "mixer=vdn")
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
         assert "leave out mixer" in outcome.err
 
@@ -284,6 +285,6 @@ def test_a_run_with_a_lag_is_continued_from_wherever_it_was_killed(hymarl, run, 
     jobs = load(tmp_path / "killed" / "checkpoints" / "latest.pt")["trainer"]["collector"]["jobs"]
     assert len(jobs) == 3
     assert len({job["n_updates"] for job in jobs}) == 3
-    outcome = hymarl(tmp_path, "resume=killed")
+    outcome = hymarl(tmp_path, "resume=killed", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
     assert_equal_runs(whole, tmp_path / "killed")
