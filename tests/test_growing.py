@@ -239,6 +239,18 @@ def test_an_actor_critic_computes_advantages_once_for_each_collection(run, exten
             "replay=latest",
         ),
         (
+            "selector=epsilon_greedy",
+            "learner=actor_critic needs the log_prob of every action, which selector=epsilon_greedy does not store; "
+            "choose another selector",
+        ),
+        (
+            "selector=unfit",
+            "learner=actor_critic and selector=unfit both add a column 'returns' to the episodes; choose another "
+            "selector",
+        ),
+        ("critic=unfit", "learner=actor_critic needs a StateCritic, which critic=unfit is not; choose one of: "),
+        ("learner=unfit", "learner=unfit: its constructor asks for 'runner'; it can ask for spec, controller, "),
+        (
             "runner.lag=1",
             "learner=actor_critic learns from episodes that were played with weights at most 0 collections old, and "
             "the runner lags by 1; set runner.lag=0 and runner.overlap=false",
@@ -246,8 +258,11 @@ def test_an_actor_critic_computes_advantages_once_for_each_collection(run, exten
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_sentence(start, tmp_path, typed, sentence):
-    outcome = start(tmp_path, *GAME, "learner=actor_critic", "selector=softmax", "replay=latest", typed)
-    assert (outcome.code, outcome.err) == (2, f"{sentence}\n")
+    settings = {"learner": "actor_critic", "selector": "softmax", "replay": "latest"}
+    key, value = typed.split("=")
+    outcome = start(tmp_path, *GAME, *(f"{k}={v}" for k, v in (settings | {key: value}).items()))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert outcome.err.startswith(sentence)
     assert list(tmp_path.iterdir()) == []
 
 

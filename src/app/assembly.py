@@ -159,6 +159,7 @@ def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learne
         ConfigError: the learner cannot learn from it.
     """
     component, chosen = config.components["replay"], config.components["learner"]
+    _check_extras(config, policy, learner)
     extras = {**policy.extras, **learner.extras}
     replay = expect(Replay, component.factory()(spec, extras, config.seed), f"replay={component.option}")
     if learner.on_policy and replay.keeps:
@@ -167,6 +168,21 @@ def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learne
             f"ones; choose replay=latest"
         )
     return replay
+
+
+def _check_extras(config: RunConfig, policy: LearnedPolicy, learner: Learner) -> None:
+    """Refuse a selector that does not store what the learner needs, or stores something else under the same name."""
+    parts = f"learner={config.components['learner'].option}", f"selector={config.components['selector'].option}"
+    for name in learner.needs:
+        if name not in policy.extras:
+            raise ConfigError(
+                f"{parts[0]} needs the {name} of every action, which {parts[1]} does not store; choose another selector"
+            )
+    for name in learner.extras:
+        if name in policy.extras:
+            raise ConfigError(
+                f"{parts[0]} and {parts[1]} both add a column {name!r} to the episodes; choose another selector"
+            )
 
 
 def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:

@@ -64,6 +64,7 @@ class Learner(ABC):
         metric_names: names of what `update` measures.
         on_policy: whether it must learn from the newest episodes only (``replay=latest``).
         max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
+        needs: extras of the acting policy without which it cannot learn, such as ``log_prob``.
         extras: columns that `prepare` adds to the episodes.
         networks: as given.
         state: everything beside the optimizer that an exact continuation needs: the networks, and what subclasses add.
@@ -73,6 +74,7 @@ class Learner(ABC):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
     on_policy: ClassVar[bool] = False
     max_lag: ClassVar[int | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
     extras: Columns = NO_EXTRAS
 
     def __init__(

@@ -16,7 +16,7 @@ from hymarl.registry import register
 
 @register("learner")
 class ActorCritic(Learner):
-    """Makes actions with an advantage likelier.
+    """Makes actions with an advantage likelier than they were when they were taken.
 
     Args:
         optimizer: makes the optimizer.
@@ -29,6 +29,7 @@ class ActorCritic(Learner):
     metric_names = (*Learner.metric_names, "value_loss")
     on_policy = True
     max_lag = 0
+    needs = ("log_prob",)
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class ActorCritic(Learner):
     def loss(self, batch, weights=None):
         scores, _ = self.controller.unroll(batch)  # B T+1 A U
         log_probs = scores.masked_fill(~batch.avail, -torch.inf).log_softmax(dim=-1)[:, :-1]
-        gains = values.taken(log_probs, batch.actions) * batch.extras["advantages"]  # B T A
+        ratio = (values.taken(log_probs, batch.actions) - batch.extras["log_prob"]).exp()  # B T A
+        gains = ratio * batch.extras["advantages"]
         value_loss = losses.td_loss(self.critic(batch)[:, :-1] - batch.extras["returns"], batch.filled)
         return Loss(value_loss - losses.masked_mean(gains, batch.filled), {"value_loss": value_loss.detach()})
