@@ -421,7 +421,7 @@ def test_a_resumed_run_keeps_what_is_known_of_its_beginning(hymarl, settings, tm
     assert resumed == began
     assert f"resumed at step {part['step']}\n" in outcome.out
     assert (part["versions"], part["git_revision"]) == (began["versions"], began["git_revision"])
-    for name in ("preset_values", "dropped_presets"):
+    for name in ("values_applied", "values_dropped"):
         assert part["header"][name] == began["header"][name] != "none"
         assert f"{name.replace('_', ' '):>20}  {began['header'][name]}\n" in outcome.out
     assert part["header"]["steps"].startswith("300 asked for")

@@ -15,7 +15,7 @@ from hymarl.components.selectors.base import Moment
 from hymarl.components.spec import Entities, EnvSpec
 from hymarl.policies.description import PolicyDescription
 from hymarl.ranges import without_ranges
-from hymarl.registry import PACKAGES, ConfigError, build, check_settings, find, names, parameters
+from hymarl.registry import PACKAGES, ConfigError, build, check_settings, find, names, objects, parameters
 
 ODD = (math.inf, math.nan, -math.inf, -1, 0, 1e308, 2**63, 10**12, [[1]])
 MORE_ODD = (1e-308, 1e-9, 1, 2, 1e3, 10**5, 10**9, 2**31, -(2**63), 10**30, True, "", [], [1], [1, 2], {"a": 1})
@@ -68,7 +68,7 @@ def make(group, name, values):
         assert weight.isfinite().all()
     elif group == "selector":
         scores, avail = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.bool_)
-        selector = build(group, name, values)
+        selector = build(group, name, values, *([SPEC] if objects(find(group, name)) else []))
         for steps in (0, 1, 10**6):
             selector.select(scores, avail, Moment(np.zeros(1, np.uint64), 0, steps))
             assert all(0 <= x <= 1 for x in selector.metrics(steps).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -132,28 +132,23 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
         "optimizer": lambda: chosen["optimizer"].factory()(),
     }
     makers |= {f"make_{name}": partial(_return, makers[name]) for name in ("controller", "mixer", "critic")}
-    asked = objects(find("learner", component.name))
-    for name in asked:
-        if name not in makers:
-            raise ConfigError(
-                f"learner={component.option}: its constructor asks for {name!r}; it can ask for {', '.join(makers)}"
-            )
-    built = {name: make() for name, make in makers.items() if name in asked}  # in this order, whatever they ask for
+    parts = _asked_for(component, makers)
     for group in ("mixer", "critic"):
-        kind = asked.get(group)
-        if inspect.isclass(kind) and not isinstance(built[group], kind):
+        kind = objects(find("learner", component.name)).get(group)
+        if inspect.isclass(kind) and not isinstance(parts[group], kind):
             fitting = [name for name in names(group) if issubclass(find(group, name), kind)]
             raise ConfigError(
                 f"learner={component.option} needs a {kind.__name__}, which {group}={chosen[group].option} is not; "
                 f"{suggest('', fitting)}"
             )
-    return expect(Learner, component.factory()(*(built[name] for name in asked)), f"learner={component.option}")
+    return expect(Learner, component.factory()(*parts.values()), f"learner={component.option}")
 
 
 def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
     """The policy that plays training episodes, with a copy of the learner's weights."""
     component = config.components["selector"]
-    selector = expect(Selector, component.factory()(), f"selector={component.option}")
+    parts = _asked_for(component, {"spec": lambda: spec})
+    selector = expect(Selector, component.factory()(*parts.values()), f"selector={component.option}")
     return LearnedPolicy(spec, _copy_of_controller(learner), selector)
 
 
@@ -164,6 +159,7 @@ def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learne
         ConfigError: the learner cannot learn from it.
     """
     component, chosen = config.components["replay"], config.components["learner"]
+    _check_extras(config, policy, learner)
     extras = {**policy.extras, **learner.extras}
     replay = expect(Replay, component.factory()(spec, extras, config.seed), f"replay={component.option}")
     if learner.on_policy and replay.keeps:
@@ -172,6 +168,21 @@ def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learne
             f"ones; choose replay=latest"
         )
     return replay
+
+
+def _check_extras(config: RunConfig, policy: LearnedPolicy, learner: Learner) -> None:
+    """Refuse a selector that does not store what the learner needs, or stores something else under the same name."""
+    parts = f"learner={config.components['learner'].option}", f"selector={config.components['selector'].option}"
+    for name in learner.needs:
+        if name not in policy.extras:
+            raise ConfigError(
+                f"{parts[0]} needs the {name} of every action, which {parts[1]} does not store; choose another selector"
+            )
+    for name in learner.extras:
+        if name in policy.extras:
+            raise ConfigError(
+                f"{parts[0]} and {parts[1]} both add a column {name!r} to the episodes; choose another selector"
+            )
 
 
 def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
@@ -212,6 +223,23 @@ def environment_for(config: RunConfig, policy: Component) -> RunConfig:
         )
     settings = check_settings(find("env", env.name), {**env.settings, **asked}, f"policy={policy.option}")
     return replace(config, components={**config.components, "env": replace(env, settings=settings)})
+
+
+def _asked_for(component: Component, offered: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """The run-time objects that a constructor asks for by name; they are made in the order in which they are offered.
+
+    Raises:
+        ConfigError: it asks for something that there is not.
+    """
+    asked = objects(find(component.group, component.name))
+    for name in asked:
+        if name not in offered:
+            raise ConfigError(
+                f"{component.group}={component.option}: its constructor asks for {name!r}; "
+                f"it can ask for {', '.join(offered)}"
+            )
+    made = {name: make() for name, make in offered.items() if name in asked}
+    return {name: made[name] for name in asked}
 
 
 def _copy_of_controller(learner: Learner) -> Controller:

@@ -107,18 +107,19 @@ def _instead(group: str) -> str:
 def algorithm(choices: Mapping[str, Any]) -> str:
     """What the chosen components are called.
 
-    That is the option of ``algo`` if everything that it chooses was chosen, else the first algorithm in the package of
-    the same learner and mixer, else the mixer or learner itself: ``mixer=vdn`` alone is ``vdn``.
+    That is the option of ``algo`` if everything that it chooses was chosen, else the first algorithm of the same
+    learner, mixer and critic, as far as it names them: ``mixer=vdn`` alone is ``vdn``. What belongs to no algorithm is
+    called after its learner, or after its mixer if algorithms have the learner.
     """
     chosen = str(choices.get("algo"))
     if choices.get("algo") and all(choices.get(group) == name for group, name in _chosen_by(chosen).items()):
         return chosen
-    for algo in sorted(options("algo"), key=lambda name: (len(name), name)):
-        parts = _chosen_by(algo)
-        if all(group in parts and parts[group] == choices.get(group) for group in ("learner", "mixer")):
+    learner, mixer = choices.get("learner"), choices.get("mixer")
+    known = {algo: parts for algo in options("algo") if (parts := _chosen_by(algo)).get("learner") == learner}
+    for algo in sorted(known, key=lambda name: (len(name), name)):
+        if all(known[algo].get(group, choices.get(group)) == choices.get(group) for group in ("mixer", "critic")):
             return algo
-    mixer = choices.get("mixer")
-    return str(choices.get("learner") if mixer in (None, "none") else mixer)
+    return str(learner if mixer in (None, "none") or not known else mixer)
 
 
 def _chosen_by(algo: str) -> dict[str, str]:

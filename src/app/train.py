@@ -187,8 +187,8 @@ def _initialize(config: RunConfig, trainer: Trainer) -> str:
             if not torch.isfinite(weight).all():
                 raise ConfigError(f"init_from={source}: the weight {key} holds numbers that are not finite")
         network.load_state_dict(dict(weights))
-    learner.weights_replaced()
-    return f"weights from {source}; left out: {', '.join(left_out)}; targets start as copies"
+    said = f"weights from {source}", f"left out: {', '.join(left_out)}", *learner.weights_replaced()
+    return "; ".join(said)
 
 
 def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int) -> None:

@@ -183,14 +183,14 @@ class EpisodeBatch:
         return self.from_tensors(self.columns, rows)
 
     def extended(self, extras: Columns, values: Mapping[str, Tensor]) -> Self:
-        """The same episodes with further extras; nothing is copied.
+        """The same episodes with further extras; nothing is copied, unless values are on another device.
 
         Args:
             extras: the columns.
             values: their values.
         """
         table = {**self.columns, **{f"{_EXTRA}{name}": column for name, column in extras.items()}}
-        added = {f"{_EXTRA}{name}": values[name] for name in extras}
+        added = {f"{_EXTRA}{name}": values[name].to(self.filled.device) for name in extras}
         return self.from_tensors(table, self.tensors() | added)
 
     def clear(self, rows: slice | list[int] = slice(None)) -> None:

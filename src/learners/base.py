@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..components.episode import NO_EXTRAS, Columns, EpisodeBatch
@@ -63,6 +64,7 @@ class Learner(ABC):
         metric_names: names of what `update` measures.
         on_policy: whether it must learn from the newest episodes only (``replay=latest``).
         max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
+        needs: extras of the acting policy without which it cannot learn, such as ``log_prob``.
         extras: columns that `prepare` adds to the episodes.
         networks: as given.
         state: what an exact continuation needs besides the optimizer: the networks, and what subclasses add.
@@ -72,6 +74,7 @@ class Learner(ABC):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
     on_policy: ClassVar[bool] = False
     max_lag: ClassVar[int | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
     extras: Columns = NO_EXTRAS
 
     def __init__(
@@ -91,6 +94,11 @@ class Learner(ABC):
         self._scaler = RewardScaler() if standardize_rewards else None
         if self._scaler is not None:
             self.state["reward_scaler"] = self._scaler
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; samples are moved there, but not the episodes given to `prepare`."""
+        return next(self.networks.parameters()).device
 
     def use_second_thread(self) -> None:
         """Let updates give work to a second thread, see `hymarl.components.threads.in_background`; changes no bit."""
@@ -139,8 +147,13 @@ class Learner(ABC):
         """Lines of a run's header, by what they are about."""
         return {}
 
-    def weights_replaced(self) -> None:  # noqa: B027  # most have no use for it
-        """Called after other weights were loaded into the networks (`init_from=`); target networks must copy them."""
+    def weights_replaced(self) -> list[str]:
+        """Called when the networks got other weights than by learning; a learner with target networks copies them.
+
+        Returns:
+            What that changed beside the networks, for people.
+        """
+        return []
 
     def rewards(self, batch: EpisodeBatch, n_values: int) -> Tensor:
         """Rewards to learn from as ``[B, T, V]``: a common reward is given to each of V values.

@@ -138,9 +138,10 @@ class QLearner(Learner):
         """See `Learner.describe`."""
         return {"targets": self.targets.describe()}
 
-    def weights_replaced(self) -> None:
+    def weights_replaced(self) -> list[str]:
         """See `Learner.weights_replaced`."""
         self.targets.copy()
+        return ["targets start as copies"]
 
     @torch.no_grad()
     def _target_outputs(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ def test_the_name_says_what_runs(configured, overrides, name):
 def test_components_of_no_known_algorithm_are_called_after_the_mixer_or_the_learner():
     assert algorithm({"algo": "qmix", "learner": "q", "mixer": "mine"}) == "mine"
     assert algorithm({"algo": "qmix", "learner": "mine", "mixer": "none"}) == "mine"
+    assert algorithm({"algo": "qmix", "learner": "mine", "mixer": "qmix"}) == "mine"  # it may not even use a mixer
 
 
 @pytest.mark.parametrize(("overrides", "folder"), [(["mixer=vdn"], "vdn"), ([], "qmix"), (["policy=random"], "random")])

@@ -7,6 +7,7 @@ import pickle
 import resource
 import subprocess
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,24 @@ def test_a_crash_before_the_end_leaves_the_old_file(tmp_path, monkeypatch, momen
     assert load(path, noted) == {"step": 3}
 
 
-@pytest.fixture
+@contextmanager
 def no_room():
-    """Files of this process cannot become larger than 100 bytes meanwhile, as on a full disk."""
+    """Files of this process cannot become larger than 100 bytes meanwhile, as on a full disk.
+
+    Not a fixture: pytest writes its dots before it ends one, and they may go to a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_without_room_the_file_is_named_and_the_old_one_stays(tmp_path, no_room):
+def test_without_room_the_file_is_named_and_the_old_one_stays(tmp_path):
     path = tmp_path / "latest.pt"
     write_atomically(path, b"old")
-    with pytest.raises(WriteError, match=r"^cannot write .*/latest\.pt: File too large$"):
+    with no_room(), pytest.raises(WriteError, match=r"^cannot write .*/latest\.pt: File too large$"):
         save(path, {"step": 2})
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["latest.pt"]

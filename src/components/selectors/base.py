@@ -46,7 +46,7 @@ class Selector(ABC):
     """Chooses among available actions by their scores.
 
     A selector is a class in ``src/components/selectors/`` decorated with ``@register("selector")`` whose constructor
-    takes ``(*, settings...)``.
+    takes ``(*, settings...)``, or ``(spec, *, settings...)`` where it needs the sizes of the environment.
 
     Attributes:
         metric_names: keys of what `metrics` returns.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hymarl import registry
 from hymarl.components.rng import Stream, draw, keys, uniform
 from hymarl.components.selectors.base import Moment, greedy_actions, nth_available
+from hymarl.components.spec import EnvSpec
 
 NAMES = registry.names("selector")
 KEY = keys(0, Stream.EXPLORATION, 0)
@@ -21,9 +22,24 @@ def situation(n_envs, n_agents=3, n_actions=5, seed=0):
     return scores, avail, keys(seed, Stream.EXPLORATION, np.arange(n_envs))
 
 
+SPEC = EnvSpec(n_agents=3, n_actions=5, obs_dim=1, state_dim=1, episode_limit=60)
+
+
+@pytest.fixture(scope="session")
+def made(component):
+    """A selector as its YAML file says, in the situations below; one that asks for it is told how large they are."""
+
+    def make(name):
+        return component("selector", name, *([SPEC] if registry.objects(registry.find("selector", name)) else []))
+
+    return make
+
+
 def choose(selector, scores, avail, episode_keys, t, steps):
     actions, extras = selector.select(scores, avail, Moment(episode_keys, t, steps))
     assert set(extras) == set(selector.extras)
+    for name, values in extras.items():  # what the runner stores
+        assert values.shape == (len(scores), *selector.extras[name].shape)
     return actions
 
 
@@ -42,9 +58,9 @@ def epsilon_greedy(component):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 50), st.integers(0, 10**5))
-def test_an_unavailable_action_is_never_chosen(component, name, seed, n_envs, t, steps):
+def test_an_unavailable_action_is_never_chosen(made, name, seed, n_envs, t, steps):
     scores, avail, episode_keys = situation(n_envs, seed=seed)
-    actions = choose(component("selector", name), np.where(avail, scores, 1e6), avail, episode_keys, t, steps)
+    actions = choose(made(name), np.where(avail, scores, 1e6), avail, episode_keys, t, steps)
     assert actions.shape == (n_envs, 3)
     assert actions.dtype == np.int64
     assert np.take_along_axis(avail, actions[..., None], axis=-1).all()
@@ -52,8 +68,8 @@ def test_an_unavailable_action_is_never_chosen(component, name, seed, n_envs, t,
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.integers(0, 10**6), st.integers(0, 50), st.permutations(range(6)), st.integers(1, 6))
-def test_the_choice_does_not_depend_on_the_rest_of_the_batch(component, name, seed, t, order, n):
-    selector = component("selector", name)
+def test_the_choice_does_not_depend_on_the_rest_of_the_batch(made, name, seed, t, order, n):
+    selector = made(name)
     scores, avail, episode_keys = situation(6, seed=seed)
     everybody = choose(selector, scores, avail, episode_keys, t, 20_000)
     some = list(order[:n])
@@ -61,8 +77,8 @@ def test_the_choice_does_not_depend_on_the_rest_of_the_batch(component, name, se
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_names_of_the_metrics_are_announced(component, name):
-    selector = component("selector", name)
+def test_the_names_of_the_metrics_are_announced(made, name):
+    selector = made(name)
     assert tuple(selector.metrics(100)) == selector.metric_names
 
 
