@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from .app.command_line import make_here_importable, prepare
 from .app.directories import register_resolvers, tidied_up
 from .app.mistakes import explain, let_hydra_raise, show
+from .app.own_hydra import missing_folders_are_errors
 from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries
@@ -52,7 +53,7 @@ def main() -> None:
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
         with interruptible(), warnings.catch_warnings():
-            warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+            missing_folders_are_errors()
             _job()
     except (KeyboardInterrupt, JobFailed) as end:
         sys.exit(end.args[0] if end.args else 130)

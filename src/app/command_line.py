@@ -47,13 +47,23 @@ def prepare(words: Sequence[str]) -> list[str]:
         return flags
     if arguments.shell_completion:
         return [*overrides, *flags]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    for override in parsed:
-        _check(override)
+    parsed = check_overrides(overrides)
     if arguments.multirun and not any(override.key_or_group == _EXCLUDED for override in parsed):
         fixed = [f"'{o.key_or_group}'" for o in parsed if not o.is_sweep_override() and not o.is_hydra_override()]
         overrides.append(f"{_EXCLUDED}=[{','.join(fixed)}]")  # a job's folder is named after what is swept
     return [*overrides, *flags]
+
+
+def check_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, parsed.
+
+    Raises:
+        ConfigError: one that Hydra would accept by accident, or refuse in a way that is hard to understand.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        _check(override)
+    return parsed
 
 
 def make_here_importable() -> None:
@@ -82,7 +92,7 @@ def _without(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 
 def _check(override: Override) -> None:
-    """Refuse an override that Hydra would accept by accident, or refuse in a way that is hard to understand."""
+    """See `check_overrides`."""
     key = override.key_or_group
     if not re.fullmatch(r"[\w.@/-]+", key):
         raise ConfigError(f"cannot read {override.input_line!r}: an override reads key=value")

@@ -15,6 +15,7 @@ from ..registry import PACKAGES, ConfigError, check_settings, factory, find, obj
 from ..training.settings import TrainingSettings
 from .names import WHEN_CHOSEN, unknown_key
 from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option
+from .own_hydra import searched
 from .trust import foreign_modules
 from .when_chosen import apply
 
@@ -63,6 +64,7 @@ class RunConfig:
         applied: values for the chosen options that the algorithm, the experiment or the environment changed.
         dropped: what they said about options that were not chosen.
         trust: packages beside HyMARL that the command line names, whose modules may be imported.
+        searchpath: where option files are beside the package.
     """
 
     components: Mapping[str, Component]
@@ -78,6 +80,12 @@ class RunConfig:
     applied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
+    searchpath: tuple[str, ...] = ()
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is about a policy that learns, not a scripted one."""
+        return self.components["policy"].name == "learned"
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, numbers and text: what is saved and what loggers see."""
@@ -172,6 +180,7 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
         applied=tuple(applied),
         dropped=tuple(dropped),
         trust=tuple(sorted({*root["trust"], *(module.partition(".")[0] for module in named)})),
+        searchpath=searched(here),
     )
 
 
@@ -213,13 +222,13 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
     return result
 
 
-def option(group: str, name: str) -> Component:
-    """A component as its YAML file says, e.g. the scripted policy ``sed``.
+def option(group: str, name: str, searchpath: Sequence[str] = ()) -> Component:
+    """A component as its YAML file says, e.g. the scripted policy ``sed``; ``searchpath`` as in `RunConfig`.
 
     Raises:
         ConfigError: there is no such option.
     """
-    return _read_component(group, name, load_option(group, name))
+    return _read_component(group, name, load_option(group, name, searchpath))
 
 
 def overridden_keys(overrides: Sequence[str]) -> set[str]:

@@ -87,7 +87,17 @@ def _directory(check: Any, resume: Any, evaluate: Any) -> str:
         if group in choices:
             check_option(group, choices[group])
     policy = choices["policy"]
-    return f"results/{choices['env']}/{algorithm(choices) if policy == 'learned' else policy}/{_stamp()}"
+    return new_directory(choices["env"], algorithm(choices) if policy == "learned" else policy)
+
+
+def new_directory(env: str, name: str) -> str:
+    """Where a run is stored unless told otherwise.
+
+    Args:
+        env: what is played.
+        name: of the algorithm or the scripted policy.
+    """
+    return f"results/{env}/{name}/{_stamp()}"
 
 
 def _hydra_folder(resume: Any, check: Any) -> str | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from ..components.devices import check_device
+from ..components.devices import check_device, torch_threads
 from ..components.files import write_atomically, writing
 from ..components.rng import Stream
 from ..components.spec import EnvSpec
@@ -46,31 +45,113 @@ class Player(NamedTuple):
     make: Callable[[EnvSpec], Policy]
 
 
-def evaluate_run(config: RunConfig, source: Path, path: Path, medium: Medium | None = None) -> None:
-    """Evaluate the policy of an earlier run, possibly on another environment, beside the scripted ones.
+class Subject(NamedTuple):
+    """A policy that is measured apart from training.
+
+    Attributes:
+        name: what it is called beside others.
+        player: the policy.
+        step: of training that it has seen.
+        weights: the file that it was read from, None for a scripted one.
+    """
+
+    name: str
+    player: Player
+    step: int = 0
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a policy and those beside it did.
+
+    Attributes:
+        subject: the policy.
+        comparison: what all of them did.
+        spec: sizes of the environment.
+        shown: where the first episode was shown, a sentence, if that was asked for.
+    """
+
+    subject: Subject
+    comparison: Comparison
+    spec: EnvSpec
+    shown: Sequence[str]
+
+    def text(self) -> str:
+        """For people."""
+        name, player, step, weights = self.subject
+        measured = {
+            "policy": f"{name}, {weights}, step {step:,}" if weights else name,
+            "environment": player.config.components["env"].option,
+            "agents": self.spec.n_agents,
+            "evaluation_seed": player.config.eval.seed,
+        }
+        return "\n".join([*self.shown, as_lines(measured), "", self.comparison.text()])
+
+
+def learned(config: RunConfig, source: Path) -> Subject:
+    """The policy of an earlier run.
+
+    Args:
+        config: what it is to play.
+        source: directory of the run, or a file of weights.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    saved = read_policy(source, config.eval.checkpoint)
+    player = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
+    return Subject(LEARNED, player, saved.step, saved.path)
+
+
+def scripted(config: RunConfig) -> Subject:
+    """The configured scripted policy (``policy=sed``)."""
+    policy = config.components["policy"]
+    return Subject(policy.option, scripted_player(config, policy))
+
+
+def measure(
+    config: RunConfig,
+    subject: Subject,
+    path: Path | None = None,
+    medium: Medium | None = None,
+    warn: Callable[[str], None] = print,
+) -> Measured:
+    """Play the test episodes with a policy, and with the scripted ones that the environment names.
 
     Args:
         config: what to play.
-        source: directory of the run.
-        path: where to write.
+        subject: the policy.
+        path: the directory to write to; ``None``: nothing is written.
         medium: where to show the first episode; ``None``: nowhere.
+        warn: takes a line about an environment that failed.
 
     Raises:
-        ConfigError: there is no policy, or it does not fit the environment.
+        ConfigError: the policy does not fit the environment.
+        WriteError: a file could not be written.
     """
-    torch.set_num_threads(decide(config.threads, 1, False).torch)
-    saved = read_policy(source, config.eval.checkpoint)
+    check_device(config.device)
+    specs, films = list[EnvSpec](), list[Callable[[Path], str]]()
+    name, player = subject.name, subject.player
 
-    def make(spec: EnvSpec) -> Policy:
-        return saved.policy(spec, config.device, config.trust)
+    def others(spec: EnvSpec) -> Mapping[str, Player]:
+        """Before anything is played: refuse what cannot be written, show what was asked for."""
+        check_metrics(config, spec)
+        specs.append(spec)
+        if medium:
+            films.append(render(player.config, name, player.make, medium))
+        return references(config, spec)
 
-    _evaluate_only(config, path, LEARNED, Player(config, make), medium, step=saved.step, weights=saved.path)
-
-
-def evaluate_scripted(config: RunConfig, path: Path, medium: Medium | None = None) -> None:
-    """Evaluate a scripted policy (``policy=sed``) beside those that the environment names; see `evaluate_run`."""
-    policy = config.components["policy"]
-    _evaluate_only(config, path, policy.option, scripted_player(config, policy), medium)
+    with torch_threads(decide(config.threads, 1, False).torch):
+        comparison = compare(config, {name: player}, others, subject.step, warn)
+    shown: list[str] = []
+    if path:
+        directory = RunDirectory(path)
+        write_atomically(path / "config.yaml", to_yaml(config).encode())
+        with writing(path):
+            comparison.write(directory.path)
+            shown = [write_film(directory.path) for write_film in films]
+    return Measured(subject, comparison, specs[0], shown)
 
 
 def scripted_player(config: RunConfig, policy: Component) -> Player:
@@ -85,7 +166,7 @@ def references(config: RunConfig, spec: EnvSpec) -> dict[str, Player]:
         ConfigError: there is no such policy, or it does not fit the environment.
     """
     chosen = (spec.references or (RANDOM,)) if config.eval.references else ()
-    return {name: scripted_player(config, option("policy", name)) for name in chosen}
+    return {name: scripted_player(config, option("policy", name, config.searchpath)) for name in chosen}
 
 
 def compare(
@@ -132,41 +213,3 @@ def _test_runner(config: RunConfig, warn: Callable[[str], None]) -> Iterator[Run
         runner.close()
         for failure in runner.failures:
             warn(f"warning: {failure}")
-
-
-def _evaluate_only(
-    config: RunConfig,
-    path: Path,
-    name: str,
-    player: Player,
-    medium: Medium | None,
-    *,
-    step: int = 0,
-    weights: Path | None = None,
-) -> None:
-    check_device(config.device)
-    specs, films = list[EnvSpec](), list[Callable[[Path], str]]()
-
-    def others(spec: EnvSpec) -> Mapping[str, Player]:
-        """Before anything is played: refuse what cannot be written, show what was asked for."""
-        check_metrics(config, spec)
-        specs.append(spec)
-        if medium:
-            films.append(render(player.config, name, player.make, medium))
-        return references(config, spec)
-
-    comparison = compare(config, {name: player}, others, step, print)
-    directory = RunDirectory(path)
-    write_atomically(path / "config.yaml", to_yaml(config).encode())
-    with writing(path):
-        comparison.write(directory.path)
-        shown = [write_film(directory.path) for write_film in films]
-    for text in shown:
-        print(text)
-    measured = {
-        "policy": f"{name}, {weights}, step {step:,}" if weights else name,
-        "environment": config.components["env"].option,
-        "agents": specs[0].n_agents,
-        "evaluation_seed": config.eval.seed,
-    }
-    print(as_lines(measured), "", comparison.text(), f"results: {path}", sep="\n")

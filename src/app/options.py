@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra import compose, initialize_config_module
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from ..registry import PACKAGES, ConfigError, suggest
 from .names import PYMARL_OPTIONS
+from .own_hydra import as_override, initialized, searched, set_aside
 
 GROUPS = (*PACKAGES, "algo", "experiment")
 """Groups of which an option is chosen; of ``logger`` there may be several."""
@@ -34,23 +34,31 @@ class _Folder(Protocol):
 def options(group: str) -> list[str]:
     """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
     if GlobalHydra.instance().is_initialized():
-        return GlobalHydra.instance().config_loader().get_group_options(group, overrides=_search_path())
+        return GlobalHydra.instance().config_loader().get_group_options(group, overrides=as_override(searched()))
     folder = resources.files("hymarl.conf") / group
     files = folder.iterdir() if folder.is_dir() else ()
     return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
 
 
-def load_option(group: str, name: str) -> DictConfig:
+def load_option(group: str, name: str, searchpath: Sequence[str] = ()) -> DictConfig:
     """What the YAML file of an option says, without the command line's values.
+
+    Args:
+        group: of the option.
+        name: of the option.
+        searchpath: where option files are beside the package.
 
     Raises:
         ConfigError: there is no such option.
     """
-    if name not in options(group):
-        raise no_option(group, name)
-    started = GlobalHydra.instance().is_initialized()
-    with nullcontext() if started else initialize_config_module("hymarl.conf", version_base="1.3"):
-        cfg = compose(overrides=[*_search_path(), f"+{group}={name}"])
+    try:
+        with set_aside(), initialized():
+            check_option(group, name)
+            cfg = compose(overrides=[*as_override(searchpath), f"+{group}={name}"])
+    except MissingConfigException as error:
+        if error.missing_cfg_file != f"{group}/{name}":
+            raise
+        raise no_option(group, name, error.options) from error
     values = cfg[group]
     assert isinstance(values, DictConfig)
     return values
@@ -76,7 +84,7 @@ def check_option(group: str, value: Any) -> None:
             raise no_option(group, name)
 
 
-def no_option(group: str, name: str, known: list[str] | None = None) -> ConfigError:
+def no_option(group: str, name: str, known: Sequence[str] | None = None) -> ConfigError:
     """The mistake of an option that does not exist."""
     known = sorted(known or options(group))
     meant = PYMARL_OPTIONS.get(name)
@@ -145,12 +153,6 @@ def _read(group: str, name: str) -> DictConfig:
             node = OmegaConf.create(file.read_text(encoding="utf-8"))
             return node if isinstance(node, DictConfig) else OmegaConf.create()
     return OmegaConf.create()
-
-
-def _search_path() -> list[str]:
-    """The folders that the present job adds, as an override."""
-    folders = HydraConfig.get().searchpath if HydraConfig.initialized() else []
-    return [f"hydra.searchpath={json.dumps(list(folders))}"] if folders else []
 
 
 def _folders() -> Iterator[_Folder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def load_saved(directory: Path, today: RunConfig, *, to_resume: bool = False) ->
             )
         if form < FORMAT:
             plain = from_first_release(plain, today.plain())
-        return _from_plain(plain, today.trust, path)
+        return replace(_from_plain(plain, today.trust, path), searchpath=today.searchpath)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _not_a_configuration(path, error) from error
 

@@ -24,18 +24,20 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether the program was asked to stop: called, it says so.
+    """Whether training was asked to stop: called, it says so.
 
     Attributes:
         number: the signal's, None before one came.
+        by_callback: whether a callback asked.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.by_callback = False
 
     def __call__(self) -> bool:
-        """Whether a signal came."""
-        return self.number is not None
+        """Whether a signal came, or a callback asked."""
+        return self.by_callback or self.number is not None
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def stop_signal() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if request():
+        if request.number is not None:
             _stop(number, frame)
         request.number = number
 

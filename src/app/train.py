@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from ..components.devices import torch_threads
 from ..components.files import WriteError, write_atomically, writing
-from ..components.loggers.base import LoggerSet, RunInfo
+from ..components.loggers.base import LoggerSet, Record, RunInfo
 from ..components.memory import reuse_large_blocks
 from ..components.terminal import program_name
 from ..components.threads import Threads, decide
+from ..policies.learned import LearnedPolicy
 from ..policies.saved import difference, misfit, read_policy
 from ..registry import ConfigError
+from ..reports.comparison import Comparison
 from ..reports.learning_curve import plot_learning_curve
+from ..training.evaluation import Evaluation
 from ..training.recorder import Recorder, restore, scalar_names
 from ..training.run_directory import RunDirectory, owning, read_status
-from ..training.trainer import Trainer
+from ..training.trainer import Checkpoint, Trainer
 from .assembly import build_trainer, describe_policy
 from .check import check_metrics
 from .config import RunConfig
@@ -33,8 +39,62 @@ from .signals import Stopped, stop_signal
 _BESIDE = ("seed", "loggers", "applied", "dropped")
 """What may differ between the runs of one group."""
 
+Callback = Callable[[Record | Evaluation | Checkpoint], object]
+"""Called with everything that happens in training, once it is written; one that returns something true stops it."""
 
-def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1) -> None:
+
+def _print_now(text: str) -> None:
+    print(text, flush=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training leaves.
+
+    Attributes:
+        directory: where its files are.
+        step: environment steps that were made.
+        status: ``finished``, or ``interrupted`` if a callback has stopped it: then it can be resumed.
+        config: what was run.
+    """
+
+    directory: Path
+    step: int
+    status: Literal["finished", "interrupted"]
+    config: RunConfig = field(repr=False)
+    tested: Comparison | None = field(default=None, repr=False)
+
+    @property
+    def comparison(self) -> Comparison:
+        """What the policy and the scripted ones beside it did in the test episodes at the end of training.
+
+        Raises:
+            ConfigError: they were not played, since training was interrupted or had ended before.
+        """
+        if self.tested is None:
+            why = "it was interrupted" if self.status == "interrupted" else "it had ended before"
+            raise ConfigError(f"{self.directory} was not tested now: {why}; evaluate it")
+        return self.tested
+
+    def policy(self, checkpoint: Literal["best", "last"] | None = None) -> LearnedPolicy:
+        """The greedy policy.
+
+        Args:
+            checkpoint: with the ``best`` weights by validation return, or the ``last``; None: as ``eval.checkpoint``.
+        """
+        return LearnedPolicy.load(self.directory, checkpoint or self.config.eval.checkpoint, self.config.trust)
+
+
+def train(
+    config: RunConfig,
+    path: Path,
+    *,
+    resume: bool = False,
+    jobs: int = 1,
+    callbacks: Sequence[Callback] = (),
+    show: Callable[[str], None] = _print_now,
+    warn: Callable[[str], None] = print,
+) -> Run:
     """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
 
     Args:
@@ -42,11 +102,14 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
         path: the run's directory.
         resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
         jobs: runs at the same time on this machine, this one included.
+        callbacks: see `Callback`; they can stop the training after a collection, and everything is saved.
+        show: takes what people need in any case, where no logger shows messages.
+        warn: takes a sentence about a logger that failed.
 
     Raises:
         ConfigError: something does not fit together, or the directory is in use; nothing was written.
         WriteError: a file could not be written; the run can be continued from its last checkpoint.
-        Stopped: asked to stop; everything was saved.
+        Stopped: asked to stop by a signal; everything was saved.
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
@@ -54,32 +117,37 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, jobs: int = 1)
         check_metrics(config, runner.spec)
         scripted = references(config, runner.spec)  # what cannot be compared is refused before the training
         threads = decide(config.threads, jobs, runner.lag > 0)
-        torch.set_num_threads(threads.torch)
         if threads.second:
             trainer.learner.use_second_thread()
-        with owning(path):
+        with torch_threads(threads.torch), owning(path):
             saved = restore(trainer, path) if resume else None
             if not resume:
                 require_unused(path)  # by another process, since this one began
             if saved and _has_ended(config, trainer, path):
-                return
+                return Run(path, trainer.steps, "finished", config)
             beginning = [] if saved or not config.init_from else [_initialize(config, trainer)]
             if resume:
                 beginning.insert(
                     0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again"
                 )
-            with _write_errors_say_how_to_go_on(path), _recording(config, path, trainer, resume) as recorder:
+            with (
+                _write_errors_say_how_to_go_on(path),
+                _recording(config, path, trainer, resume, show, warn) as recorder,
+            ):
                 _introduce(config, path, trainer, threads, recorder, resume)
                 if resume:
                     recorder.continue_from(saved)
                 for text in beginning:
                     recorder.say(text)
-                _follow(config, trainer, recorder, path)
-                _conclude(config, path, recorder, scripted, runner.spec.n_agents)
+                if not _follow(config, trainer, recorder, path, callbacks):
+                    recorder.ended("interrupted")
+                    return Run(path, trainer.steps, "interrupted", config)
+                tested = _conclude(config, path, recorder, scripted, runner.spec.n_agents)
+    return Run(path, trainer.steps, "finished", config, tested)
 
 
 def _has_ended(config: RunConfig, trainer: Trainer, path: Path) -> bool:
-    """Whether a run that was restored has nothing left to do, which is said.
+    """Whether a run that was restored has nothing left to do.
 
     Raises:
         ConfigError: it is to be made shorter than it is.
@@ -87,28 +155,37 @@ def _has_ended(config: RunConfig, trainer: Trainer, path: Path) -> bool:
     reached, wanted = trainer.steps, trainer.settings.total_steps
     if reached > wanted and wanted < load_saved(path, config).train.total_steps:
         raise ConfigError(f"{path} has reached step {reached}; train.total_steps={wanted} must be larger than that")
-    ended = reached >= wanted and read_status(path) == "finished"
-    if ended:
-        print(f"{path} is finished, there is nothing to do; to train on, raise train.total_steps above {reached}")
-    return ended
+    return reached >= wanted and read_status(path) == "finished"
 
 
-def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path) -> None:
-    """Record the training to its end, or until asked to stop; say what did not happen."""
+def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path, callbacks: Sequence[Callback]) -> bool:
+    """Record the training to its end, or until asked to stop; say what did not happen.
+
+    Returns:
+        Whether it came to its end.
+
+    Raises:
+        Stopped: asked to stop by a signal.
+    """
     total = trainer.settings.total_steps
     if trainer.steps >= total:
-        recorder.say_or_print(
+        recorder.say_or_show(
             f"nothing to train: train.total_steps={total} is reached, only the test follows; raise it to train on"
         )
     with stop_signal() as stopped:
         for event in trainer.run(stopped):
             recorder.take(event)
-        if stopped.number is not None:
+            answers = [callback(event) for callback in callbacks]
+            stopped.by_callback |= any(answers)
+        if stopped.number is not None or (stopped.by_callback and trainer.steps < total):
             trust = f" trust=[{','.join(config.trust)}]" if config.trust else ""
-            recorder.say_or_print(f"interrupted; continue with: {program_name()} resume={path}{trust}")
-            raise Stopped(stopped.number)
+            recorder.say_or_show(f"interrupted; continue with: {program_name()} resume={path}{trust}")
+            if stopped.number is not None:
+                raise Stopped(stopped.number)
+            return False
     if not trainer.learner.updates:
-        recorder.say_or_print(f"no update was made: {trainer.replay.why_none_was_due()}")
+        recorder.say_or_show(f"no update was made: {trainer.replay.why_none_was_due()}")
+    return True
 
 
 @contextmanager
@@ -122,7 +199,14 @@ def _write_errors_say_how_to_go_on(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) -> Iterator[Recorder]:
+def _recording(
+    config: RunConfig,
+    path: Path,
+    trainer: Trainer,
+    resume: bool,
+    show: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Iterator[Recorder]:
     directory = RunDirectory(path)
     if resume:
         directory.remove_leftovers()
@@ -151,11 +235,11 @@ def _recording(config: RunConfig, path: Path, trainer: Trainer, resume: bool) ->
         with suppress(OSError), (path / "train.log").open("a", encoding="utf-8") as log:  # the disk may be full
             log.write(text + "\n")
         with suppress(OSError):  # who read the output may have gone
-            print(text)
+            warn(text)
 
     loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
     description = describe_policy(config, spec).to_plain()
-    with Recorder(directory, trainer, description, loggers) as recorder:
+    with Recorder(directory, trainer, description, loggers, show) as recorder:
         yield recorder
 
 
@@ -191,7 +275,9 @@ def _initialize(config: RunConfig, trainer: Trainer) -> str:
     return "; ".join(said)
 
 
-def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int) -> None:
+def _conclude(
+    config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int
+) -> Comparison:
     """Test the chosen weights, compare, draw, say where everything is."""
     saved = read_policy(path, config.eval.checkpoint)
     learned = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
@@ -205,7 +291,8 @@ def _conclude(config: RunConfig, path: Path, recorder: Recorder, scripted: dict[
         )
     recorder.say(f"\n{comparison.text()}\n{LEARNED}: {saved.path.name}, of step {saved.step:,}")
     recorder.say(f"\nlearning curve: {picture}")
-    recorder.say_or_print(f"results: {path}")
+    recorder.say_or_show(f"results: {path}")
+    return comparison
 
 
 def _title(config: RunConfig, n_agents: int) -> str:

@@ -40,11 +40,14 @@ def substitute_what_cannot_be_shown() -> None:
 
 
 def program_name() -> str:
-    """How this program was started, so that a message can say what to type next."""
+    """How this program was started, so that a message can say what to type next.
+
+    In a notebook or a script of the user's, which other programs have started, it is the command.
+    """
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return "python -m hymarl"
-    return f"python {started}" if started.suffix == ".py" else started.name
+    return f"python {started}" if started.name == "main.py" else "hymarl"
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:

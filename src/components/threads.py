@@ -80,3 +80,15 @@ def restrain_libraries() -> None:
     """
     for name in _LIBRARIES:
         os.environ.setdefault(name, "1")
+
+
+@contextmanager
+def restrained_processes() -> Iterator[None]:
+    """Inside, processes that are started restrain their libraries, see `restrain_libraries`; this one is as it was."""
+    added = [name for name in _LIBRARIES if name not in os.environ]
+    restrain_libraries()
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -6,15 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..components.episode import NO_EXTRAS, Columns
 from ..components.rng import Stream, UInt64Array, derive
 from ..components.selectors.base import Extras
 from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from .learned import LearnedPolicy
 
 _NO_VALUES: Mapping[str, NDArray[Any]] = {}
 
@@ -63,7 +66,7 @@ class Policy(ABC):
     extras: Columns = NO_EXTRAS
 
     @staticmethod
-    def load(path: str | Path, *, trust: Collection[str] = ()) -> Policy:
+    def load(path: str | Path, *, trust: Collection[str] = ()) -> LearnedPolicy:
         """The greedy policy of a run directory or weights file; see `LearnedPolicy.load`."""
         from .learned import LearnedPolicy
 
@@ -81,5 +84,32 @@ class Policy(ABC):
         return {}
 
     @abstractmethod
-    def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:
-        """Actions ``[B, A]`` int64 for observations ``[B, A, O]``, all of them available, and the next state."""
+    def act(
+        self, obs: ArrayLike, avail: ArrayLike | None = None, state: PolicyState | None = None
+    ) -> tuple[IntArray, PolicyState]:
+        """Actions ``[B, A]`` int64, all of them available, and the next state; see `complete`.
+
+        Args:
+            obs: ``[B, A, O]``.
+            avail: ``[B, A, U]``, which actions there are; every one unless said otherwise.
+            state: what the previous call returned; an episode begins unless said otherwise.
+        """
+
+
+def complete(
+    spec: EnvSpec, obs: ArrayLike, avail: ArrayLike | None, state: PolicyState | None
+) -> tuple[FloatArray, BoolArray, PolicyState]:
+    """The arguments of `Policy.act` as arrays, with what was left out.
+
+    Raises:
+        ValueError: observations of another shape.
+    """
+    given = np.asarray(obs, np.float32)
+    if given.ndim != 3 or given.shape[1:] != (spec.n_agents, spec.obs_dim):
+        a, o = spec.n_agents, spec.obs_dim
+        raise ValueError(f"observations must have the shape [B, {a}, {o}] or [{a}, {o}], got {list(given.shape)}")
+    if state is None:
+        state = PolicyState.start(spec, np.zeros(len(given), np.uint64))
+    if avail is None:
+        return given, np.ones((len(given), spec.n_agents, spec.n_actions), np.bool_), state
+    return given, np.asarray(avail, np.bool_), state

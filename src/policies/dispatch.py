@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..components.spec import EnvSpec, IntArray
 from ..registry import register
-from .base import Policy, PolicyState
+from .base import Policy, PolicyState, complete
 
 
 @register("policy")
@@ -23,14 +24,17 @@ class Dispatch(Policy):
     """
 
     def __init__(self, spec: EnvSpec, *, rule: str) -> None:
-        pass
+        self._spec = spec
 
     @classmethod
     def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `Policy.environment_settings`: the rule, with nominal weights."""
         return {"rule": settings["rule"], "random_levels": None}
 
-    def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:
+    def act(
+        self, obs: ArrayLike, avail: ArrayLike | None = None, state: PolicyState | None = None
+    ) -> tuple[IntArray, PolicyState]:
         """See `Policy.act`: the first available action, which has no effect."""
-        actions = avail.argmax(axis=-1).astype(np.int64)
+        _, available, state = complete(self._spec, obs, avail, state)
+        actions = available.argmax(axis=-1).astype(np.int64)
         return actions, state.after(actions)

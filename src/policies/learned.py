@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..components.selectors.base import Moment, Selector
 from ..components.selectors.greedy import Greedy
-from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..components.spec import EnvSpec, IntArray
 from ..controllers.base import Controller
 from ..registry import register
-from .base import Policy, PolicyState
+from .base import Policy, PolicyState, complete
 
 
 @register("policy")
@@ -35,6 +36,11 @@ class LearnedPolicy(Policy):
         self.extras = self._selector.extras
         self._step = controller.stepper()
         self._weights = controller.state_dict(keep_vars=True)
+
+    def __repr__(self) -> str:
+        spec, weights = self.spec, sum(weight.numel() for weight in self.controller.parameters())
+        sizes = f"{spec.n_agents} agents, {spec.obs_dim} observations, {spec.n_actions} actions"
+        return f"{type(self).__name__}({sizes}; {weights:,} weights, {type(self._selector).__name__})"
 
     def load_state_dict(self, weights: Mapping[str, Tensor]) -> None:
         """Act with other weights from now on: those of a controller's ``state_dict``, which are copied.
@@ -64,31 +70,25 @@ class LearnedPolicy(Policy):
         return read_policy(Path(path), checkpoint).policy(trust=trust)
 
     def act(
-        self, obs: FloatArray, avail: BoolArray | None = None, state: PolicyState | None = None
+        self, obs: ArrayLike, avail: ArrayLike | None = None, state: PolicyState | None = None
     ) -> tuple[IntArray, PolicyState]:
-        """See `Policy.act`; every action is available and an episode begins unless said otherwise.
+        """Actions and the next state; every action is available and an episode begins unless said otherwise.
 
         Args:
-            obs: ``[B, A, O]``, or ``[A, O]`` for one environment.
-            avail: ``[B, A, U]`` or ``[A, U]``.
+            obs: ``[B, A, O]``, or ``[A, O]`` for one environment; lists are arrays.
+            avail: ``[B, A, U]`` or ``[A, U]``: which actions there are.
             state: what the previous call returned.
 
         Raises:
             ValueError: observations of another shape.
         """
-        if obs.ndim == 2:
-            actions, state = self.act(obs[None], None if avail is None else avail[None], state)
+        if np.ndim(obs) == 2:
+            actions, state = self.act(np.asarray(obs)[None], None if avail is None else np.asarray(avail)[None], state)
             return actions[0], state
-        if obs.shape[1:] != (self.spec.n_agents, self.spec.obs_dim):
-            a, o = self.spec.n_agents, self.spec.obs_dim
-            raise ValueError(f"observations must have the shape [B, {a}, {o}] or [{a}, {o}], got {list(obs.shape)}")
-        if state is None:
-            state = PolicyState.start(self.spec, np.zeros(len(obs), np.uint64))
-        scores, hidden = self._step(obs, state.last_actions, state.hidden, state.keys)
-        if avail is None:
-            avail = np.ones(scores.shape, np.bool_)
+        given, available, state = complete(self.spec, obs, avail, state)
+        scores, hidden = self._step(given, state.last_actions, state.hidden, state.keys)
         moment = Moment(state.exploration, state.t, state.steps)
-        actions, extras = self._selector.select(scores, avail, moment)
+        actions, extras = self._selector.select(scores, available, moment)
         return actions, state.after(actions, hidden, extras)
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..components.rng import derive, draw, uniform
 from ..components.selectors.base import nth_available
-from ..components.spec import BoolArray, EnvSpec, FloatArray, IntArray
+from ..components.spec import EnvSpec, IntArray
 from ..registry import register
-from .base import Policy, PolicyState
+from .base import Policy, PolicyState, complete
 
 
 @register("policy")
@@ -20,10 +21,13 @@ class RandomPolicy(Policy):
     """
 
     def __init__(self, spec: EnvSpec) -> None:
-        self._n_agents = spec.n_agents
+        self._spec = spec
 
-    def act(self, obs: FloatArray, avail: BoolArray, state: PolicyState) -> tuple[IntArray, PolicyState]:
+    def act(
+        self, obs: ArrayLike, avail: ArrayLike | None = None, state: PolicyState | None = None
+    ) -> tuple[IntArray, PolicyState]:
         """See `Policy.act`."""
+        _, available, state = complete(self._spec, obs, avail, state)
         keys = derive(state.exploration, state.t)
-        actions = nth_available(avail, uniform(draw(keys[:, None], np.arange(self._n_agents))))
+        actions = nth_available(available, uniform(draw(keys[:, None], np.arange(self._spec.n_agents))))
         return actions, state.after(actions)

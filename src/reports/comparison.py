@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
 from ..training.evaluation import Evaluation
@@ -31,6 +32,39 @@ class Comparison:
         self._evaluations = {name: e.only(common) for name, e in evaluations.items()}
         self._headline = tuple(headline_metrics)
         self._baseline = baseline if baseline in self._evaluations else None
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.policies)}; {self.n_episodes} episodes)"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Their names, in the order they are shown."""
+        return tuple(self._evaluations)
+
+    def episodes(self, policy: str, column: str = "return") -> NDArray[np.float64]:
+        """The return or a metric of a policy in every episode ``[N]``, the same episodes for every policy.
+
+        Args:
+            policy: its name.
+            column: ``return``, ``length``, or the name of a metric, which is NaN in episodes that do not have it.
+
+        Raises:
+            KeyError: there is no such policy or column.
+        """
+        evaluation = self._evaluations[policy]
+        statistics = evaluation.statistics
+        columns = {"return": statistics.returns, "length": statistics.lengths}
+        columns |= dict(zip(evaluation.metric_names, statistics.metrics.T, strict=True))
+        return columns[column].astype(np.float64)
+
+    def mean(self, policy: str, column: str = "return") -> tuple[float, float]:
+        """The mean over the episodes that have the `episodes` column, and the half-width of its 95 % interval."""
+        values = self.episodes(policy, column)
+        known = values[~np.isnan(values)]
+        return mean_ci(known) if len(known) else (float("nan"), float("nan"))
 
     def text(self) -> str:
         """A table: mean and 95 % interval over episodes of the return and the headline metrics, and the ratio."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +25,19 @@ class Recorder:
         trainer: whose state is saved.
         policy: plain data of the policy's description, stored beside weights.
         loggers: receive records and messages.
+        show: takes what people need in any case, where no logger shows messages.
     """
 
     def __init__(
-        self, directory: RunDirectory, trainer: Trainer, policy: Mapping[str, Any], loggers: LoggerSet
+        self,
+        directory: RunDirectory,
+        trainer: Trainer,
+        policy: Mapping[str, Any],
+        loggers: LoggerSet,
+        show: Callable[[str], None],
     ) -> None:
         self._directory, self._trainer, self._policy, self._loggers = directory, trainer, policy, loggers
+        self._show = show
         self._replay = ReplayFiles(directory.checkpoints / "replay")
         metric_names = trainer.collector.runner.spec.metric_names
         self._tables = {
@@ -73,12 +80,12 @@ class Recorder:
         self._loggers.message(text)
         self.note(text)
 
-    def say_or_print(self, text: str) -> None:
-        """A message that must be seen: as `say`, and printed where no logger shows messages."""
+    def say_or_show(self, text: str) -> None:
+        """A message that must be seen: as `say`, and shown where no logger shows messages."""
         self.say(text)
         if not self._loggers.show_messages:
             with suppress(OSError):  # standard output may be closed
-                print(text, flush=True)
+                self._show(text)
 
     def note(self, text: str) -> None:
         """A line in ``train.log`` only."""

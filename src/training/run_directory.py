@@ -117,7 +117,7 @@ def owning(directory: Path) -> Iterator[None]:
         ConfigError: it belongs to another process.
         WriteError: nothing can be written there.
     """
-    new = not directory.exists()
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     path = directory / _LOCK
@@ -129,9 +129,9 @@ def owning(directory: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()  # while it is locked, so that nobody can have locked it since
             os.close(descriptor)
-        if new:
-            with suppress(OSError):  # something was written
-                directory.rmdir()
+        with suppress(OSError):  # something was written
+            for folder in new:
+                folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:

@@ -38,6 +38,9 @@ def test_a_stream_that_is_no_terminal_is_left_alone(monkeypatch):
         ("../clone/main.py", "python ../clone/main.py"),
         ("/somewhere/bin/hymarl", "hymarl"),
         ("/somewhere/hymarl/__main__.py", "python -m hymarl"),
+        ("/somewhere/ipykernel_launcher.py", "hymarl"),
+        ("my_experiment.py", "hymarl"),
+        ("", "hymarl"),
     ],
 )
 def test_the_program_is_named_as_it_was_started(monkeypatch, started, name):

@@ -1,0 +1,206 @@
+"""What notebooks and scripts call; `import hymarl` offers it. The command line does the same with the same functions.
+
+Nothing is left behind in the process: Hydra, torch's number of threads, handlers of signals and the current folder are
+afterwards as they were.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ..components.compiled import announced_compilation
+from ..components.threads import restrained_processes
+from ..envs.contract.vector_env import VectorEnv
+from ..policies.learned import LearnedPolicy
+from ..registry import ConfigError, expect
+from ..reports.comparison import Comparison
+from .composing import compose as _compose
+from .composing import option as _option
+from .config import RunConfig
+from .directories import new_directory
+from .earlier import episodes_to_test, evaluated, resumed
+from .evaluate import Subject, learned, measure, scripted
+from .runs import require_run, require_unused
+from .train import Callback, Run
+from .train import train as _train
+
+_LOG = logging.getLogger("hymarl")
+
+
+def compose(*overrides: str, searchpath: Iterable[str | Path] = ()) -> RunConfig:
+    """A checked configuration, from overrides as on the command line.
+
+    ``compose("env=two_step", "mixer=vdn", "train.total_steps=2000")``
+
+    Args:
+        overrides: as on the command line, each a text of its own.
+        searchpath: folders with option files of your own, in groups as in the package's ``conf/``.
+
+    Raises:
+        ConfigError: a mistake, in the sentence of the command line.
+    """
+    config = _compose(overrides, [*searchpath])
+    return config if config.learns else episodes_to_test(config, overrides)
+
+
+def train(config: RunConfig, directory: str | Path | None = None, *, callbacks: Sequence[Callback] = ()) -> Run:
+    """Train, and test the policy beside the scripted ones that the environment names.
+
+    Args:
+        config: from `compose`.
+        directory: a new one for the run's files; None: ``results/<env>/<algo>/<date>-<time>-<id>`` in the current
+            folder.
+        callbacks: each is called with every `Record`, `Evaluation` and `Checkpoint` of the training, once it is
+            written. If one returns something true, training stops after the collection, as with Ctrl-C: the run is
+            saved, not tested, and can be resumed.
+
+    Raises:
+        ConfigError: something does not fit together, or the directory is in use; nothing was written.
+        KeyboardInterrupt: Ctrl-C or another signal; the run was saved and can be resumed.
+    """
+    if not config.learns:
+        option = config.components["policy"].option
+        raise ConfigError(f"policy={option} does not learn; measure it with hymarl.evaluate(config)")
+    path = Path(directory or new_directory(config.components["env"].option, config.algo)).expanduser().absolute()
+    require_unused(path)
+    with _as_it_was():
+        return _train(config, path, callbacks=callbacks, show=_LOG.info, warn=_LOG.warning)
+
+
+def resume(
+    directory: str | Path,
+    *overrides: str,
+    callbacks: Sequence[Callback] = (),
+    searchpath: Iterable[str | Path] = (),
+) -> Run:
+    """Continue a run exactly.
+
+    Args:
+        directory: of the run.
+        overrides: of ``train.total_steps``, ``logger`` or ``trust``; the rest stays as it was.
+        callbacks: see `train`.
+        searchpath: see `compose`.
+
+    Raises:
+        ConfigError: it cannot be continued, or not in this way.
+        KeyboardInterrupt: Ctrl-C or another signal; the run was saved and can be resumed.
+    """
+    source = Path(directory).expanduser().absolute()
+    require_run(source)
+    config = resumed(source, compose(*overrides, searchpath=searchpath), overrides)
+    with _as_it_was():
+        return _train(config, source, resume=True, callbacks=callbacks, show=_LOG.info, warn=_LOG.warning)
+
+
+def evaluate(
+    what: str | Path | RunConfig,
+    *overrides: str,
+    directory: str | Path | None = None,
+    searchpath: Iterable[str | Path] = (),
+) -> Comparison:
+    """Play the test episodes with a policy, and with the scripted ones that the environment names.
+
+    Args:
+        what: the directory of a run; a weights file, of a run's ``checkpoints/`` or copied to elsewhere, which needs
+            ``env=…`` then; or a configuration with a scripted policy, ``compose("policy=sed", "env=lb_unknown")``.
+        overrides: of ``env``, ``agents``, ``runner``, ``eval``, ``device``, ``threads`` or ``trust``.
+        directory: a new one, for the table and the numbers of all episodes; None: nothing is written.
+        searchpath: see `compose`.
+
+    Raises:
+        ConfigError: there is no policy, or it does not fit the environment.
+    """
+    path = None if directory is None else Path(directory).expanduser().absolute()
+    if path:
+        require_unused(path)
+    config, subject = (
+        _scripted(what, overrides) if isinstance(what, RunConfig) else _learned(what, overrides, searchpath)
+    )
+    with _as_it_was():
+        return measure(config, subject, path, warn=_LOG.warning).comparison
+
+
+def load_policy(
+    path: str | Path, checkpoint: Literal["best", "last"] = "best", trust: Iterable[str] = ()
+) -> LearnedPolicy:
+    """The greedy policy of a run directory or a weights file, without learner or configuration.
+
+    Args:
+        path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
+        checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
+        trust: packages beside HyMARL that the file may name, which are then imported.
+
+    Raises:
+        ConfigError: there is none, or it names a module that is not trusted.
+    """
+    return LearnedPolicy.load(path, checkpoint, [*trust])
+
+
+def make_env(
+    option: str,
+    n_envs: int = 1,
+    agents: int | None = None,
+    *,
+    searchpath: Iterable[str | Path] = (),
+    **settings: Any,
+) -> VectorEnv:
+    """Some environments of one kind, which are stepped together.
+
+    ``make_env("foraging25", n_envs=4, agents=3)``
+
+    Args:
+        option: as in ``env=<option>``.
+        n_envs: how many.
+        agents: in each; None: the environment's own number.
+        searchpath: see `compose`.
+        settings: those of the option's file to be changed.
+
+    Raises:
+        ConfigError: there is no such option or setting, or not such a value.
+    """
+    if n_envs < 1:
+        raise ConfigError(f"n_envs={n_envs}: there must be at least one")
+    component = _option("env", option, [*searchpath], settings)
+    return expect(VectorEnv, component.factory()(agents, n_envs), f"env={option}")
+
+
+def _scripted(config: RunConfig, overrides: Sequence[str]) -> tuple[RunConfig, Subject]:
+    if config.learns:
+        raise ConfigError(
+            "policy=learned: a configuration has no weights; give the directory of a run, or compose another policy"
+        )
+    if overrides:
+        raise ConfigError(f"compose the configuration with {', '.join(overrides)}")
+    return config, scripted(config)
+
+
+def _learned(what: str | Path, overrides: Sequence[str], searchpath: Iterable[str | Path]) -> tuple[RunConfig, Subject]:
+    given = Path(what).expanduser().absolute()
+    today = compose(*overrides, searchpath=searchpath)
+    run = given.parent.parent if given.is_file() else given
+    if given.is_file() and not (run / "config.yaml").is_file():
+        if not any(override.partition("=")[0] in ("env", "experiment") for override in overrides):
+            raise ConfigError(
+                f"{given} is in no run directory; say what its policy is to play, such as env=loadbalance"
+            )
+        config = episodes_to_test(today, overrides)
+    else:
+        require_run(run)
+        config = evaluated(run, today, overrides)
+    return config, learned(config, given)
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Inside, something is played; an environment may change the current folder."""
+    here = os.getcwd()
+    try:
+        with announced_compilation(), restrained_processes():
+            yield
+    finally:
+        os.chdir(here)

@@ -1,0 +1,71 @@
+"""Hydra's state: that of the command line, or one of our own in a program that may use Hydra for itself."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from hydra.version import VersionBase
+
+from ..ranges import absolute
+
+_KINDS = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Inside, Hydra is as in a new process; afterwards as it was. One thread at a time."""
+    with _LOCK:
+        kept: dict[type, Singleton] = {
+            kind: Singleton._instances.pop(kind) for kind in _KINDS if kind in Singleton._instances
+        }
+        try:
+            yield
+        finally:
+            for kind in _KINDS:
+                Singleton._instances.pop(kind, None)
+            Singleton._instances.update(kept)
+
+
+@contextmanager
+def initialized() -> Iterator[None]:
+    """Inside, Hydra composes the package's configuration; a folder to search that is not there is an error."""
+    with warnings.catch_warnings(), initialize_config_module("hymarl.conf", version_base="1.3"):
+        missing_folders_are_errors()
+        yield
+
+
+def missing_folders_are_errors() -> None:
+    """Let Hydra's warning about a folder that is not there be raised."""
+    warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+
+
+def searched(here: Path | None = None) -> tuple[str, ...]:
+    """The folders and packages beside this one where the present job finds option files, as Hydra writes them.
+
+    Args:
+        here: the folder that relative paths start from; ``None`` leaves them relative.
+    """
+    if not HydraConfig.initialized():
+        return ()
+    found = []
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.provider == "command-line" or source.provider.startswith("hydra.searchpath"):
+            path = absolute(source.path, here) if here and source.schema == "file" else source.path
+            found.append(f"{source.schema}://{path}")
+    return tuple(found)
+
+
+def as_override(searchpath: Sequence[str]) -> list[str]:
+    """The override that makes Hydra search there; none if there is nothing to search."""
+    return [f"hydra.searchpath={json.dumps(list(searchpath), ensure_ascii=False)}"] if searchpath else []
