@@ -41,9 +41,14 @@ settings.load_profile("hymarl")
 def option():
     """Name and settings of an option as its YAML file says, some of them changed: ``option("mixer", "qmix", …)``."""
 
-    def read(group, option, **changes):
+    def as_written(group, option):
         values = OmegaConf.load(str(resources.files("hymarl.conf") / group / f"{option}.yaml"))
         values = OmegaConf.to_container(values)
+        included = (as_written(group, other) for other in values.pop("defaults", []) if other != "_self_")
+        return {key: value for part in (*included, values) for key, value in part.items()}
+
+    def read(group, option, **changes):
+        values = as_written(group, option)
         name = values.pop("name")
         assert set(changes) <= set(values)
         return name, values | changes

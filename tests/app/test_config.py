@@ -120,7 +120,9 @@ def test_every_option_of_a_group_can_be_read_alone():
 
 @pytest.mark.parametrize("algo", files("algo"))
 def test_every_algorithm_trains_a_few_episodes(hymarl, tmp_path, algo):
-    outcome = hymarl(tmp_path, *TINY, f"algo={algo}", "hydra.run.dir=run")
+    anything = (setting for setting in TINY if not setting.startswith("replay."))
+    small = "++when_chosen.replay.uniform.batch_episodes=4", "++when_chosen.replay.uniform.buffer_episodes=16"
+    outcome = hymarl(tmp_path, *anything, *small, f"algo={algo}", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
     assert (outcome.out, outcome.err) == ("results: run\n", "")
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
