@@ -57,7 +57,7 @@ MISTAKES = [
     ("replay.buffer_episodes=3", "replay=uniform: batch_episodes=4 must not be above buffer_episodes=3, or learn…"),
     (
         "replay.buffer_episodes=1000000000",
-        "replay=uniform: replay of 1000000000 episodes would take … GB of memory, of …",
+        "replay=uniform: replay of 1000000000 episodes would take … GB of memory, of which ",
     ),
     ("eval.episodes=0", "eval: episodes must be at least 1, got 0"),
     ("seed=-1", "the command line: seed must be at least 0, got -1"),
