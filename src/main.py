@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 
 if __name__ == "__main__":  # `python src/main.py`, as PyMARL is started: the program is the file above this folder
     program = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "main.py"))
@@ -52,8 +51,7 @@ def main() -> None:
     make_here_importable()
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
-        with interruptible(), warnings.catch_warnings():
-            missing_folders_are_errors()
+        with interruptible(), missing_folders_are_errors():
             _job()
     except (KeyboardInterrupt, JobFailed) as end:
         sys.exit(end.args[0] if end.args else 130)

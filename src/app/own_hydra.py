@@ -39,15 +39,17 @@ def set_aside() -> Iterator[None]:
 
 @contextmanager
 def initialized() -> Iterator[None]:
-    """Inside, Hydra composes the package's configuration; a folder to search that is not there is an error."""
-    with warnings.catch_warnings(), initialize_config_module("hymarl.conf", version_base="1.3"):
-        missing_folders_are_errors()
+    """Inside, Hydra composes the package's configuration."""
+    with missing_folders_are_errors(), initialize_config_module("hymarl.conf", version_base="1.3"):
         yield
 
 
-def missing_folders_are_errors() -> None:
-    """Let Hydra's warning about a folder that is not there be raised."""
-    warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+@contextmanager
+def missing_folders_are_errors() -> Iterator[None]:
+    """Inside, Hydra's warning about a folder to search that is not there is raised."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+        yield
 
 
 def searched(here: Path | None = None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 
 import hymarl as api
+from hymarl.app.own_hydra import set_aside
 from hymarl.policies.base import Policy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,8 +184,7 @@ def test_a_program_may_use_hydra_for_itself(tmp_path):
     folder = tmp_path / "conf"
     folder.mkdir()
     (folder / "config.yaml").write_text("mine: 1\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Singleton, "_instances", dict(Singleton._instances))
+    with set_aside():
         hydra.initialize_config_dir(str(folder), version_base="1.2")
         own = GlobalHydra.instance().hydra
         api.evaluate(api.compose("policy=random", "env=matrix_game", *TINY[1:]))
