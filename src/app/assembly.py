@@ -107,6 +107,9 @@ def build_trainer(config: RunConfig) -> Trainer:
         greedy = LearnedPolicy(spec, _copy_of_controller(learner))
         collector = Collector(runner, policy, lambda: Weights(learner.policy_weights(), learner.updates))
         evaluator = Evaluator(greedy, validation, config.eval.episodes)
+        with _mistakes_of("eval"):
+            validation.require_memory(config.eval.episodes, "lower eval.episodes")
+            validation.require_memory(config.eval.test_episodes, "lower eval.test_episodes")
         trainer = Trainer(collector, evaluator, learner, replay, config.train, config.device)
         on_error.pop_all()  # from here on the trainer closes them
     return trainer
@@ -121,21 +124,22 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
     chosen, device = config.components, config.device
     component = chosen["learner"]
 
-    def networks(group: Literal["mixer", "critic"]) -> nn.Module:
+    def network_of(group: Literal["mixer", "critic"]) -> nn.Module:
         return expect(nn.Module, chosen[group].factory()(spec), f"{group}={chosen[group].option}").to(device)
 
     makers: dict[str, Callable[[], Any]] = {
         "spec": lambda: spec,
         "controller": lambda: describe_policy(config, spec).controller().to(device),
-        "mixer": partial(networks, "mixer"),
-        "critic": partial(networks, "critic"),
+        "mixer": partial(network_of, "mixer"),
+        "critic": partial(network_of, "critic"),
         "optimizer": lambda: chosen["optimizer"].factory()(),
     }
     makers |= {f"make_{name}": partial(_return, makers[name]) for name in ("controller", "mixer", "critic")}
     parts = _asked_for(component, makers)
+    kinds = objects(find("learner", component.name))
     for group in ("mixer", "critic"):
-        kind = objects(find("learner", component.name)).get(group)
-        if inspect.isclass(kind) and not isinstance(parts[group], kind):
+        kind = kinds.get(group, object)
+        if group in parts and inspect.isclass(kind) and kind is not Any and not isinstance(parts[group], kind):
             fitting = [name for name in names(group) if issubclass(find(group, name), kind)]
             raise ConfigError(
                 f"learner={component.option} needs a {kind.__name__}, which {group}={chosen[group].option} is not; "
@@ -249,6 +253,15 @@ def _copy_of_controller(learner: Learner) -> Controller:
 def _return(made: Callable[[], Any]) -> Callable[[], Any]:
     """A constructor that asks for ``make_x`` gets the function, not what it makes."""
     return made
+
+
+@contextmanager
+def _mistakes_of(section: str) -> Iterator[None]:
+    """Inside, a ValueError is about the settings of this section."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{section}: {error}") from error
 
 
 @contextmanager

@@ -44,7 +44,10 @@ class Column(NamedTuple):
 
     def empty(self, n_episodes: int, length: int) -> Tensor:
         """All padding, for B episodes of up to T steps: ``[B, T+1, *]``, ``[B, T, *]`` or ``[B, *]``."""
-        return torch.full((n_episodes, *self._episode_shape(length)), self.padding, dtype=self.dtype)
+        try:
+            return torch.full((n_episodes, *self._episode_shape(length)), self.padding, dtype=self.dtype)
+        except RuntimeError as error:  # torch's own way to say so
+            raise MemoryError(f"{n_episodes} episodes of {length} steps do not fit into memory") from error
 
     def n_bytes(self, length: int) -> int:
         """Memory of one episode of T steps, in bytes."""
@@ -120,7 +123,7 @@ class EpisodeBatch:
     def empty(cls, spec: EnvSpec, n_episodes: int, length: int | None = None, extras: Columns = NO_EXTRAS) -> Self:
         """All padding: memory for ``n_episodes`` of up to ``length`` (default: the episode limit) steps."""
         table = columns(spec, extras)
-        length = length or spec.episode_limit
+        length = spec.episode_limit if length is None else length
         return cls.from_tensors(table, {name: column.empty(n_episodes, length) for name, column in table.items()})
 
     @classmethod
@@ -188,9 +191,19 @@ class EpisodeBatch:
         Args:
             extras: the columns.
             values: their values.
+
+        Raises:
+            ValueError: a value has another shape or type than its column says.
         """
         table = {**self.columns, **{f"{_EXTRA}{name}": column for name, column in extras.items()}}
         added = {f"{_EXTRA}{name}": values[name].to(self.filled.device) for name in extras}
+        for name, x in added.items():
+            wanted = table[name].empty(0, self.filled.shape[1])
+            if x.shape != (self.n_episodes, *wanted.shape[1:]) or x.dtype != wanted.dtype:
+                raise ValueError(
+                    f"EpisodeBatch.{name} is {tuple(x.shape)} {x.dtype}, "
+                    f"expected {(self.n_episodes, *wanted.shape[1:])} {wanted.dtype}"
+                )
         return self.from_tensors(table, self.tensors() | added)
 
     def clear(self, rows: slice | list[int] = slice(None)) -> None:

@@ -65,7 +65,7 @@ class Controller(nn.Module, ABC):
         It keeps references to the weights' memory: changes in place count from the next call on, but after the module
         was moved or its tensors were replaced a new stepper is needed.
         """
-        device = next(iter(self.buffers())).device
+        device = next(iter((*self.parameters(), *self.buffers()))).device
 
         @torch.inference_mode()
         def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:

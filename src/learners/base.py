@@ -50,9 +50,9 @@ class Learner(ABC):
 
     A learner is a class in ``src/learners/`` decorated with ``@register("learner")``; it implements `loss`. Its
     constructor asks for what it needs by name, in any order: ``spec``, ``controller``, ``mixer``, ``critic``,
-    ``optimizer``; ``make_controller``, ``make_mixer`` and ``make_critic`` are functions that make further ones. Only
-    what is asked for is built. Its keyword-only parameters are its settings; with ``**settings`` it takes over those of
-    the class it inherits from.
+    ``optimizer``; ``make_controller``, ``make_mixer`` and ``make_critic`` are functions that make further ones, to be
+    called in the constructor, where random numbers are those of the run's seed. Only what is asked for is built. Its
+    keyword-only parameters are its settings; with ``**settings`` it takes over those of the class it inherits from.
 
     Args:
         networks: what is trained, by the names under which weights are saved; ``controller`` is what acts.
@@ -85,6 +85,11 @@ class Learner(ABC):
         grad_clip: Positive | None,
         standardize_rewards: bool,
     ) -> None:
+        if "controller" not in networks or {"policy", "step"} & set(networks):
+            raise ValueError(
+                "a learner's networks must include 'controller', which acts, and none may be called 'policy' or "
+                f"'step', which weights files hold too; got {', '.join(networks)}"
+            )
         self.updates = 0
         self.networks = nn.ModuleDict(dict(networks)).train()
         self.state = nn.ModuleDict({"networks": self.networks})

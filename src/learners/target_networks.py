@@ -33,7 +33,7 @@ class TargetNetworks(nn.Module):
         super().__init__()
         self._online = dict(online)
         self._mode, self._interval, self._tau = mode, interval_updates, tau
-        self.networks = nn.ModuleDict({name: copy.deepcopy(network) for name, network in online.items()})
+        self.networks = copy.deepcopy(nn.ModuleDict(dict(online)))  # as a whole: what is shared stays shared
         self.networks.requires_grad_(False).eval()
 
     def describe(self) -> str:

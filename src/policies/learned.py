@@ -47,9 +47,13 @@ class LearnedPolicy(Policy):
 
         Raises:
             KeyError: a weight is missing.
+            ValueError: one has another shape.
         """
         with torch.no_grad():
             for name, weight in self._weights.items():
+                given, needed = list(weights[name].shape), list(weight.shape)
+                if given != needed:
+                    raise ValueError(f"{name} has the shape {given}, needed is {needed}")
                 weight.copy_(weights[name])
 
     @classmethod

@@ -18,7 +18,7 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._calls: list[Future[Any]] = []
         self._thread: threading.Thread | None = None
 
@@ -34,12 +34,16 @@ class Background:
         return future
 
     def close(self) -> None:
-        """Wait for the call under way, also if it fails, and cancel those after it. May be called twice."""
+        """Wait for the call under way, whatever comes of it; those after it are not made. May be called twice."""
         wait([future for future in reversed(self._calls) if not future.cancel()])
+        self._calls = []
+        if self._thread is not None:
+            self._queue.put(None)  # ends the thread
+            self._thread = None
 
     def _work(self) -> None:
-        while True:
-            future, call = self._queue.get()
+        while (asked := self._queue.get()) is not None:
+            future, call = asked
             if not future.set_running_or_notify_cancel():
                 continue
             try:
@@ -48,3 +52,5 @@ class Background:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+                del result
+            del asked, future, call  # while it waits, the thread keeps nothing alive

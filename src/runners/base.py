@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..components.episode import EpisodeBatch
+from ..components.episode import EpisodeBatch, columns
 from ..components.memory import require_memory
 from ..components.rng import Stream, UInt64Array, keys
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
@@ -141,13 +141,13 @@ class Runner:
         self.failures: list[str] = []
         self._seed, self._stream, self._max_failures = seed, stream, max_failures
         self._background = Background()
-        require_memory(
-            EpisodeBatch.bytes_per_episode(self.spec) * self.n_envs,
-            f"{self.n_envs} episodes of {self.spec.episode_limit:,} steps",
-            "lower runner.n_envs or the length of episodes",
-        )
-        # With a lag of n, n collections at a time are waiting to be taken, being played, or being learned from.
-        self._storages = [EpisodeBatch.empty(self.spec, self.n_envs) for _ in range(max(1, lag))]
+        # With a lag, as many collections as it says are waiting to be taken, being played, or being learned from.
+        self._storages: list[EpisodeBatch | None] = [None] * max(1, lag)
+        try:
+            self.require_memory(self.n_envs * len(self._storages), "lower runner.n_envs or the length of episodes")
+        except ValueError:
+            self.env.close()
+            raise
 
     @property
     def spec(self) -> EnvSpec:
@@ -197,6 +197,19 @@ class Runner:
 
         return self._background.submit(play)
 
+    def require_memory(self, n_episodes: int, instead: str) -> None:
+        """Refuse so many episodes at once if they do not fit into memory.
+
+        Args:
+            n_episodes: how many.
+            instead: what to change, for people.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        n_bytes = EpisodeBatch.bytes_per_episode(self.spec) * n_episodes
+        require_memory(n_bytes, f"{n_episodes:,} episodes of {self.spec.episode_limit:,} steps", instead)
+
     def close(self) -> None:
         """Wait for the job under way, whose episodes are lost, and close the environments."""
         self._background.close()
@@ -205,11 +218,10 @@ class Runner:
     def _padding(self, n_episodes: int, policy: Policy) -> EpisodeBatch:
         """Memory for the next episodes, all padding."""
         batch = self._storages.pop(0)
-        extras = {name: batch.columns[f"extras.{name}"] for name in batch.extras}
-        if batch.n_episodes != n_episodes or extras != policy.extras:
-            batch = EpisodeBatch.empty(self.spec, n_episodes, extras=policy.extras)
-        else:
+        if batch is not None and batch.n_episodes == n_episodes and batch.columns == columns(self.spec, policy.extras):
             batch.clear()
+        else:
+            batch = EpisodeBatch.empty(self.spec, n_episodes, extras=policy.extras)
         self._storages.append(batch)
         return batch
 
@@ -235,6 +247,8 @@ class Runner:
             step = self._guard(partial(self.env.step, actions, wave.active.copy()), wave, lost)
             played.active &= wave.active
             _store_transition(arrays, step, actions, played, t)
+            if t == 0:
+                _check_extras(game.policy, state)
             if state.extras:
                 _store_extras(arrays, game.batch, state, played, t)
             t += 1
@@ -281,6 +295,21 @@ def _store_transition(
     arrays["reward"][rows, t] = step.reward[on]
     arrays["terminated"][rows, t] = step.terminated[on]
     arrays["filled"][rows, t] = True
+
+
+def _check_extras(policy: Policy, state: PolicyState) -> None:
+    """Refuse values that are not those of the columns that a policy has declared.
+
+    Raises:
+        ValueError: one is missing, was not declared, or has another shape.
+    """
+    shapes = {name: column.shape for name, column in policy.extras.items()}
+    given = {name: values.shape[1:] for name, values in state.extras.items()}
+    if given != shapes:
+        raise ValueError(
+            f"{type(policy).__name__} must give the extra columns that it declares, of the shapes (after [B]) "
+            f"{shapes}; it gave {given}"
+        )
 
 
 def _store_extras(

@@ -51,7 +51,7 @@ class ParallelRunner(Runner):
     ) -> None:
         if workers is not None and workers > n_envs:
             raise ValueError(f"workers must be at most n_envs={n_envs}, got {workers}")
-        lag = max(lag, overlap) if stream is Stream.TRAINING else 0
+        lag = max(lag, int(overlap)) if stream is Stream.TRAINING else 0
         placement = place(make_env, n_envs, workers, timeout_s, busy=lag > 0)
         super().__init__(placement, seed, stream, max_failures, lag=lag)
         if lag:

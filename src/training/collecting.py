@@ -94,7 +94,13 @@ class Collector:
         return {"steps": self.steps, "next_episode": self.next_episode, "jobs": jobs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`; the jobs begin when the first is asked for."""
+        """Continue from `state_dict`; the jobs begin when the first is asked for.
+
+        Raises:
+            ValueError: it is of a run with another lag.
+        """
+        if len(state["jobs"]) not in (0, self.runner.lag):
+            raise ValueError(f"{len(state['jobs'])} collections were planned, but runner.lag is {self.runner.lag}")
         self.steps, self.next_episode = state["steps"], state["next_episode"]
         jobs = [Job(**{**job, "numbers": np.array(job["numbers"], np.int64)}) for job in state["jobs"]]
         self._planned = deque(map(_Planned, jobs))

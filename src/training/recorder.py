@@ -129,9 +129,10 @@ class Recorder:
     def _tell_failures(self) -> None:
         """Say which environments have failed since the last time; their episodes are played again or skipped."""
         for i, runner in enumerate((self._trainer.collector.runner, self._trainer.evaluator.runner)):
-            for failure in runner.failures[self._failures_told[i] :]:
+            new = runner.failures[self._failures_told[i] :]  # meanwhile, in the background, there may be more
+            for failure in new:
                 self.say(f"warning: {failure}")
-            self._failures_told[i] = len(runner.failures)
+            self._failures_told[i] += len(new)
 
     def _save(self, event: Checkpoint) -> None:
         folder, learner = self._directory.checkpoints, self._trainer.learner
