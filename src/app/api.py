@@ -107,7 +107,7 @@ def evaluate(
 
     Args:
         what: the directory of a run; a weights file, of a run's ``checkpoints/`` or copied to elsewhere, which needs
-            ``env=…`` then; or a configuration with a scripted policy, ``compose("policy=sed", "env=lb_unknown")``.
+            ``env=…`` then; or a configuration with a scripted policy, ``compose("policy=random", "env=two_step")``.
         overrides: of ``env``, ``agents``, ``runner``, ``eval``, ``device``, ``threads`` or ``trust``.
         directory: a new one, for the table and the numbers of all episodes; None: nothing is written.
         searchpath: see `compose`.
@@ -185,9 +185,7 @@ def _learned(what: str | Path, overrides: Sequence[str], searchpath: Iterable[st
     run = given.parent.parent if given.is_file() else given
     if given.is_file() and not (run / "config.yaml").is_file():
         if not any(override.partition("=")[0] in ("env", "experiment") for override in overrides):
-            raise ConfigError(
-                f"{given} is in no run directory; say what its policy is to play, such as env=loadbalance"
-            )
+            raise ConfigError(f"{given} is in no run directory; say what its policy is to play, such as env=two_step")
         config = episodes_to_test(today, overrides)
     else:
         require_run(run)

@@ -10,7 +10,7 @@ from ..components.spec import EnvSpec
 from ..envs.contract.checker import EnvironmentContractError, check_environment
 from ..learners.base import Learner
 from ..registry import ConfigError, find
-from ..training.columns import check_metric_names
+from ..training.columns import COUNTERS, check_metric_names
 from .assembly import environment_factory
 from .config import RunConfig
 
@@ -41,7 +41,7 @@ def check(config: RunConfig) -> None:
 
 
 def check_metrics(config: RunConfig, spec: EnvSpec) -> None:
-    """Refuse an environment whose metrics have names that the tables of its runs use already.
+    """Refuse metrics that have names which the tables of the run use already.
 
     Raises:
         ConfigError: one sentence that says which.
@@ -49,7 +49,14 @@ def check_metrics(config: RunConfig, spec: EnvSpec) -> None:
     others: list[str] = []
     for group in ("selector", "learner"):
         kind = find(group, config.components[group].name)
-        others += kind.metric_names if issubclass(kind, Selector | Learner) else ()
+        own = kind.metric_names if issubclass(kind, Selector | Learner) else ()
+        for name in own:
+            if name in ("step", *COUNTERS, *others) or own.count(name) > 1:
+                raise ConfigError(
+                    f"{group}={config.components[group].option}: its metric {name!r} has the name of a column that the "
+                    f"run's tables have already; give it another name"
+                )
+        others += own
     try:
         check_metric_names(spec.metric_names, others)
     except ConfigError as error:

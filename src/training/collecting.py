@@ -80,13 +80,17 @@ class Collector:
         """With a lag, plan one more collection with the weights of now, those before the updates on what was taken.
 
         Args:
-            begin: whether it is to be played; planned it is anyway, so that a run that has ended, or was stopped, can
-                go on as if it had not.
+            begin: whether it is to be played, and those planned before; planned it is anyway, so that a run that has
+                ended, or was stopped, can go on as if it had not.
         """
         if self.runner.lag:
             self._plan()
             if begin:
                 self._begin()
+                return
+            for planned in self._planned:
+                if planned.played is not None and planned.played.cancel():  # one that is under way goes on
+                    planned.played = None
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the jobs that are not done."""

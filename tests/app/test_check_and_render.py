@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hymarl.app.check import check_metrics
 from hymarl.components.rng import Stream, keys
+from hymarl.components.spec import EnvSpec
 from hymarl.envs.contract.scene import GridScene, LevelScene, PictureScene, Thing
 from hymarl.policies.random import RandomPolicy
+from hymarl.registry import ConfigError, find
 from hymarl.reports.animation import to_text, write_gif
 from hymarl.runners.rollout import record_rollout
 
@@ -182,3 +185,11 @@ def test_curves_are_uncovered_in_time(tmp_path):
             pixels = np.asarray(image.convert("RGB")).astype(int)
             inked.append(int((np.abs(pixels - np.array([31, 119, 180])).sum(axis=-1) < 30).sum()))
     assert all(a < b for a, b in pairwise(inked))
+
+
+def test_metrics_of_learner_and_selector_of_one_name_are_refused(monkeypatch, configured):
+    config, q = configured("env=two_step"), find("learner", "q")
+    for name in ("epsilon", "updates", "step", "loss"):
+        monkeypatch.setattr(q, "metric_names", ("loss", "grad_norm", name))
+        with pytest.raises(ConfigError, match=f"learner=q: its metric '{name}' has the name of a column"):
+            check_metrics(config, EnvSpec(2, 2, 1, 1, 1))

@@ -233,7 +233,7 @@ WRONG_FILES = [
         "mixer/mine.yaml cannot be read: it refers to itself, or is nested …",
     ),
     ("mixer", "a: &a [*a]\nname: qmix", "mixer/mine.yaml cannot be read: it refers to itself, or is nested too deeply"),
-    ("mixer", "null: qmix\nname: qmix", "mixer/mine.yaml cannot be read: Incompatible key type 'NoneType'"),
+    ("mixer", "null: qmix\nname: qmix", "mixer/mine.yaml cannot be read: Incompatible key type null"),
     ("mixer", "name: qmi\xff", "mixer/mine.yaml cannot be read: it is not UTF-8 text (byte 10)"),
     (
         "algo",

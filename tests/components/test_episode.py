@@ -146,6 +146,9 @@ def test_a_batch_is_extended_by_what_a_learner_adds():
     assert longer.obs is batch.obs
     assert longer.select(torch.tensor([0])).extras["advantage"].shape == (1, 2)
     assert "advantage" not in batch.extras
+    for wrong in (torch.ones(4, 6, 1), torch.ones(4, 7), torch.ones(4, 6, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"EpisodeBatch.extras.advantage is .*, expected \(4, 6\) torch.float32"):
+            batch.extended({"advantage": Column((), torch.float32, "T")}, {"advantage": wrong})
 
 
 def test_columns_that_are_missing_or_unknown_are_refused():

@@ -199,6 +199,13 @@ def test_a_learner_is_continued_exactly(slope_learner, random_batch):
     assert int(learner.state["reward_scaler"].count) == 6
 
 
+@pytest.mark.parametrize("names", [["agents"], ["controller", "policy"], ["controller", "step"]])
+def test_names_of_networks_that_weights_files_could_not_hold_are_refused(names):
+    networks = {name: nn.Linear(1, 1) for name in names}
+    with pytest.raises(ValueError, match="networks must include 'controller'"):
+        Slope(networks, lambda p: torch.optim.SGD(p, lr=0.1), grad_clip=None, standardize_rewards=False)
+
+
 # Rewards to learn from
 
 

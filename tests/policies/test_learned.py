@@ -112,6 +112,8 @@ def test_a_policy_acts_with_the_weights_it_was_given_whatever_becomes_of_their_s
     assert (play(policy, obs, avail, None)[0] == wanted).all()
     with pytest.raises(KeyError):
         policy.load_state_dict({})
+    with pytest.raises(ValueError, match=r"has the shape \[1\], needed is \["):
+        policy.load_state_dict({name: torch.zeros(1) for name in source.controller.state_dict()})
 
 
 # Files

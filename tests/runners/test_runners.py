@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hymarl import registry
 from hymarl.components import rng
-from hymarl.components.episode import Column
+from hymarl.components.episode import Column, EpisodeBatch
 from hymarl.components.rng import Stream
 from hymarl.policies.base import Policy
 from hymarl.policies.learned import LearnedPolicy
@@ -222,6 +222,49 @@ def test_the_policy_is_told_the_keys_and_the_training_steps(make_runner):
     state = policy.seen[0][1]
     assert state.keys[:2].tolist() == [key(0), key(1)]
     assert (state.last_actions == -1).all()
+
+
+class Careless(Noting):
+    """Gives other extra values than it declares."""
+
+    def __init__(self, extras):
+        super().__init__()
+        self.given = extras
+
+    def act(self, obs, avail, state):
+        actions, after = super().act(obs, avail, state)
+        return actions, dataclasses.replace(after, extras=self.given(after.extras))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda extras: {},
+        lambda extras: {**extras, "more": extras["started"]},
+        lambda extras: {**extras, "chosen": extras["chosen"][:, 0]},  # as long as there are environments
+    ],
+)
+def test_extra_values_that_were_not_declared_so_are_refused(make_runner, given):
+    with pytest.raises(ValueError, match=r"Careless must give the extra columns that it declares, .*chosen"):
+        make_runner(2).play(Careless(given), np.arange(2))
+
+
+def test_what_does_not_fit_into_memory_is_refused_and_the_environments_are_closed(component, random_env, monkeypatch):
+    made = []
+
+    def make_env(n_envs):
+        made.append(random_env(n_envs))
+        return made[-1]
+
+    one = EpisodeBatch.bytes_per_episode(random_env(1).spec)
+    monkeypatch.setattr("hymarl.components.memory._available", lambda: 25 * one)
+    runner = component("runner", "parallel", make_env, SEED, Stream.TRAINING, n_envs=8, workers=0, lag=3)
+    runner.require_memory(25, "")
+    with pytest.raises(ValueError, match=r"26 episodes of 5 steps would take .*; lower something"):
+        runner.require_memory(26, "lower something")
+    with pytest.raises(registry.ConfigError, match=r"32 episodes of 5 steps would take .*; lower runner.n_envs"):
+        component("runner", "parallel", make_env, SEED, Stream.TRAINING, n_envs=8, workers=0, lag=4)
+    assert [env.closed for env in made] == [False, True]
 
 
 # Failures

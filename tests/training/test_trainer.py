@@ -429,6 +429,14 @@ def test_what_goes_wrong_in_the_background_is_raised(trained, monkeypatch):
     trainer.close()
 
 
+def test_jobs_of_another_lag_are_refused(trained):
+    trainer, other = trained(1, lag=3), trained(1, lag=1)
+    list(trainer.run())
+    with pytest.raises(ValueError, match=r"^3 collections were planned, but runner.lag is 1$"):
+        other.load_state_dict(trainer.state_dict())
+    trainer.close()
+
+
 def test_validation_lags_behind_nothing(trained):
     trainer = trained(1, lag=2)
     assert trainer.collector.runner.lag == 2
