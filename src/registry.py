@@ -97,6 +97,11 @@ def find(group: str, name: str) -> type:
     return found[0]
 
 
+def ships(group: str, name: str) -> bool:
+    """Whether a component of this name can only be one that ships with HyMARL."""
+    return "." not in name or name.startswith(f"{PACKAGES[group]}.")
+
+
 def names(group: str) -> list[str]:
     """Every name of a group that ships with the package, by importing the group's modules."""
     package = importlib.import_module(PACKAGES[group])

@@ -20,7 +20,9 @@ import torch
 from hymarl.components.files import load, save
 from hymarl.components.replay.uniform import UniformReplay
 from hymarl.policies.learned import LearnedPolicy
+from hymarl.registry import ConfigError
 from hymarl.training.checkpoint import ReplayFiles
+from hymarl.training.run_directory import owning
 
 # No interval divides another or the length of a collection; the replay wraps around; running statistics are on.
 SETTINGS = (
@@ -366,7 +368,7 @@ def test_two_processes_that_continue_a_run_at_once_do_not_mix(start, settings, p
         process.join(60)
     codes = sorted(process.exitcode for process in processes)
     assert codes in ([0, 2], [0, 0])  # the second may come when the first has ended
-    assert (codes == [0, 2]) == ("run is in use by process" in text(tmp_path, "output.txt"))
+    assert (codes == [0, 2]) == ("run is in use by " in text(tmp_path, "output.txt"))
     assert_equal_runs(tmp_path / "run", finished)
 
 
@@ -376,10 +378,29 @@ def test_a_run_whose_game_does_not_ship_is_continued_only_if_that_is_trusted(hym
         outcome = hymarl(copy.parent, f"{what}=run")
         assert (outcome.code, outcome.err) == (
             2,
-            "run/config.yaml uses the module extension.chance, which does not ship with HyMARL and would be imported; "
-            "if you trust it, say so: trust=[extension]\n",
+            "run/config.yaml uses the module extension.chance, which no option of HyMARL names and which would be "
+            "imported; if you trust it, say so: trust=[extension]\n",
         )
         assert contents(copy) == before
+
+
+def test_nothing_is_written_through_links_that_lead_out_of_a_run(hymarl, copy, tmp_path):
+    """Each of its files and folders in turn stands elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    written = [path for path in copy.rglob("*") if path.name != "config.yaml"]
+    assert {copy / "train.log", copy / ".hydra", copy / "checkpoints" / "replay"} <= {*written}
+    for path in written:
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+        before = contents(tmp_path)
+        if path.parent == copy and path.suffix in ("", ".log"):  # the others are refused by the same line
+            outcome = hymarl(tmp_path, "resume=run", TRUST, "train.total_steps=10000")
+            assert (outcome.code, outcome.err.split(" is a link that leads out of run, ")[0]) == (2, f"run/{path.name}")
+        with pytest.raises(ConfigError, match=f"{path.name} is a link"), owning(copy):
+            pass
+        assert contents(tmp_path) == before
+        path.unlink()
+        elsewhere.rename(path)
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):

@@ -169,7 +169,7 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
     chosen = {group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS}
     components = _asked_for(chosen, given)
     kept = {name: _read_component("logger", name, node, here) for name, node in loggers.items()}
-    named = [module for c in (*components.values(), *kept.values()) for module in foreign_modules(c.plain())]
+    named = [module for c in (*components.values(), *kept.values()) for module in foreign_modules(c.group, c.plain())]
     return RunConfig(
         components=components,
         loggers=kept,

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from ..components.files import WriteError
 from ..registry import ConfigError
+from ..training.run_directory import refuse_links
 from .config import SINGLE_GROUPS
 from .mistakes import explain
 from .options import algorithm, check_option
@@ -79,7 +80,9 @@ def _directory(check: Any, resume: Any, evaluate: Any) -> str:
         if given is not None:
             require_run(Path(str(given)).expanduser())
     if resume is not None:
-        return str(Path(str(resume)).expanduser())
+        directory = Path(str(resume)).expanduser()
+        refuse_links(directory)
+        return str(directory)
     if evaluate is not None:
         return f"{Path(str(evaluate)).expanduser()}/evaluations/{_stamp()}"
     choices = HydraConfig.get().runtime.choices

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from ..components.files import checksum
+from ..components.files import checksum, refuse_references, texts
 from ..registry import ConfigError, check_settings, find
 from ..training.settings import TrainingSettings
 from .config import FORMAT, SINGLE_GROUPS, SOMETIMES, Component, EvaluationSettings, RunConfig, SavedSettings
@@ -128,6 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
         if mark and digest.strip() != checksum(body.encode()):
             raise ConfigError(f"{path} was changed or damaged since the run wrote it: its checksum is another one")
         plain = OmegaConf.to_container(OmegaConf.create(text))
+        refuse_references(plain, path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (AssertionError, ValueError, RecursionError, OmegaConfBaseException, YAMLError) as error:
@@ -148,14 +149,23 @@ def _check_form(plain: Mapping[str, Any]) -> None:
     Raises:
         TypeError: something is of another kind.
         KeyError: something is missing.
+        ValueError: a text beside the settings of components is not printable.
     """
     for key in ("train", "eval"):
         _section(plain, key)
+    beside = [{key: value for key, value in plain.items() if key not in ("components", "loggers")}]
     for key in ("components", "loggers"):
         for name, component in _section(plain, key).items():
             _section(component if isinstance(component, dict) else {}, "settings", f"{key}.{name}.")
             if not isinstance(component["option"], str) or not isinstance(component["name"], str):
                 raise TypeError(f"{key}.{name}: option and name must be texts")
+            beside.append({name: [component["option"], component["name"]]})
+    for text in texts(beside):
+        if not text.isprintable():  # most of them are written into logs
+            raise ValueError(f"{text!r} must be one line of printable characters")
+    unknown = [key for key in plain if key not in _KEYS] + [g for g in plain["components"] if g not in SINGLE_GROUPS]
+    if unknown:
+        raise TypeError(f"unknown key {unknown[0]}")
 
 
 def _section(plain: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
@@ -169,12 +179,9 @@ def _from_plain(plain: Mapping[str, Any], trust: Collection[str], path: Path) ->
     """The inverse of `RunConfig.plain`."""
     from ..policies.saved import require_trust  # imports torch
 
-    for component in (*plain["components"].values(), *plain["loggers"].values()):
-        require_trust(foreign_modules(component), trust, str(path))
     groups = plain["components"]
-    unknown = [key for key in plain if key not in _KEYS] + [group for group in groups if group not in SINGLE_GROUPS]
-    if unknown:
-        raise TypeError(f"unknown key {unknown[0]}")
+    for group, component in (*groups.items(), *(("logger", logger) for logger in plain["loggers"].values())):
+        require_trust(foreign_modules(group, component), trust, str(path))
     missing = [group for group in SINGLE_GROUPS if group not in groups and group not in SOMETIMES]
     if missing:
         raise KeyError(missing[0])

@@ -1,4 +1,4 @@
-"""Which modules a component would import that do not belong to HyMARL."""
+"""Which modules a component would import that no option of HyMARL names."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-_REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d].*")  # module:name
+from ..registry import ships
+
+_REFERENCE = re.compile(r"[^\W\d][\w.-]*:[^\W\d].*", re.DOTALL)  # module:name
 _LINE = re.compile(r"^ *(\w+): +([^\s#]+)", re.MULTILINE)
 
 
-def foreign_modules(component: Mapping[str, Any]) -> list[str]:
+def foreign_modules(group: str, component: Mapping[str, Any]) -> list[str]:
     """Modules that a component names and no option file of the package does.
 
+    Settings may name modules of HyMARL too only as its option files do: anything in a module could be called.
+
     Args:
+        group: its group.
         component: plain, with ``name`` and ``settings``.
     """
-    named = [("name", component["name"])] if "." in component["name"] else []
-    named += _references("settings", component["settings"])
-    if not named:
-        return []
-    shipped = _shipped()
-    return [value.partition(":")[0] for key, value in named if (key, value) not in shipped]
+    foreign = [] if ships(group, component["name"]) else [component["name"]]
+    named = list(_references("settings", component["settings"]))
+    shipped = _shipped() if named else set()
+    return foreign + [value.partition(":")[0] for key, value in named if (key, value) not in shipped]
 
 
 def _references(key: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -125,6 +125,32 @@ def load(path: Path, noted: str | None = None, *, sealed: bool = False) -> dict[
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     return data
+
+
+def texts(data: Any) -> Iterator[str]:
+    """All texts in plain data, keys too."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from texts(key)
+            yield from texts(value)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from texts(value)
+
+
+def refuse_references(data: Any, path: Path) -> None:
+    """Refuse plain data with ``${…}``, which would be resolved after it was checked, to environment variables say.
+
+    Raises:
+        CheckpointError: a text has one; a run writes only what they were resolved to.
+    """
+    for text in texts(data):
+        if "${" in text:
+            raise CheckpointError(
+                f"{path} holds {text!r}, but a run never writes ${{…}}; it was made by something else"
+            )
 
 
 def find_weights(path: Path, which: str = "best") -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..components.devices import check_device
-from ..components.files import CheckpointError, find_weights, load
+from ..components.files import CheckpointError, find_weights, load, refuse_references
 from ..components.spec import EnvSpec
-from ..registry import ConfigError, check_settings, find
+from ..registry import ConfigError, check_settings, find, ships
 from .description import PolicyDescription
 from .learned import LearnedPolicy
 
@@ -46,7 +46,8 @@ class SavedPolicy:
         """
         check_device(device)
         old = self.description
-        require_trust([name for name in (old.controller_name, old.network_name) if "." in name], trust, str(self.path))
+        named = {"controller": old.controller_name, "network": old.network_name}
+        require_trust([name for group, name in named.items() if not ships(group, name)], trust, str(self.path))
         checked = replace(
             old,
             controller_settings=self._checked("controller", old.controller_name, old.controller_settings),
@@ -90,17 +91,18 @@ def read_policy(path: Path, checkpoint: str = "best") -> SavedPolicy:
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise CheckpointError(f"{path} is no weights file: its step must be a whole number from 0 on, got {step!r}")
     try:
+        refuse_references(saved["policy"], path)
         description = PolicyDescription.from_plain(saved["policy"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no weights file: its policy cannot be read: {error}") from error
     return SavedPolicy(path, description, networks, step)
 
 
 def require_trust(modules: Iterable[str], trust: Collection[str], where: str) -> None:
-    """Refuse modules that neither ship with HyMARL nor are trusted.
+    """Refuse modules that are not trusted.
 
     Args:
-        modules: full names.
+        modules: full names of those that no option of HyMARL names.
         trust: names of packages.
         where: what names the modules, for the message.
 
@@ -109,10 +111,10 @@ def require_trust(modules: Iterable[str], trust: Collection[str], where: str) ->
     """
     for module in modules:
         package = module.partition(".")[0]
-        if package not in {"hymarl", *trust}:
+        if package not in trust:
             raise ConfigError(
-                f"{where} uses the module {module}, which does not ship with HyMARL and would be imported; if you "
-                f"trust it, say so: trust=[{package}]"
+                f"{where} uses the module {module}, which no option of HyMARL names and which would be imported; if "
+                f"you trust it, say so: trust=[{package}]"
             )
 
 

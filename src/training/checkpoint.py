@@ -6,12 +6,15 @@ written once; ``weights_<step>.pt`` the last few and ``best.pt`` the best by val
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ..components.episode import EpisodeBatch
 from ..components.files import CheckpointError, load, save
 from ..components.replay.base import Replay
+
+_NAME = re.compile(r"episodes_\d+_\d+\.pt")
 
 
 class ReplayFiles:
@@ -44,7 +47,7 @@ class ReplayFiles:
         """Delete files no longer listed; only after the checkpoint that no longer lists them is on disk."""
         listed = {entry["file"] for entry in self._entries}
         for path in self._folder.glob("*.pt"):
-            if path.name not in listed:
+            if path.name not in listed and _NAME.fullmatch(path.name):
                 path.unlink()
 
     def restore(self, replay: Replay) -> None:

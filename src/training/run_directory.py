@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -109,14 +110,34 @@ def read_status(directory: Path) -> str | None:
     return status if isinstance(status, str) else None
 
 
+def refuse_links(directory: Path) -> None:
+    """Refuse a run directory from which a link leads out, through which other files would be written or deleted.
+
+    Links that stay inside, such as those that wandb makes, are left alone.
+
+    Raises:
+        ConfigError: names the link.
+    """
+    inside = os.path.realpath(directory)
+    for folder, folders, files in os.walk(directory):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                raise ConfigError(
+                    f"{path} is a link that leads out of {directory}, and continuing the run could write through it; "
+                    f"replace it by what it leads to"
+                )
+
+
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
     """Inside, a run directory belongs to this process alone; the system gives it back when the process is killed.
 
     Raises:
-        ConfigError: it belongs to another process.
+        ConfigError: it belongs to another process, or holds a run with links that lead out of it.
         WriteError: nothing can be written there.
     """
+    if (directory / "config.yaml").exists():  # else it holds no run, and may be any folder
+        refuse_links(directory)
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -140,7 +161,7 @@ def _lock(path: Path) -> int | None:
         return None
     while True:
         with writing(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # programs that this one starts do not inherit it
+            descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -162,6 +183,16 @@ def _lock(path: Path) -> int | None:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
     return descriptor
+
+
+def _open(path: Path) -> int:
+    """Open a lock file, which programs that this one starts do not inherit."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConfigError(f"{path} is a link, which no lock is; delete it") from error
+        raise
 
 
 class RunDirectory:

@@ -161,6 +161,66 @@ def test_nothing_is_trusted_unless_it_is_named(configured):
     assert configured("trust=[a,b]", "env=pettingzoo", "env.entry_point=c.d:e").trust == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "refused"),
+    [
+        ("pettingzoo", {"entry_point": "evil:f"}, "uses the module evil,"),
+        ("pettingzoo", {"entry_point": "${.install}:f", "install": "evil"}, "holds '${.install}:f', but a run never"),
+        ("pettingzoo", {"kwargs": {"x": "${oc.env:HOME}"}}, "holds '${oc.env:HOME}', but a run never"),
+        ("pettingzoo", {"kwargs": {"${oc.env:HOME}": 1}}, "holds '${oc.env:HOME}', but a run never"),
+        (
+            "pettingzoo",
+            {"entry_point": "hymarl.envs.adapters.importing:imported", "kwargs": {"module": "evil", "install": None}},
+            "uses the module hymarl.envs.adapters.importing,",
+        ),
+        (
+            "pettingzoo",
+            {"entry_point": "hymarl.registry:find", "kwargs": {"group": "env", "name": "evil.x"}},
+            "uses the module hymarl.registry,",
+        ),
+        ("hymarl.main", {}, "uses the module hymarl.main,"),
+    ],
+    ids=str,
+)
+def test_what_a_forged_run_names_is_neither_imported_nor_resolved(
+    hymarl, configured, write, tmp_path, monkeypatch, name, settings, refused
+):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = configured("env=pettingzoo", "env.entry_point=a:b").plain()["components"]
+    env = {**plain["env"], "name": name, "settings": {**plain["env"]["settings"], **settings}}
+    write(components=plain | {"env": env})
+    (tmp_path / "status.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    for what in ("resume", "evaluate"):
+        outcome = hymarl(tmp_path, f"{what}={tmp_path}")
+        assert (outcome.code, sorted(tmp_path.rglob("*"))) == (2, before)
+        assert f"config.yaml {refused}" in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["algo", "applied", "dropped", "device", "option", "logger"])
+def test_what_is_written_into_logs_is_one_line(configured, today, write, key):
+    text, plain = "x\ntouch y\n#", configured("env=two_step", "logger=[console]").plain()
+    env = {**plain["components"]["env"], "option": text}
+    changes = {
+        "option": {"components": plain["components"] | {"env": env}},
+        "logger": {"loggers": {text: plain["loggers"]["console"]}},
+    }.get(key, {key: [text] if isinstance(plain.get(key), list) else text})
+    with pytest.raises(ConfigError, match=r"'x\\ntouch y\\n#' must be one line of printable characters"):
+        load_saved(write(**changes), today)
+
+
+@pytest.mark.parametrize("group", ["../../secret", "/etc", "unknown"])
+def test_a_group_that_does_not_exist_is_refused_before_anything_is_read_for_it(first, today, group, monkeypatch):
+    old = yaml.safe_load((first / "config.yaml").read_text())
+    old["components"][group] = old["components"]["env"]
+    (first / "config.yaml").write_text(yaml.safe_dump(old))
+    monkeypatch.setattr(resources, "files", lambda _: pytest.fail("something was read"))
+    with pytest.raises(ConfigError, match=f"unknown key {group}"):
+        load_saved(first, today)
+
+
 # The first release
 
 

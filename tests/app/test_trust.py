@@ -21,7 +21,7 @@ def test_options_that_ship_name_no_foreign_modules():
     for group, name in OPTIONS:
         settings = OmegaConf.to_container(OmegaConf.load(str(resources.files("hymarl.conf") / group / f"{name}.yaml")))
         component = {"name": settings.pop("name", ""), "settings": settings}
-        found += [(group, name, module) for module in foreign_modules(component)]
+        found += [(group, name, module) for module in foreign_modules(group, component)]
     assert len(OPTIONS) > 20
     assert found == []
 
@@ -30,6 +30,16 @@ def test_options_that_ship_name_no_foreign_modules():
     ("name", "settings", "modules"),
     [
         ("own.net", {}, ["own.net"]),
+        ("hymarl.main", {}, ["hymarl.main"]),
+        ("hymarl.envs.pettingzoo", {}, []),
+        ("pettingzoo", {"entry_point": "hymarl.registry:find"}, ["hymarl.registry"]),
+        (
+            "pettingzoo",
+            {"entry_point": "hymarl.envs.adapters.mpe_opponents:flee"},
+            ["hymarl.envs.adapters.mpe_opponents"],
+        ),
+        ("pettingzoo", {"others": {"agent": "hymarl.envs.adapters.mpe_opponents:flee"}}, []),
+        ("pettingzoo", {"kwargs": {"id": "own-games:Game\n-v0"}}, ["own-games"]),
         ("pettingzoo", {"entry_point": "own.games:make"}, ["own.games"]),
         ("pettingzoo", {"entry_point": "os:system"}, ["os"]),
         ("pettingzoo", {"entry_point": "mpe2.simple_spread_v3:os"}, ["mpe2.simple_spread_v3"]),
@@ -42,4 +52,4 @@ def test_options_that_ship_name_no_foreign_modules():
     ],
 )
 def test_what_is_imported_is_found_wherever_it_stands(name, settings, modules):
-    assert foreign_modules({"name": name, "settings": settings}) == modules
+    assert foreign_modules("env", {"name": name, "settings": settings}) == modules

@@ -97,6 +97,21 @@ def test_a_module_that_a_file_names_is_imported_only_if_it_is_trusted(tmp_path, 
     assert elsewhere in sys.modules
 
 
+@pytest.mark.parametrize("name", ["hymarl.main", "hymarl.controllers.mac"])
+def test_only_the_networks_of_the_package_are_imported_as_networks(tmp_path, weights, name):
+    save(tmp_path / "w.pt", {**weights, "policy": {**weights["policy"], "network_name": name}})
+    with pytest.raises(ConfigError, match=rf"w\.pt uses the module {name}, which no option of HyMARL names"):
+        Policy.load(tmp_path / "w.pt")
+
+
+def test_nothing_in_a_weights_file_is_resolved(tmp_path, weights):
+    for key in ("network_settings", "controller_settings"):
+        settings = {**weights["policy"][key], "x": ["${oc.env:HOME}"]}
+        save(tmp_path / "w.pt", {**weights, "policy": {**weights["policy"], key: settings}})
+        with pytest.raises(ConfigError, match=r"w\.pt holds '\$\{oc\.env:HOME\}', but a run never writes \$\{…\}"):
+            Policy.load(tmp_path / "w.pt")
+
+
 def test_why_weights_do_not_fit_is_said_in_the_words_of_the_configuration(tmp_path, weights, description, option, spec):
     save(tmp_path / "w.pt", weights)
     saved = read_policy(tmp_path / "w.pt")

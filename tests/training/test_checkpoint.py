@@ -82,6 +82,14 @@ def test_files_stay_until_a_checkpoint_without_them_is_on_disk(tmp_path, random_
     assert [p.name for p in tmp_path.iterdir()] == [new[0]["file"]]
 
 
+def test_files_of_other_names_are_never_deleted(tmp_path):
+    names = ["mine.pt", "episodes_best.pt", "episodes_1_2.pt.pt"]
+    for name in (*names, "episodes_000000000_000000003.pt"):
+        (tmp_path / name).touch()
+    ReplayFiles(tmp_path).prune()
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_damaged_replay_file_is_an_error(tmp_path, random_batch, damage):
     buffer, files = ring(2), ReplayFiles(tmp_path)

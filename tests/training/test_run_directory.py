@@ -209,6 +209,38 @@ def test_a_directory_is_in_use_within_one_process_too(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("name", [".lock", "train.log", "checkpoints/replay", "wandb", "x/y"])
+def test_a_run_with_a_link_that_leads_out_of_it_is_not_owned(tmp_path, name, there):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    (run / name).parent.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (run / name).symlink_to(outside)
+    if there:
+        outside.write_text("precious")
+    with pytest.raises(ConfigError, match=rf"{name} is a link that leads out of .*run, and continuing"), owning(run):
+        pass
+    assert (outside.exists() and outside.read_text()) == (there and "precious")
+
+
+def test_links_that_stay_inside_are_left_alone(tmp_path):
+    """As wandb makes them."""
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
+    (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
+    with owning(tmp_path):
+        pass
+
+
+def test_a_link_is_no_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ConfigError, match=r"\.lock is a link, which no lock is; delete it"), owning(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_a_directory_that_is_left_without_a_file_is_removed(tmp_path):
     with owning(tmp_path / "run"):
         pass
