@@ -52,7 +52,7 @@ def composed(group: str, option: str) -> DictConfig:
 
 def test_every_group_has_a_folder_and_every_folder_is_known() -> None:
     folders = {f.name for f in CONF.iterdir() if f.is_dir() and not f.name.startswith("_")}
-    assert folders == {*PACKAGES, "algo", "experiment", "env_suggestions", "hydra"}
+    assert folders == {*PACKAGES, "algo", "experiment", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "name"), REGISTERED)
