@@ -175,7 +175,7 @@ MISTAKES: dict[str, tuple[dict, str]] = {
         "mode=sofd is not a choice; did you mean 'soft'? choose one of: hard, soft",
     ),
     "wrong choice, far": (GOOD | {"mode": "x"}, "mode=x is not a choice; choose one of: hard, soft"),
-    "wrong choice of optional": (GOOD | {"kind": "c"}, "kind=c is not a choice; choose one of: None, a, b"),
+    "wrong choice of optional": (GOOD | {"kind": "c"}, "kind=c is not a choice; choose one of: a, b, null"),
     "null for a choice": (
         GOOD | {"mode": None},
         "mode has the wrong type: Incompatible value 'None' for field of type 'str' (expected Literal['hard', 'soft'])",

@@ -714,7 +714,7 @@ def test_a_device_that_cannot_be_used_is_refused_also_when_evaluating(hymarl, co
     for arguments in (["evaluate=run", TRUST], [*TINY, "policy=random"]):
         outcome = hymarl(tmp_path, *arguments, "device=nonsense")
         assert outcome.code == 2
-        assert outcome.err.startswith("device=nonsense cannot be used: ")
+        assert outcome.err.startswith("device=nonsense is no device; ")
         assert outcome.err.count("\n") == 1
 
 

@@ -87,8 +87,8 @@ MISTAKES = [
     ("+when_chosen.mixer.qmix.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
     (
         "when_chosen.mixer.qmix.embed_dim=3",
-        "when_chosen.mixer.qmix.embed_dim: there is no such value yet; add it with +when_chosen.mixer.qmix.embed_dim=…, "
-        "or give the setting itself: mixer.embed_dim=…",
+        "when_chosen.mixer.qmix.embed_dim: there is no such value yet; add it with +when_chosen.mixer.qmix.embed_dim=…"
+        ", or give the setting itself: mixer.embed_dim=",
     ),
     ("when_chosen.mixr.qmix.embed_dim=3", "when_chosen: unknown key 'mixr'; did you mean 'mixer'? choose one of: …"),
     # loggers are chosen before they have settings
@@ -98,7 +98,7 @@ MISTAKES = [
     ),
     (
         "logger=[console] logger.level=DEBUG",
-        "logger: there is no 'level', settings belong to one logger: logger.console.…; choose one of: console, …",
+        "logger: there is no 'level', settings belong to one logger: logger.console.…; choose one of: console",
     ),
     (
         "logger=[console] logger.console=false",
@@ -197,7 +197,7 @@ MORE_MISTAKES = [
     ("env=smac env.kwargs.map_nam=3m", "env.kwargs: unknown key 'map_nam'; did you mean 'map_name'? …"),
     ("env=loadbalance env.rhoo=1", "env=loadbalance: unknown key 'rhoo'; did you mean 'rho'? There are …"),
     ("env=loadbalance env.trace=", "env=loadbalance: trace is empty; give a path, or null"),
-    ("env=loadbalance env.mixed_dwell={a:1}", "env.mixed_dwell={a:1}: Cannot merge DictConfig with ListConfig"),
+    ("env=loadbalance env.mixed_dwell={a:1}", "env.mixed_dwell={a:1}: Cannot merge section with list"),
     ("optimizer.eps='${'", "optimizer.eps='${': no viable alternative at input '${'"),
     ("+algo.x=3", "algo has no settings of its own; one is chosen by its name, as in algo=…"),
     ("preset.mixer.qmix.embed_dim=3", "preset is called when_chosen now"),
