@@ -761,6 +761,7 @@ def test_a_policy_is_not_evaluated_where_it_does_not_fit(hymarl, copy):
             ["algo=vdn", "optimizer.lr=1"],
             "evaluate measures the policy that a run has learned; leave out algo, optim",
         ),
+        (["logger=[console]"], "evaluate measures the policy that a run has learned; leave out logger"),  # none is used
     ):
         outcome = hymarl(copy.parent, "evaluate=run", TRUST, *arguments)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
