@@ -183,7 +183,11 @@ def check_settings(
         raise ConfigError(f"{where}: unknown key {error.key!r}; {suggest(str(error.key), types)}") from error
     except ValidationError as error:
         key, reason = error.full_key or error.key, in_plain_words(str(error).splitlines()[0])
-        raise ConfigError(f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)})") from error
+        whole = isinstance(error.value, float) and error.value.is_integer() and "int" in _describe(types, key)
+        instead = f"; write {int(error.value)}" if whole else ""
+        raise ConfigError(
+            f"{where}: {key} has the wrong type: {reason} (expected {_describe(types, key)}){instead}"
+        ) from error
     except OmegaConfBaseException as error:
         key = _misfit(schema, types, values)
         reason = (
@@ -203,8 +207,8 @@ def check_settings(
     for name, kind in types.items():
         choices = _choices(kind)
         if choices and settings[name] not in choices:
-            wrong = settings[name]
-            raise ConfigError(f"{where}: {name}={wrong} is not a choice; {suggest(str(wrong), map(str, choices))}")
+            wrong, written = settings[name], ["null" if choice is None else str(choice) for choice in choices]
+            raise ConfigError(f"{where}: {name}={wrong} is not a choice; {suggest(str(wrong), written)}")
     paths = {name for name, kind in types.items() if base and is_path(kind) and settings[name] is not None}
     return {str(k): absolute(v, base) if base and k in paths else v for k, v in settings.items()}
 

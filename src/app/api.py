@@ -19,8 +19,8 @@ from ..envs.contract.vector_env import VectorEnv
 from ..policies.learned import LearnedPolicy
 from ..registry import ConfigError, expect
 from ..reports.comparison import Comparison
+from .composing import changed_option
 from .composing import compose as _compose
-from .composing import option as _option
 from .config import RunConfig
 from .directories import new_directory
 from .earlier import episodes_to_test, evaluated, resumed
@@ -165,7 +165,7 @@ def make_env(
     """
     if n_envs < 1:
         raise ConfigError(f"n_envs={n_envs}: there must be at least one")
-    component = _option("env", option, [*searchpath], settings)
+    component = changed_option("env", option, [*searchpath], settings)
     return expect(VectorEnv, component.factory()(agents, n_envs), f"env={option}")
 
 

@@ -134,8 +134,9 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
         "critic": partial(network_of, "critic"),
         "optimizer": lambda: chosen["optimizer"].factory()(),
     }
-    makers |= {f"make_{name}": partial(_return, makers[name]) for name in ("controller", "mixer", "critic")}
-    parts = _asked_for(component, makers)
+    for name in ("controller", "mixer", "critic"):  # who asks for make_x gets the function, not what it makes
+        makers[f"make_{name}"] = partial(lambda make: make, makers[name])
+    parts = _objects_asked_for(component, makers)
     kinds = objects(find("learner", component.name))
     for group in ("mixer", "critic"):
         kind = kinds.get(group, object)
@@ -151,7 +152,7 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
 def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
     """The policy that plays training episodes, with a copy of the learner's weights."""
     component = config.components["selector"]
-    parts = _asked_for(component, {"spec": lambda: spec})
+    parts = _objects_asked_for(component, {"spec": lambda: spec})
     selector = expect(Selector, component.factory()(*parts.values()), f"selector={component.option}")
     return LearnedPolicy(spec, _copy_of_controller(learner), selector)
 
@@ -229,7 +230,7 @@ def environment_for(config: RunConfig, policy: Component) -> RunConfig:
     return replace(config, components={**config.components, "env": replace(env, settings=settings)})
 
 
-def _asked_for(component: Component, offered: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+def _objects_asked_for(component: Component, offered: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """The run-time objects that a constructor asks for by name; they are made in the order in which they are offered.
 
     Raises:
@@ -248,11 +249,6 @@ def _asked_for(component: Component, offered: Mapping[str, Callable[[], Any]]) -
 
 def _copy_of_controller(learner: Learner) -> Controller:
     return copy.deepcopy(expect(Controller, learner.networks["controller"], "the learner's network 'controller'"))
-
-
-def _return(made: Callable[[], Any]) -> Callable[[], Any]:
-    """A constructor that asks for ``make_x`` gets the function, not what it makes."""
-    return made
 
 
 @contextmanager

@@ -66,6 +66,11 @@ def check_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def no_override() -> str:
+    """What is said about a word that is no override."""
+    return f"an override reads key=value; {program_name()} --help says what can be typed"
+
+
 def make_here_importable() -> None:
     """Let modules of the current folder be found, as ``python -m`` does, after all that is installed.
 
@@ -95,7 +100,13 @@ def _check(override: Override) -> None:
     """See `check_overrides`."""
     key = override.key_or_group
     if not re.fullmatch(r"[\w.@/-]+", key):
-        raise ConfigError(f"cannot read {override.input_line!r}: an override reads key=value")
+        raise ConfigError(f"cannot read {override.input_line!r}: {no_override()}")
+    if f"${{{key}}}" in str(override.input_line):
+        raise ConfigError(f"{override.input_line}: {key} refers to itself")
+    if key == "hydra":
+        raise ConfigError(f"{override.input_line}: settings of Hydra have longer names, as in hydra.run.dir=…")
+    if key.startswith("hydra/") and any(isinstance(value, int | float | dict) for value in _values(override)):
+        raise ConfigError(f"{override.input_line}: one option is chosen by its name; --hydra-help lists them")
     if key in GROUPS and override.package is None:
         if not override.is_delete():
             for value in _values(override):

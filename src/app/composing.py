@@ -52,7 +52,7 @@ def compose(overrides: Sequence[str], searchpath: Sequence[str | Path] = ()) -> 
             return read(cfg, choices, overrides, Path.cwd())
 
 
-def option(group: str, name: str, searchpath: Sequence[str | Path], settings: Mapping[str, Any]) -> Component:
+def changed_option(group: str, name: str, searchpath: Sequence[str | Path], settings: Mapping[str, Any]) -> Component:
     """An option as its file says, with some settings changed.
 
     Args:

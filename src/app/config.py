@@ -14,7 +14,7 @@ from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..training.settings import TrainingSettings
 from .names import WHEN_CHOSEN, unknown_key
-from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option
+from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option, unknown_logger
 from .own_hydra import searched
 from .trust import foreign_modules
 from .when_chosen import apply
@@ -165,9 +165,9 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
     applied, dropped = apply(cfg, choices, given)
     root = {k: v for k, v in _values(cfg).items() if k in RootSettings.__dataclass_fields__}
     root = check_settings(RootSettings, root, "the command line", here)
-    loggers = _loggers(cfg, choices.get("logger"))
+    loggers = _loggers(cfg, choices.get("logger"), given)
     chosen = {group: _read_component(group, str(choices[group]), cfg[group], here) for group in SINGLE_GROUPS}
-    components = _asked_for(chosen, given)
+    components = _networks_in_use(chosen, given)
     kept = {name: _read_component("logger", name, node, here) for name, node in loggers.items()}
     named = [module for c in (*components.values(), *kept.values()) for module in foreign_modules(c.group, c.plain())]
     return RunConfig(
@@ -255,14 +255,22 @@ def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[
             raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
 
 
-def _loggers(cfg: DictConfig, chosen: str | None) -> dict[str, Any]:
-    """The sections of loggers."""
+def _loggers(cfg: DictConfig, chosen: str | None, given: Collection[str]) -> dict[str, Any]:
+    """The sections of loggers; one without a name of which the command line gives a value was not chosen."""
     loggers = cfg.get("logger") or OmegaConf.create()
     if not isinstance(loggers, DictConfig):
         raise ConfigError(f"logger: this must be a section with keys of its own, got {loggers}")
     if "name" in loggers and not isinstance(loggers.name, DictConfig):
         option = chosen or f"[…] with the name {loggers.name}"  # which one of a list it is cannot be told
         raise ConfigError(lacks_first_line("logger", option, f"logger.{chosen or '<option>'}"))
+    for key in sorted(given):
+        group, _, name = key.partition(".")
+        node = loggers.get(name.split(".")[0]) if group == "logger" and name else None
+        if node is not None and not isinstance(node, DictConfig):
+            raise ConfigError(f"{key}={str(node).lower()}: loggers are chosen by their names, as in logger=[console]")
+        if node is not None and "name" not in node:
+            named = [str(other) for other, section in loggers.items() if section is not node]
+            raise ConfigError(unknown_logger(name.split(".")[0], named))
     return {str(name): node for name, node in loggers.items()}
 
 
@@ -288,7 +296,7 @@ def _checked(
     return check_settings(component, {k: v for k, v in _values(node).items() if k != "name"}, where, here)
 
 
-def _asked_for(components: Mapping[str, Component], given: Collection[str]) -> dict[str, Component]:
+def _networks_in_use(components: Mapping[str, Component], given: Collection[str]) -> dict[str, Component]:
     """The components without the networks that the learner does not ask for."""
     learner = components["learner"]
     asked = {name.removeprefix("make_") for name in objects(find("learner", learner.name))}

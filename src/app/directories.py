@@ -77,6 +77,8 @@ def _directory(check: Any, resume: Any, evaluate: Any) -> str:
     for key, given in (("resume", resume), ("evaluate", evaluate)):
         if given == "":
             raise ConfigError(f"{key} is empty; give the directory of a run: {key}=results/…")
+        if isinstance(given, bool):
+            raise ConfigError(f"{key}={str(given).lower()}: give the directory of a run: {key}=results/…")
         if given is not None:
             require_run(Path(str(given)).expanduser())
     if resume is not None:

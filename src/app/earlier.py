@@ -11,9 +11,7 @@ from .config import RunConfig, change, overridden_keys
 from .saved import load_saved
 
 _WHEN_RESUMING = frozenset({"resume", "trust", "logger", "train.total_steps"})
-_WHEN_EVALUATING = frozenset(
-    {"evaluate", "trust", "render", "env", "agents", "runner", "eval", "device", "threads", "logger"}
-)
+_WHEN_EVALUATING = frozenset({"evaluate", "trust", "render", "env", "agents", "runner", "eval", "device", "threads"})
 
 
 def resumed(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunConfig:

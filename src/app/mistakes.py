@@ -20,9 +20,10 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ..components.files import WriteError
 from ..registry import PACKAGES, ConfigError, suggest
-from .config import known_at_the_top
-from .names import one_line, unknown_key
-from .options import lacks_first_line, no_option
+from .command_line import no_override
+from .config import SINGLE_GROUPS, known_at_the_top
+from .names import WHEN_CHOSEN, one_line, unknown_key
+from .options import lacks_first_line, no_option, unknown_logger
 
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 _HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"
@@ -54,12 +55,7 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         return _explain_missing(str(error.missing_cfg_file), list(error.options or []))
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"cannot read {error.override!r}: " + (
-            f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
-            if value and re.fullmatch(r"[+~]*[\w.@/-]+", key)
-            else "an override reads key=value"
-        )
+        return _explain_unread(error.override)
     file = _file_in_hand(error) if composing else None
     if file:
         return f"{file}.yaml cannot be read: {_unreadable(error)}"
@@ -88,6 +84,17 @@ def let_hydra_raise() -> None:
     os.environ[_HYDRA_RAISES] = "1"
 
 
+def _explain_unread(override: str) -> str:
+    key, _, value = override.partition("=")
+    if not value or not re.fullmatch(r"[+~]*[\w.@/-]+", key):
+        reason = no_override()
+    elif value.startswith("="):
+        reason = f"an override has one =, as in {key}={value.lstrip('=')}"
+    else:
+        reason = f"a value with unusual characters needs quotes inside the shell's: \"{key}='{value}'\""
+    return f"cannot read {override!r}: {reason}"
+
+
 def _explain_missing(file: str, options: list[str]) -> str:
     group, _, wrong = file.rpartition("/")
     if file in _PLUGINS:
@@ -102,6 +109,9 @@ def _explain_hydra(error: Exception, overrides: Sequence[str]) -> str:
     wrapped = re.match("ConfigError raised while resolving interpolation: (.*)", one_line(cause))
     if wrapped:
         return wrapped[1]
+    sweep = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)' (?:1\. To use|requires)", text)
+    if sweep:
+        return f"{sweep[1]}: several values are a sweep: -m {sweep[1]}"
     override = re.search(r"(?:Error merging override |Could not override ')(.*?)(?:'\.|$)", text)
     if override and override[1].startswith("hydra/"):
         return f"{override[1]}: Hydra has no such group; --hydra-help lists those it has"
@@ -136,13 +146,17 @@ def _explain_key(typed: str, missing: str, node: DictConfig, overrides: Sequence
     root = node._get_root()
     assert isinstance(root, DictConfig)
     known = {str(key): value for key, value in node.items_ex(resolve=False)}
+    if typed.startswith(f"{WHEN_CHOSEN}."):
+        return _explain_when_chosen(typed)
+    if typed.startswith("logger.") and section in ("", "logger"):
+        return unknown_logger(typed.split(".")[1], [*known] if section else [])
     if not section:
         return unknown_key(typed, known_at_the_top(), root)
     if not known:
         return f"{section} is empty: add {wrong!r} to it with +{missing}=…"
     group, _, below = section.partition(".")
     where = section
-    if group == "logger" and below:
+    if group == "logger":
         where = f"logger={below}"
     elif group in PACKAGES and not below:
         where = f"{group}={_choices(overrides).get(group, known.get('name'))}"
@@ -150,6 +164,15 @@ def _explain_key(typed: str, missing: str, node: DictConfig, overrides: Sequence
     return unknown_key(missing, [*known], root, where) + (
         f"; a new one is +{missing}=…" if below in ("kwargs",) else ""
     )
+
+
+def _explain_when_chosen(typed: str) -> str:
+    """The sentence about a value for an option of which ``when_chosen`` says nothing yet."""
+    group, _, below = typed.removeprefix(f"{WHEN_CHOSEN}.").partition(".")
+    if group not in SINGLE_GROUPS:
+        return f"{WHEN_CHOSEN}: unknown key {group!r}; {suggest(group, SINGLE_GROUPS)}"
+    setting = f"{group}.{below.partition('.')[2] or '…'}"
+    return f"{typed}: there is no such value yet; add it with +{typed}=…, or give the setting itself: {setting}=…"
 
 
 def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:

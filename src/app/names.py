@@ -63,6 +63,48 @@ PYMARL: Mapping[str, str] = {
 }
 """Settings of PyMARL, PyMARL2 and EPyMARL, and the settings here that do the same."""
 
+SYNONYMS: Mapping[str, str] = {
+    "alg": "algo",
+    "algorithm": "algo",
+    "batch": "replay.batch_episodes",
+    "buffer": "replay.buffer_episodes",
+    "config": "algo",
+    "cuda": "device",
+    "discount": "learner.gamma",
+    "discount_factor": "learner.gamma",
+    "env_id": "env",
+    "env_name": "env",
+    "environment": "env",
+    "epsilon": "selector.start",
+    "epsilon_decay": "selector.anneal_steps",
+    "epsilon_end": "selector.finish",
+    "episode_length": "env.episode_limit",
+    "gpu": "device",
+    "hidden_size": "network.rnn_dim",
+    "horizon": "env.episode_limit",
+    "learning_rate": "optimizer.lr",
+    "load": "init_from",
+    "max_steps": "train.total_steps",
+    "n_env": "runner.n_envs",
+    "n_steps": "train.total_steps",
+    "n_workers": "runner.workers",
+    "num_agents": "agents",
+    "num_envs": "runner.n_envs",
+    "num_steps": "train.total_steps",
+    "num_workers": "runner.workers",
+    "output_dir": "hydra.run.dir",
+    "results_dir": "hydra.run.dir",
+    "steps": "train.total_steps",
+    "tau": "learner.target_tau",
+    "tensorboard": "logger=[tensorboard]",
+    "timesteps": "train.total_steps",
+    "total_timesteps": "train.total_steps",
+    "use_gpu": "device",
+    "use_wandb": "logger=[wandb]",
+    "wandb": "logger=[wandb]",
+}
+"""Names that other programs have, and the settings here that do the same."""
+
 PYMARL_OPTIONS: Mapping[str, str] = {
     "sc2": "smac",
     "sc2_beta": "smac",
@@ -91,13 +133,20 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
             return f"{moved} is called {MOVED[moved]} now"
     section, _, last = wrong.rpartition(".")
     place = f"{where}: unknown key {last!r}" if where else f"unknown key or group {wrong!r}"
+    if where and not known:
+        place = f"{where} has no settings"
+    typed = last if where else wrong.split(".")[0]
+    meant = {**PYMARL, **SYNONYMS}.get(last) or (None if where else SYNONYMS.get(typed))
     same = [path for path in _settings(cfg, "") if path.split(".")[-1] == last and path != wrong] if cfg else []
     if same:
-        near = closest(last, known)[:1] if where else []
+        near = closest(last, known)[:1] if where else [meant] if last in SYNONYMS else []
         return f"{place}; did you mean {' or '.join(map(repr, [*near, *same[:3]]))}?"
-    if last in PYMARL:
-        return f"{place}; it is {PYMARL[last]!r} here"
-    typed = last if where else wrong.split(".")[0]
+    if meant == last:
+        return f"{place}; it stands at the top: {last}=…"
+    if meant and meant != wrong:
+        return f"{place}; it is {meant!r} here"
+    if not known:
+        return place
     if "kwargs" in known and not closest(typed, known):
         return f"{place}; an argument of its class is given as +{section}.kwargs.{last}=…; {suggest(typed, known)}"
     return f"{place}; {suggest(typed, known)}"

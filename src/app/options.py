@@ -93,6 +93,14 @@ def no_option(group: str, name: str, known: Sequence[str] | None = None) -> Conf
     return ConfigError(f"{group}={name}: there is no such option; {suggest(name, known)}")
 
 
+def unknown_logger(name: str, chosen: Sequence[str]) -> str:
+    """The sentence about a setting of a logger that was not chosen, or does not exist."""
+    if name in options("logger"):
+        return f"logger.{name}: {name} is not chosen; choose it with logger=[{','.join([*chosen, name])}]"
+    example = f"logger.{chosen[0]}.…" if chosen else "logger.console.…"
+    return f"logger: there is no {name!r}, settings belong to one logger: {example}; {suggest(name, options('logger'))}"
+
+
 def lacks_first_line(group: str, option: str, package: str) -> str:
     """The sentence about an option file that does not say where its values belong."""
     return f"{group}={option}: its YAML file, or one that it includes, lacks this first line: # @package {package}"

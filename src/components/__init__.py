@@ -1,1 +1,1 @@
-"""The parts every run shares: data types, randomness, replay, the training loop, checkpoints, loggers."""
+"""The parts every run shares: data types, randomness, devices, memory, files, statistics, the terminal."""

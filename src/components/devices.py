@@ -14,12 +14,19 @@ def check_device(name: str) -> None:
     """Refuse a device that torch cannot compute on.
 
     Raises:
-        ConfigError: with torch's reason.
+        ConfigError: there is no such device, or torch's reason.
     """
     try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise ConfigError(f"device={name} is no device; choose cpu, cuda or cuda:1") from error
+    try:
         torch.zeros(1, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        raise ConfigError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+    except AssertionError as error:  # torch was built without it
+        raise ConfigError(f"device={name}: this torch has no {kind.upper()}; choose device=cpu") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise ConfigError(f"device={name} cannot be used: {reason}") from error
 
 
 @contextmanager

@@ -161,6 +161,8 @@ def find_weights(path: Path, which: str = "best") -> Path:
     """
     if path.is_file():
         return path
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; give a run directory or a .pt file of its checkpoints/")
     folder = path / "checkpoints"
     if which == "best" and (folder / "best.pt").exists():
         return folder / "best.pt"

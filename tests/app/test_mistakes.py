@@ -1,5 +1,6 @@
 """What a mistake on the command line or in a YAML file gets."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -30,6 +31,7 @@ TRAIN = "choose one of: " + ", ".join(sorted(parameters(TrainingSettings)))
 QMIX = "did you mean 'embed_dim'? choose one of: " + ", ".join(sorted(parameters(find("mixer", "qmix"))))
 SOME = {group: next(name for name in options(group) if name != "none") for group in PACKAGES}
 """An option of each group, as messages give one."""
+NO_OVERRIDE = "an override reads key=value; python main.py --help says what can be typed"
 ROOT = "choose one of: agents, algo, check, controller, "
 
 # What is typed after `python main.py`, and the answer; an answer that ends in … is longer.
@@ -56,13 +58,13 @@ MISTAKES = [
     ("replay.updates_per_episode=inf", "replay=uniform: updates_per_episode must be finite, got inf"),
     ("replay.buffer_episodes=3", "replay=uniform: batch_episodes=4 must not be above buffer_episodes=3, or learn…"),
     (
-        "replay.buffer_episodes=1000000000",
+        "env=loadbalance replay.buffer_episodes=1000000000",
         "replay=uniform: replay of 1000000000 episodes would take … GB of memory, of which ",
     ),
     ("eval.episodes=0", "eval: episodes must be at least 1, got 0"),
     ("seed=-1", "the command line: seed must be at least 0, got -1"),
     ("threads=0", "the command line: threads must be at least 1, got 0"),
-    ("device=nonsense", "device=nonsense cannot be used: Expected one of cpu, cuda, …"),
+    ("device=gpu", "device=gpu is no device; choose cpu, cuda or cuda:1"),
     ("learner.gamma=2", "learner=q: gamma must be at most 1, got 2.0"),
     ("runner.workers=9", "runner=parallel: workers must be at most n_envs=8, got 9"),
     ("network.hidden_dims=[8,-3]", "network=rnn: hidden_dims[1] must be at least 1, got -3"),
@@ -73,7 +75,8 @@ MISTAKES = [
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),
     ("policy=sed", "policy=sed is played by the environment itself, by its settings rule and random_levels, …"),
     # not an override, or not of a group
-    ("mixer", "cannot read 'mixer': an override reads key=value"),
+    ("mixer", f"cannot read 'mixer': {NO_OVERRIDE}"),
+    ("env==two_step", "cannot read 'env==two_step': an override has one =, as in env=two_step"),
     ("init_from=a=b", "cannot read 'init_from=a=b': a value with unusual characters needs quotes inside the shell's…"),
     ("~train", "train: this must be a section with keys of its own, got None"),
     # values that apply while an option is chosen
@@ -82,9 +85,29 @@ MISTAKES = [
         "when_chosen.mixer: unknown key 'qmixx'; did you mean 'qmix'? choose one of: any, …",
     ),
     ("+when_chosen.mixer.qmix.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
+    (
+        "when_chosen.mixer.qmix.embed_dim=3",
+        "when_chosen.mixer.qmix.embed_dim: there is no such value yet; add it with +when_chosen.mixer.qmix.embed_dim=…"
+        ", or give the setting itself: mixer.embed_dim=",
+    ),
+    ("when_chosen.mixr.qmix.embed_dim=3", "when_chosen: unknown key 'mixr'; did you mean 'mixer'? choose one of: …"),
+    # loggers are chosen before they have settings
+    (
+        "logger=[console] logger.wandb.project=x",
+        "logger.wandb: wandb is not chosen; choose it with logger=[console,wandb]",
+    ),
+    (
+        "logger=[console] logger.level=DEBUG",
+        "logger: there is no 'level', settings belong to one logger: logger.console.…; choose one of: console",
+    ),
+    (
+        "logger=[console] logger.console=false",
+        "logger.console=false: loggers are chosen by their names, as in logger=[console]",
+    ),
     # not a run
     ("resume=nowhere", "nowhere is not a run directory: it does not exist"),
     ("evaluate=nowhere", "nowhere is not a run directory: it does not exist"),
+    ("resume=true", "resume=true: give the directory of a run: resume=results/…"),
     ("resume=", "resume is empty; give the directory of a run: resume=results/…"),
     ("init_from=", "the command line: init_from is empty; give a path, or null"),
     # options and modules are names
@@ -108,6 +131,12 @@ MISTAKES = [
     ("env=mpe env.metrisc=1", "env=mpe: unknown key 'metrisc'; did you mean 'metrics'? choose one of: …"),
     ("env=mpe env.N=1", "env=mpe: unknown key 'N'; an argument of … +env.kwargs.N=…"),
     ("+preset.mixer.qmix.embed_dim=3", "preset is called when_chosen now"),
+    ("learning_rate=0.1", "unknown key or group 'learning_rate'; it is 'optimizer.lr' here"),
+    ("optimizer.learning_rate=1", "optimizer=adam: unknown key 'learning_rate'; it is 'optimizer.lr' here"),
+    ("steps=100", "unknown key or group 'steps'; did you mean 'train.total_steps' or 'env.steps'?"),
+    ("use_wandb=true", "unknown key or group 'use_wandb'; it is 'logger=[wandb]' here"),
+    ("wandb.project=x", "unknown key or group 'wandb.project'; it is 'logger=[wandb]' here"),
+    ("env.mixer=qmix", "env=two_step: unknown key 'mixer'; it stands at the top: mixer=…"),
     # of Hydra
     ("hydra.mode=nope", "hydra.mode=nope: Invalid value 'nope', expected one of [RUN, MULTIRUN]"),
     ("hydra.output_subdir=''", "hydra.output_subdir=: give the name of a folder, or null for none"),
@@ -118,7 +147,7 @@ MISTAKES = [
     ),
     ("--nope", "unrecognized arguments: --nope; python main.py --help says what can be typed"),
     ("seed=-1 hydra.job.chdir=true", "the command line: seed must be at least 0, got -1"),
-    ("init_from=nowhere", "nowhere holds no checkpoints; give a run directory or a .pt file of its checkpoints/"),
+    ("init_from=nowhere", "nowhere does not exist; give a run directory or a .pt file of its checkpoints/"),
 ]
 # The same kinds of mistakes in other places.
 MORE_MISTAKES = [
@@ -128,13 +157,16 @@ MORE_MISTAKES = [
     ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? There are …"),
     ("seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
     ("++mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
-    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn: unknown key 'embed_dim'; there is nothing to choose from"),
+    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn has no settings"),
+    ("mixer=vdn mixer.gamma=1", "mixer=vdn has no settings; did you mean 'learner.gamma'?"),
     ("+train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
     ("logger=console logger.console.shows=[]", "logger=console: unknown key 'shows'; did you mean 'show'? …"),
     ("env=lbf env.kwargs=3", "env=lbf: kwargs has the wrong type: Cannot … (expected dict[str, Any] | None)"),
     ("mixer.embed_dim=1.5", "mixer=qmix: embed_dim has the wrong type: Value '1.5' of type 'float' could not be …"),
     ("optimizer.betas=3", "optimizer=adam: betas has the wrong type: … (expected list[float])"),
     ("learner.double_q=maybe", "learner=q: double_q has the wrong type: Value 'maybe' is not a valid bool …"),
+    ("train.total_steps=1e6", "train: total_steps has the wrong type: … (expected int); write 1000000"),
+    ("render=mp4", "the command line: render=mp4 is not a choice; choose one of: gif, null, terminal"),
     ("train.total_steps=null", "train: total_steps has the wrong type: Incompatible value 'None' … (expected int)"),
     ("eval.checkpoint=first", "eval: checkpoint=first is not a choice; choose one of: best, last"),
     ("mixer.embed_dim=${nope}", "mixer.embed_dim: Interpolation key 'nope' not found"),
@@ -165,17 +197,27 @@ MORE_MISTAKES = [
     ("env=smac env.kwargs.map_nam=3m", "env.kwargs: unknown key 'map_nam'; did you mean 'map_name'? …"),
     ("env=loadbalance env.rhoo=1", "env=loadbalance: unknown key 'rhoo'; did you mean 'rho'? There are …"),
     ("env=loadbalance env.trace=", "env=loadbalance: trace is empty; give a path, or null"),
-    ("env=loadbalance env.mixed_dwell={a:1}", "env.mixed_dwell={a:1}: Cannot merge DictConfig with ListConfig"),
+    ("env=loadbalance env.mixed_dwell={a:1}", "env.mixed_dwell={a:1}: Cannot merge section with list"),
     ("optimizer.eps='${'", "optimizer.eps='${': no viable alternative at input '${'"),
     ("+algo.x=3", "algo has no settings of its own; one is chosen by its name, as in algo=…"),
     ("preset.mixer.qmix.embed_dim=3", "preset is called when_chosen now"),
     ("+when_chosen.learner.any.gama=3", "when_chosen.learner.any: no learner has a setting 'gama'; did you mean 'gam…"),
-    ("hydra/nope=3", "hydra/nope: Hydra has no such group; --hydra-help lists those it has"),
+    ("hydra=3", "hydra=3: settings of Hydra have longer names, as in hydra.run.dir=…"),
+    ("hydra/launcher=3", "hydra/launcher=3: one option is chosen by its name; --hydra-help lists them"),
+    ("check=${check}", "check=${check}: check refers to itself"),
+    ("logger.wandb.project=x", "logger.wandb: wandb is not chosen; choose it with logger=[wandb]"),
+    (
+        "logger=[console] +logger.wandb.project=x",
+        "logger.wandb: wandb is not chosen; choose it with logger=[console,wandb]",
+    ),
+    ("hydra/nope=x", "hydra/nope: Hydra has no such group; --hydra-help lists those it has"),
     ("hydra/sweeper=optuna", "hydra/sweeper=optuna needs another package: pip install hydra-optuna-sweeper"),
     ("hydra.job.env_copy=[NOPE_X]", "hydra.job.env_copy: there is no environment variable 'NOPE_X'"),
-    ("=3", "cannot read '=3': an override reads key=value"),
+    ("=3", f"cannot read '=3': {NO_OVERRIDE}"),
+    ("help", f"cannot read 'help': {NO_OVERRIDE}"),
     ("eval=3", "eval: this must be a section with keys of its own, got 3"),
-    ("seed=1,2", "Ambiguous value for argument 'seed=1,2' …"),
+    ("seed=1,2", "seed=1,2: several values are a sweep: -m seed=1,2"),
+    ("seed=range(1,3)", "seed=range(1,3): several values are a sweep: -m seed=range(1,3)"),
     ("+when_chosen.mixr.qmix.embed_dim=3", "when_chosen: unknown key 'mixr'; did you mean 'mixer'? choose one of: …"),
     (
         "+when_chosen.mixer.qmix=3",
@@ -311,5 +353,7 @@ for argument in ("--help", "mixer=qmxi", "mixer.embed_dimm=3"):
     cost, done = cpu_seconds("-c", code)
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("ended with")] == [f"ended with {n} set()" for n in (0, 2, 2)]
+    listed = {line.split(": ")[0] for line in lines if re.fullmatch(r"\w+: [\w, ]+", line)}
+    assert listed == {*PACKAGES, "algo", "experiment"}
     assert f"mixer: {', '.join(options('mixer'))}" in lines
     assert cost < 1.5 * importing_torch  # 0.5 to 0.8 times as much was seen, for all three
