@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from .app.command_line import make_here_importable, prepare
 from .app.directories import register_resolvers, tidied_up
+from .app.hydra_state import missing_folders_are_errors
 from .app.mistakes import explain, let_hydra_raise, show
-from .app.own_hydra import missing_folders_are_errors
 from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries

@@ -19,11 +19,11 @@ from ..envs.contract.vector_env import VectorEnv
 from ..policies.learned import LearnedPolicy
 from ..registry import ConfigError, expect
 from ..reports.comparison import Comparison
+from .changes import episodes_to_test, evaluated, resumed
 from .composing import changed_option
 from .composing import compose as _compose
 from .config import RunConfig
 from .directories import new_directory
-from .earlier import episodes_to_test, evaluated, resumed
 from .evaluate import Subject, learned, measure, scripted
 from .runs import require_run, require_unused
 from .train import Callback, Run

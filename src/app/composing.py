@@ -18,8 +18,8 @@ from ..registry import ConfigError, check_settings, find
 from .command_line import check_overrides
 from .config import Component, RunConfig, read
 from .config import option as read_option
+from .hydra_state import as_override, initialized, set_aside
 from .mistakes import explain
-from .own_hydra import as_override, initialized, set_aside
 
 _FUNCTIONS: Mapping[str, str] = {
     "resume": "hymarl.resume(directory)",

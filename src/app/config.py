@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..training.settings import TrainingSettings
+from .hydra_state import searched
 from .names import WHEN_CHOSEN, unknown_key
 from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option, unknown_logger
-from .own_hydra import searched
 from .trust import foreign_modules
 from .when_chosen import apply
 

@@ -12,9 +12,9 @@ from ..components.compiled import announced_compilation
 from ..components.threads import available_cores
 from ..ranges import absolute
 from ..registry import ConfigError
+from .changes import allow, episodes_to_test, evaluated, resumed
 from .check import check
 from .config import RunConfig, read
-from .earlier import allow, episodes_to_test, evaluated, resumed
 from .evaluate import Subject, learned, measure, scripted
 from .render import Medium
 from .runs import require_run, require_unused

@@ -15,8 +15,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from ..registry import PACKAGES, ConfigError, suggest
+from .hydra_state import as_override, initialized, searched, set_aside
 from .names import PYMARL_OPTIONS
-from .own_hydra import as_override, initialized, searched, set_aside
 
 GROUPS = (*PACKAGES, "algo", "experiment")
 """Groups of which an option is chosen; of ``logger`` there may be several."""

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 
 import hymarl as api
-from hymarl.app.own_hydra import set_aside
+from hymarl.app.hydra_state import set_aside
 from hymarl.policies.base import Policy
 
 ROOT = Path(__file__).resolve().parents[2]
