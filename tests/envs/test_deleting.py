@@ -44,8 +44,9 @@ def package(tmp_path):
     shutil.rmtree(folder / "envs" / "loadbalance")
     for policy in ("dispatch", "random_levels"):
         (folder / "policies" / f"{policy}.py").unlink()
-    for file in (folder / "conf").glob("*/*.yaml"):
-        if file.stem == "loadbalance" or WORDS.search(file.read_text(encoding="utf-8")):
+    options = [*(folder / "conf").glob("*/*.yaml"), folder / "conf" / "loadbalance_suggestions.yaml"]
+    for file in options:
+        if WORDS.search(file.stem) or WORDS.search(file.read_text(encoding="utf-8")):
             file.unlink()
     config = folder / "conf" / "config.yaml"
     text = config.read_text(encoding="utf-8")
