@@ -16,6 +16,7 @@ from .adapters.importing import imported, made
 from .adapters.parallel_game import INSTALL, ParallelGame
 
 _RESET, _STEP = ("observations", "info"), ("observations", "rewards", "terminated", "truncated", "info")
+_LISTS = (tuple, list)
 
 
 class TupleEnv:
@@ -79,11 +80,15 @@ class TupleEnv:
         ended, cut = _each("terminated", terminated, len(joint)), _each("truncated", truncated, len(joint))
         if self._t == self._own_limit and not any(cut) and self._stops_at_limit():
             ended, cut = [False] * len(joint), ended  # what it calls terminated is its time limit
-        paid = one_or_each("reward", rewards, len(joint))
+        if type(rewards) in _LISTS and len(rewards) == len(joint):
+            paid: Any = dict(enumerate(rewards))
+        else:
+            each = one_or_each("reward", rewards, len(joint))
+            paid = dict(enumerate(each.tolist())) if each.ndim else float(each)
         self.agents = [i for i in self.agents if not (ended[i] or cut[i])]
         return (
             self._by_agent("step", observations),
-            dict(enumerate(paid.tolist())) if paid.ndim else float(paid),
+            paid,
             dict(enumerate(ended)),
             dict(enumerate(cut)),
             self._infos("step", told),
@@ -112,7 +117,8 @@ class TupleEnv:
         return self._at_limit == "truncated"
 
     def _by_agent(self, method: str, observations: Any) -> dict[int, Any]:
-        if not isinstance(observations, Sequence | np.ndarray) or len(observations) != len(self.possible_agents):
+        usual = type(observations) in _LISTS or isinstance(observations, Sequence | np.ndarray)
+        if not usual or len(observations) != len(self.possible_agents):
             raise InterfaceError(
                 f"{method}() must return one observation for each of the {len(self.possible_agents)} agents, it "
                 f"returned {shown(observations)}"

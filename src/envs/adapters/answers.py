@@ -35,7 +35,8 @@ def parts(method: str, returned: Any, names: Sequence[str]) -> Sequence[Any]:
     Raises:
         InterfaceError: they are more or fewer.
     """
-    if not isinstance(returned, tuple | list) or len(returned) != len(names):
+    usual = type(returned) is tuple or isinstance(returned, tuple | list)  # the first is faster
+    if not usual or len(returned) != len(names):
         raise InterfaceError(f"{method}() must return ({', '.join(names)}), it returned {shown(returned)}")
     return returned
 
@@ -46,7 +47,7 @@ def by_agent(method: str, name: str, returned: Any) -> Mapping[Any, Any]:
     Raises:
         InterfaceError: it is none.
     """
-    if not isinstance(returned, Mapping):
+    if type(returned) is not dict and not isinstance(returned, Mapping):  # the first is faster
         raise InterfaceError(
             f"{method}() must return the {name} as a dictionary with one for each agent, it returned {shown(returned)}"
         )
@@ -59,6 +60,8 @@ def info(method: str, returned: Any) -> Mapping[Any, Any]:
     Raises:
         InterfaceError: it is none.
     """
+    if type(returned) is dict:  # the usual case
+        return returned
     if returned is None:
         return {}
     if not isinstance(returned, Mapping):
@@ -68,6 +71,8 @@ def info(method: str, returned: Any) -> Mapping[Any, Any]:
 
 def numbers(returned: Any) -> NDArray[Any] | None:
     """Numbers of any shape as an array; ``None`` if they are not numbers, or rows of different lengths."""
+    if type(returned) is np.ndarray and returned.dtype == np.float64:  # the usual case
+        return returned
     try:
         array = np.asarray(returned)
     except (TypeError, ValueError, RuntimeError):  # the last by torch, for tensors with gradients
@@ -81,7 +86,7 @@ def number(name: str, returned: Any) -> float:
     Raises:
         InterfaceError: it is none, or more than one.
     """
-    if isinstance(returned, float | int):
+    if isinstance(returned, float):  # the usual case, also with NumPy's
         return float(returned)
     array = numbers(returned)
     if array is None or array.size != 1:
@@ -101,6 +106,8 @@ def one_or_each(name: str, returned: Any, n_agents: int) -> NDArray[Any]:
             f"step() must return one {name} for all or one for each of the {n_agents} agents, it returned "
             f"{shown(returned)}"
         )
+    if array.shape == (n_agents,):
+        return array
     return array.reshape(n_agents if array.ndim and array.size == n_agents else ())
 
 

@@ -162,7 +162,7 @@ def team_reward(rewards: Any, n_agents: int, reward: Reward) -> FloatArray:
     Raises:
         InterfaceError: it is neither.
     """
-    each = one_or_each("reward", rewards, n_agents).astype(np.float64)
+    each = one_or_each("reward", rewards, n_agents).astype(np.float64, copy=False)
     if not each.ndim:
         if reward != "individual":
             return each.astype(np.float32)

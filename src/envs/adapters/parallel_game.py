@@ -131,7 +131,8 @@ class ParallelGame:
         # The list of agents is empty after the last step, whose rewards and observations are in the dictionaries.
         if isinstance(rewards, Mapping):
             paid = played | self._alive
-            rewards = [number("each reward", rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
+            each = [number("each reward", rewards.get(name, 0.0)) if name in paid else 0.0 for name in self._names]
+            rewards = np.array(each)
         over = self._alive.isdisjoint(self._names)
         terminated = over and not self._cut_off
         truncated = not terminated and (over or self._t == self.spec.episode_limit)
@@ -285,6 +286,8 @@ def _check_interface(env: Any) -> None:
 def _after_step(returned: Any) -> tuple[Any, ...]:
     """What ``step`` returned, the rewards as they are."""
     observations, rewards, terminations, truncations, infos = parts("step", returned, _STEP)
+    if type(observations) is type(terminations) is type(truncations) is type(infos) is dict:  # the usual case
+        return observations, rewards, terminations, truncations, infos
     return (
         by_agent("step", "observations", observations),
         rewards,
