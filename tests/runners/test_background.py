@@ -50,13 +50,17 @@ def test_the_thread_ends_and_keeps_nothing_alive():
     class Result:
         pass
 
-    before, background = threading.active_count(), Background()
-    result = background.submit(Result).result(10)
+    background, seen = Background(), []
+
+    def call():
+        seen.append(threading.current_thread())
+        return Result()
+
+    result = background.submit(call).result(10)
     kept = weakref.ref(result)
-    (thread,) = [t for t in threading.enumerate() if t.name == "hymarl-background"]
     background.close()
-    thread.join(10)
-    assert threading.active_count() == before
+    seen[0].join(10)
+    assert not seen[0].is_alive()
     del result
     gc.collect()
     assert kept() is None
