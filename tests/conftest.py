@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from hydra._internal.hydra import Hydra
 from hypothesis import settings
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from hymarl import registry
+from hymarl.app.config import read as read_config
+from hymarl.app.directories import register_resolvers
 from hymarl.components import rng
 from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import EpisodeBatch
@@ -54,6 +57,22 @@ def option():
         return name, values | changes
 
     return read
+
+
+@pytest.fixture(scope="session")
+def configured():
+    """The checked configuration of a command line, and what of it was said there."""
+    register_resolvers()
+
+    def compose_and_read(*overrides):
+        with initialize_config_module("hymarl.conf", version_base="1.3"):
+            cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+            choices = cfg.hydra.runtime.choices
+            with open_dict(cfg):
+                del cfg["hydra"]
+            return read_config(cfg, choices, overrides)
+
+    return compose_and_read
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ def test_more_than_there_is_is_refused():
 
 def test_a_system_that_does_not_tell_is_not_in_the_way(monkeypatch):
     monkeypatch.setattr(memory, "_MEMINFO", memory.Path("/nowhere/meminfo"))
+    assert memory._available() is None
     memory.require_memory(1e30, "anything", "do nothing")
 
 

@@ -29,6 +29,7 @@ def test_a_stream_that_is_no_terminal_is_left_alone(monkeypatch):
     for stream in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stdout", stream)
         substitute_what_cannot_be_shown()
+        assert sys.stdout is stream
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,9 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import open_dict
 
 from hymarl.app.assembly import environment_factory, environment_for, scripted_policy
-from hymarl.app.config import option, read
-from hymarl.app.directories import register_resolvers
+from hymarl.app.config import option
 from hymarl.app.options import options
 from hymarl.components.rng import Stream, keys
 from hymarl.envs.loadbalance.parameters import RULES
@@ -49,22 +46,6 @@ OWN_FILES = {
     "conf/policy/second.yaml": "defaults: [ecmp, _self_]\nrule: lsq\n",
     "conf/env/game.yaml": "defaults: [two_step, _self_]\nname: own_last.play\nnames: [random, last]\n",
 }
-
-
-@pytest.fixture(scope="module")
-def configured():
-    """The checked configuration of some overrides."""
-    register_resolvers()
-
-    def make(*overrides):
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
-            cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
-            choices = cfg.hydra.runtime.choices
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return read(cfg, choices, overrides)
-
-    return make
 
 
 def played(run):
