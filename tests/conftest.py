@@ -35,6 +35,7 @@ from hymarl.training.trainer import Trainer
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup starts them with this one ignored
 
 settings.register_profile("hymarl", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("hymarl")
