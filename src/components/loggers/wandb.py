@@ -93,7 +93,7 @@ class WandbLogger(Logger):
     def _start_or_fall_back(self) -> wandb.Run:
         import wandb
 
-        with _hooks_restored():
+        with _hooks_restored(), _environment_says(self._mode):
             # Process-wide, and what keeps wandb from prompting on a terminal.
             wandb.setup(wandb.Settings(silent=True))
         try:
@@ -153,6 +153,20 @@ def _mode_of_environment() -> Mode:
         raise ValueError(f"WANDB_MODE={named} is not a mode; choose one of: {', '.join(get_args(Mode))}")
     mode: Mode = known[named]
     return mode
+
+
+@contextmanager
+def _environment_says(mode: Mode) -> Iterator[None]:
+    """Inside, ``WANDB_MODE`` is this mode: wandb refuses a variable that is empty, or not a mode, even if not used."""
+    before = os.environ.get("WANDB_MODE")
+    os.environ["WANDB_MODE"] = mode
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_MODE"]
+        else:
+            os.environ["WANDB_MODE"] = before
 
 
 @contextmanager

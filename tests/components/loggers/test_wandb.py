@@ -62,11 +62,24 @@ def private_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
 
 
-def test_two_runs_in_one_process_share_nothing(
-    make_run: Callable[..., RunInfo], unchanged_randomness: Callable[[], Any], capfd: pytest.CaptureFixture[str]
+SECRET = "0123456789abcdef" * 2 + "01234567"
+
+
+def leaked(folder: Path) -> list[Path]:
+    """The files with the secret in them."""
+    return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_two_runs_in_one_process_share_nothing_and_tell_no_secret(
+    make_run: Callable[..., RunInfo],
+    unchanged_randomness: Callable[[], Any],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import wandb
 
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("WANDB_RUN_ID", "of-another-job")
     runs = [make_run("a"), make_run("b", group="other", tags=("vdn", "", "x" * 100))]
     hooks = sys.exit, sys.excepthook
     ids = []
@@ -91,7 +104,9 @@ def test_two_runs_in_one_process_share_nothing(
         rows = [{key: row[key] for key in row if not key.startswith("_")} for row in rows if row]
         assert rows == [{"metrics/loss": i, "env_steps": 100}, {"evaluation/return_mean": 5, "env_steps": 100}]
         assert [r.exit.exit_code for r in found if r.HasField("exit")] == [i]
+        assert leaked(run.directory) == []
     assert ids[0] != ids[1]
+    assert "of-another-job" not in ids
 
 
 def test_a_resumed_run_links_to_the_earlier_one(make_run: Callable[..., RunInfo]) -> None:
@@ -250,23 +265,20 @@ def test_online_without_a_key_never_prompts_even_on_a_terminal(tmp_path: Path) -
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
-def test_without_a_network_a_run_is_recorded_offline_and_no_secret_reaches_the_disk(tmp_path: Path, mode: str) -> None:
-    secret = "0123456789abcdef" * 3
+def test_without_a_network_a_run_is_recorded_offline_and_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", ONLINE, str(run), mode],
-        env=environment(tmp_path, WANDB_API_KEY=secret[:40], WANDB_RUN_ID="of-another-job"),
+        [sys.executable, "-c", ONLINE, str(run), "online"],
+        env=environment(tmp_path, WANDB_API_KEY=SECRET, WANDB_RUN_ID="of-another-job", WANDB_MODE=""),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (0, "end of script\n"), done.stderr
-    assert ("wandb: not online" in done.stderr) == (mode == "online")
+    assert "wandb: not online" in done.stderr
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     assert "of-another-job" not in file.name
-    leaked = [p for p in run.rglob("*") if p.is_file() and secret[:40].encode() in p.read_bytes()]
-    assert leaked == []
-    assert secret[:40] not in done.stderr
+    assert leaked(run) == []
+    assert SECRET not in done.stderr
