@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from .app.command_line import make_here_importable, prepare
-from .app.directories import register_resolvers, tidied_up
+from .app.directories import discard_what_never_began, register_resolvers, tidied_up
 from .app.hydra_state import missing_folders_are_errors
 from .app.mistakes import explain, let_hydra_raise, show
 from .app.signals import interruptible
@@ -56,4 +56,5 @@ def main() -> None:
     except (KeyboardInterrupt, JobFailed) as end:
         sys.exit(end.args[0] if end.args else 130)
     except Exception as error:
+        discard_what_never_began(error)
         sys.exit(show(error, explain(error, composing=True, overrides=[w for w in sys.argv[1:] if "=" in w])))

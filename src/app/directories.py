@@ -19,7 +19,7 @@ from ..components.files import WriteError
 from ..registry import ConfigError
 from ..training.run_directory import refuse_links
 from .config import SINGLE_GROUPS
-from .mistakes import explain
+from .mistakes import explain, values_inside
 from .options import algorithm, check_option
 from .runs import require_run
 
@@ -55,6 +55,17 @@ def tidied_up(directory: str, subdirectory: str | None, start: str) -> Iterator[
         raise
     finally:
         os.chdir(start)  # the job may have changed to elsewhere
+
+
+def discard_what_never_began(error: Exception) -> None:
+    """Remove what Hydra made for a job if the error came after that and before the job."""
+    values = values_inside("run_job", error)
+    if "config" not in values:
+        return
+    hydra = values["config"].hydra
+    directory = hydra.runtime.get("output_dir")
+    if directory and Path(directory).is_dir():
+        _discard(directory, hydra.output_subdir, os.getcwd(), mistake=True)
 
 
 def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:

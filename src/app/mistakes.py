@@ -59,8 +59,13 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
     file = _file_in_hand(error) if composing else None
     if file:
         return f"{file}.yaml cannot be read: {_unreadable(error)}"
+    logging = values_inside("configure_log", error) if composing else {}
+    if (isinstance(error, AssertionError | TypeError) and logging) or "verbose_list" in logging:
+        return "hydra.verbose: give true, false, the name of a logger, or a list of names"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_hydra(error, overrides)
+    if logging:
+        return f"hydra.{'job' if values_inside('run_job', error) else 'hydra'}_logging: {one_line(error)}"
     if composing and isinstance(error, UserWarning):  # of a folder to search that is not there
         folder = one_line(error).partition("path=")[2].removesuffix(" is not available.")
         return f"hydra.searchpath: there is no {folder}"
@@ -82,6 +87,15 @@ def let_hydra_raise() -> None:
     """Make Hydra hand its errors on to us; what its variable was is kept, and asks for tracebacks of mistakes."""
     os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
     os.environ[_HYDRA_RAISES] = "1"
+
+
+def values_inside(function: str, error: BaseException) -> Mapping[str, Any]:
+    """The variables of a function of Hydra's that an error came through, of the innermost call; else nothing."""
+    values: dict[str, Any] = {}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == function:
+            values |= frame.f_locals
+    return values
 
 
 def _explain_unread(override: str) -> str:
@@ -188,13 +202,8 @@ def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:
 def _file_in_hand(error: BaseException) -> str | None:
     """The option file that Hydra was reading, or following its defaults without an end, when it raised an error."""
     cause = error.__cause__ or error
-    reading = following = None
-    for frame, _ in traceback.walk_tb(cause.__traceback__):
-        values = frame.f_locals
-        if frame.f_code.co_name == "load_config":
-            reading = values.get("config_path")
-        elif frame.f_code.co_name == "_create_defaults_tree_impl":
-            following = values.get("path", following)
+    reading = values_inside("load_config", cause).get("config_path")
+    following = values_inside("_create_defaults_tree_impl", cause).get("path")
     return reading or (following if isinstance(cause, RecursionError) else None)
 
 
