@@ -16,7 +16,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, make_dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -173,10 +173,9 @@ def check_settings(
     Raises:
         ConfigError: an unknown key (with the closest match), a wrong type, a missing value, or a wrong choice.
     """
-    types = parameters(component)
-    schema = make_dataclass("Settings", [(n, _storable(t), field(default=MISSING)) for n, t in types.items()])
+    types, schema = _schema(component)
     try:
-        node = OmegaConf.merge(OmegaConf.structured(schema), values)
+        node = OmegaConf.merge(schema, values)
         missing = sorted(OmegaConf.missing_keys(node))
         settings = OmegaConf.to_container(node, resolve=True)
     except ConfigKeyError as error:
@@ -290,11 +289,19 @@ def _typed(where: str, name: str) -> str:
     return f"{group}.{option}.{name}" if group == "logger" else f"{group}.{name}"
 
 
-def _misfit(schema: type, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
+@cache
+def _schema(component: Callable[..., Any]) -> tuple[dict[str, Any], DictConfig]:
+    """The types of a component's settings, and a node without values that takes such values only."""
+    types = parameters(component)
+    fields = [(name, _storable(kind), field(default=MISSING)) for name, kind in types.items()]
+    return types, OmegaConf.structured(make_dataclass("Settings", fields))
+
+
+def _misfit(schema: DictConfig, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
     """The setting that has a list where a mapping is expected, or the reverse; OmegaConf does not name it."""
     for key in (key for key, kind in types.items() if key in values and ("list" in str(kind) or "dict" in str(kind))):
         try:
-            OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
+            OmegaConf.merge(schema, {key: values[key]})
         except OmegaConfBaseException:
             return key
     return None
