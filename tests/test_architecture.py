@@ -83,25 +83,29 @@ def test_imports_point_towards_the_ground() -> None:
 
 def modules_imported(path: Path) -> set[str]:
     """Modules of the package that a source file imports when it is imported, by their dotted names."""
-    known = {dotted(p) for p in SOURCES}
     late = {child for f in ast.walk(TREES[path]) if isinstance(f, ast.FunctionDef) for child in ast.walk(f)}
     typing = {
         child
         for test in ast.walk(TREES[path])
-        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        if isinstance(test, ast.If) and isinstance(test.test, ast.Name) and test.test.id == "TYPE_CHECKING"
         for child in ast.walk(test)
     }
     lines = {n.lineno for n in ast.walk(TREES[path]) if isinstance(n, ast.Import | ast.ImportFrom)} - {
         n.lineno for n in late | typing if isinstance(n, ast.Import | ast.ImportFrom)
     }
     names = {full for line, full in imports(path) if line in lines}
-    return {module for full in names for module in (full, full.rpartition(".")[0]) if module in known} - {dotted(path)}
+    return {module for full in names for module in (full, full.rpartition(".")[0]) if module in MODULES} - {
+        dotted(path)
+    }
 
 
 def dotted(path: Path) -> str:
     """``hymarl.envs.board`` for ``src/envs/board.py``."""
     parts = path.relative_to(ROOT / "src").with_suffix("").parts
     return ".".join(["hymarl", *(part for part in parts if part != "__init__")])
+
+
+MODULES = {dotted(path) for path in SOURCES}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

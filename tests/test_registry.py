@@ -5,8 +5,7 @@ import inspect
 import itertools
 import pickle
 import re
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -36,15 +35,19 @@ def options(group: str) -> list[str]:
 
 
 REGISTERED = [(group, name) for group in PACKAGES for name in names(group)]
-OPTIONS = [(group, option) for group in PACKAGES for option in options(group)]
 
 
-@cache
-def composed(group: str, option: str) -> DictConfig:
-    """The node of a group as `python main.py group=option` composes it, before anything changes its values."""
-    with initialize_config_module("hymarl.conf", version_base="1.3"):
-        node = compose("config", overrides=["~algo", f"{group}={option}"])[group]
-    return node[option] if group == "logger" else node
+def composed() -> Iterator[tuple[str, str, DictConfig]]:
+    """Every option and its node as `python main.py group=option` composes it, before anything changes its values.
+
+    One option of every group is composed at a time.
+    """
+    for at_once in itertools.zip_longest(*([(group, option) for option in options(group)] for group in PACKAGES)):
+        chosen = list(filter(None, at_once))
+        with initialize_config_module("hymarl.conf", version_base="1.3"):
+            cfg = compose("config", overrides=["~algo", *(f"{group}={option}" for group, option in chosen)])
+        for group, option in chosen:
+            yield group, option, cfg[group][option] if group == "logger" else cfg[group]
 
 
 # Names, files and signatures
@@ -58,22 +61,24 @@ def test_every_group_has_a_folder_and_every_folder_is_known() -> None:
 @pytest.mark.parametrize(("group", "name"), REGISTERED)
 def test_registered_name_has_its_yaml(group: str, name: str) -> None:
     assert name in options(group)
-    assert composed(group, name).name == name
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_yaml_names_a_registered_class_and_fits_its_signature(group: str, option: str) -> None:
-    node = composed(group, option)
-    assert node.name in names(group)
-    cls = find(group, node.name)
-    values = {k: v for k, v in node.items_ex(resolve=False) if k != "name"}
-    assert set(values) == set(parameters(cls))
-    left_to_the_user = sorted(k for k in values if OmegaConf.is_missing(node, k))  # written as `key: ???`
-    if left_to_the_user:
-        with pytest.raises(ConfigError, match=f"no value for {', '.join(left_to_the_user)}"):
+def test_every_yaml_names_a_registered_class_and_fits_its_signature() -> None:
+    seen = set()
+    for group, option, node in composed():
+        seen.add((group, option))
+        assert node.name in names(group), option
+        assert node.name == option or option not in names(group)  # a file named like a class is its own
+        cls = find(group, node.name)
+        values = {k: v for k, v in node.items_ex(resolve=False) if k != "name"}
+        assert set(values) == set(parameters(cls)), option
+        left_to_the_user = sorted(k for k in values if OmegaConf.is_missing(node, k))  # written as `key: ???`
+        if left_to_the_user:
+            with pytest.raises(ConfigError, match=f"no value for {', '.join(left_to_the_user)}"):
+                check_settings(cls, values, option)
+        else:
             check_settings(cls, values, option)
-    else:
-        check_settings(cls, values, option)
+    assert seen == {(group, option) for group in PACKAGES for option in options(group)}
 
 
 @pytest.mark.parametrize(("group", "name"), REGISTERED)

@@ -2,13 +2,11 @@
 
 import math
 import random
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from omegaconf import MISSING
 
 from hymarl.components.rng import Stream, keys
 from hymarl.components.selectors.base import Moment
@@ -25,15 +23,11 @@ SPEC = EnvSpec(n_agents=2, n_actions=3, obs_dim=4, state_dim=3, episode_limit=4,
 SHORT = {"episode_limit": 3, "warmup": 0.5, "backlog": 4}
 
 
-@cache
-def settings(group, name):
-    """As `python main.py group=name` composes them, episodes short; text that the user must give leads nowhere."""
-    with initialize_config_module("hymarl.conf", version_base="1.3"):
-        node = compose("config", overrides=["~algo", f"{group}={name}"])[group]
-    node = node[name] if group == "logger" else node
-    missing = {key: "nowhere:nothing" for key in node if OmegaConf.is_missing(node, key)}
-    short = {key: value for key, value in SHORT.items() if node.get(key) is not None}
-    return {key: value for key, value in (OmegaConf.to_container(node) | missing | short).items() if key != "name"}
+def settings(option, group, name):
+    """As the option's file says, episodes short; text that the user must give leads nowhere."""
+    _, values = option(group, name)
+    missing = {key: "nowhere:nothing" for key, value in values.items() if value == MISSING}
+    return values | missing | {key: value for key, value in SHORT.items() if values.get(key) is not None}
 
 
 def numeric(kind):
@@ -49,15 +43,15 @@ SETTINGS = [
 ]
 
 
-def make(group, name, values):
+def make(option, group, name, values):
     """Build it and let it do a little of what it is for."""
     if group == "env":
         play(build(group, name, values, None, 2))
     elif group == "network":
-        controller = {**settings("controller", "mac"), "agent_id": False}
+        controller = {**settings(option, "controller", "mac"), "agent_id": False}
         PolicyDescription(SPEC, "mac", controller, name, values).controller()
     elif group == "controller":
-        PolicyDescription(SPEC, name, values, "mlp", settings("network", "mlp")).controller()
+        PolicyDescription(SPEC, name, values, "mlp", settings(option, "network", "mlp")).controller()
     elif group in ("mixer", "critic"):
         build(group, name, values, SPEC)
     elif group == "optimizer":
@@ -86,11 +80,11 @@ def play(env):
     env.close()
 
 
-def answer(group, name, key, value):
+def answer(option, group, name, key, value):
     """None, or the sentence; any other exception is a fault."""
     try:
-        values = check_settings(find(group, name), {**settings(group, name), key: value}, f"{group}={name}")
-        make(group, name, values)
+        values = check_settings(find(group, name), {**settings(option, group, name), key: value}, f"{group}={name}")
+        make(option, group, name, values)
     except ConfigError as error:
         return str(error)
     return None
@@ -102,15 +96,15 @@ def odd_values(kind, values):
 
 
 @pytest.mark.parametrize(("group", "name"), sorted({case[:2] for case in SETTINGS}))
-def test_an_odd_number_is_refused_or_works(group, name):
+def test_an_odd_number_is_refused_or_works(option, group, name):
     kinds = parameters(find(group, name))
     cases = [(key, v) for g, n, key in SETTINGS if (g, n) == (group, name) for v in odd_values(kinds[key], ODD)]
     for key, value in random.Random(f"{group} {name}").sample(cases, min(len(cases), 40)):
-        assert "\n" not in (answer(group, name, key, value) or "")
+        assert "\n" not in (answer(option, group, name, key, value) or "")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("group", "name", "key"), SETTINGS)
-def test_every_odd_number_is_refused_or_works(group, name, key):
+def test_every_odd_number_is_refused_or_works(option, group, name, key):
     for value in odd_values(parameters(find(group, name))[key], ODD + MORE_ODD):
-        assert "\n" not in (answer(group, name, key, value) or "")
+        assert "\n" not in (answer(option, group, name, key, value) or "")

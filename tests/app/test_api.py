@@ -23,9 +23,9 @@ from hymarl.policies.base import Policy
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
-SMALLER = {"steps=20000": "steps=200", "steps=30000": "steps=300"}
+SMALLER = {"steps=20000": "steps=80", "steps=30000": "steps=100"}
 TINY = ("env=two_step", "logger=[]", "network.rnn_dim=4", "eval.episodes=2", "eval.test_episodes=3", "threads=1")
-SHORT = (*TINY, "train.total_steps=200", "train.log_interval_steps=20")
+SHORT = (*TINY, "replay.batch_episodes=4", "train.total_steps=64", "train.log_interval_steps=16")
 
 
 def python(code: str, folder: Path, **environment: str) -> str:
@@ -42,8 +42,14 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def found_plugins():
+    """Hydra finds its plugins, once in a process."""
+    api.compose(*TINY)
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(request, in_a_folder_of_its_own):
+def nothing_is_left_behind(request, in_a_folder_of_its_own, found_plugins):
     """Hydra, torch's threads, variables and the current folder are afterwards as they were; not after `hymarl`."""
     if "hymarl" in request.fixturenames:
         yield
@@ -53,15 +59,19 @@ def nothing_is_left_behind(request, in_a_folder_of_its_own):
         variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         return dict(Singleton._instances), torch.get_num_threads(), variables, os.getcwd()
 
-    api.compose(*TINY)  # finds Hydra's plugins, once in a process
     before = state()
     yield
     assert state() == before
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return api.train(api.compose(*SHORT), tmp_path_factory.mktemp("runs") / "run")
+def short():
+    return api.compose(*SHORT)
+
+
+@pytest.fixture(scope="module")
+def finished(short, tmp_path_factory):
+    return api.train(short, tmp_path_factory.mktemp("runs") / "run")
 
 
 # What is exported
@@ -112,7 +122,7 @@ def test_the_documentation(tmp_path):
     names = {}
     exec(compile(program, "docs/python.md", "exec", dont_inherit=True), names)
     assert names["run"].status == "finished"
-    assert names["run"].step >= 300
+    assert names["run"].step >= 100
     assert [folder.name for folder in tmp_path.glob("results/two_step/*")] == ["vdn"]
     assert names["actions"].shape == (2,)
     assert not names["active"].any()
@@ -145,7 +155,6 @@ def test_the_documentation_has_the_right_types(tmp_path):
     "overrides",
     [
         ("mixer=vdnn",),
-        ("train.total_step=3",),
         ("lr=0.1",),
         ("learner.gamma=2",),
         ("seed",),
@@ -176,7 +185,7 @@ def test_what_belongs_to_the_command_line_is_refused(override, sentence):
 
 def test_it_composes_what_the_command_line_composes(finished):
     saved = (finished.directory / "config.yaml").read_text(encoding="utf-8")
-    assert "total_steps: 200" in saved
+    assert "total_steps: 64" in saved
     again = api.compose(*SHORT)
     assert again == finished.config
     assert api.compose(*SHORT, "mixer=vdn").algo == "vdn"
@@ -218,7 +227,7 @@ def test_training_does_what_the_command_line_does(hymarl, tmp_path, finished):
     assert finished.comparison.text() == (tmp_path / "typed" / "comparison.txt").read_text().rstrip("\n")
 
 
-def test_callbacks_get_everything_once_it_is_written(tmp_path):
+def test_callbacks_get_everything_once_it_is_written_and_stopping_at_the_end_stops_nothing(short, tmp_path):
     events = []
 
     def watch(event):
@@ -228,72 +237,56 @@ def test_callbacks_get_everything_once_it_is_written(tmp_path):
             assert lines[-1].startswith(f"{event.step},")
         if isinstance(event, api.Checkpoint) and event.resumable:
             assert (tmp_path / "run" / "checkpoints" / f"weights_{event.step:012d}.pt").exists()
+        return event.step >= 64
 
-    run = api.train(api.compose(*SHORT), "run", callbacks=[watch])
+    run = api.train(short, "run", callbacks=[watch])
     assert {type(event) for event in events} == {api.Record, api.Evaluation, api.Checkpoint}
     assert (run.status, run.directory) == ("finished", tmp_path / "run")
     assert events[-1] == api.Checkpoint(run.step, events[-1].best, resumable=True)
+    assert run.comparison.n_episodes == 3
 
 
 @pytest.mark.parametrize("more", [(), ("runner.overlap=true",)])
-def test_a_run_that_a_callback_stopped_is_resumed_exactly(tmp_path, more):
-    config = api.compose(*SHORT, *more)
-    whole = api.train(config, "whole")
-    run = api.train(config, "stopped", callbacks=[lambda event: event.step >= 100, lambda _: None])
+def test_a_run_that_a_callback_stopped_is_resumed_exactly_and_nothing_is_printed(finished, tmp_path, capfd, more):
+    whole = api.train(api.compose(*SHORT, *more), "whole") if more else finished
+    run = api.train(whole.config, "stopped", callbacks=[lambda event: event.step >= 32, lambda _: None])
     assert run.status == "interrupted"
-    assert 100 <= run.step < 200
+    assert 32 <= run.step < 64
     with pytest.raises(api.ConfigError, match="was not tested now: it was interrupted"):
         run.comparison  # noqa: B018
     again = api.resume("stopped")
     assert again.status == "finished"
     for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
         assert (whole.directory / name).read_bytes() == (again.directory / name).read_bytes()
+    assert capfd.readouterr().out == ""
 
 
-def test_stopping_at_the_end_stops_nothing():
-    run = api.train(api.compose(*SHORT), "run", callbacks=[lambda event: event.step >= 200])
-    assert run.status == "finished"
-    assert run.comparison.n_episodes == 3
-
-
-def test_an_error_in_a_callback_ends_the_run(tmp_path):
+def test_an_error_in_a_callback_ends_the_run(short, tmp_path):
     def fail(event):
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        api.train(api.compose(*SHORT), "run", callbacks=[fail])
+        api.train(short, "run", callbacks=[fail])
     assert '"failed"' in (tmp_path / "run" / "status.json").read_text()
 
 
-def test_training_in_another_thread(tmp_path):
+def test_training_in_another_thread_and_in_the_directory_of_the_command_line(tmp_path):
     results = []
-    thread = threading.Thread(target=lambda: results.append(api.train(api.compose(*SHORT), "run")))
+    thread = threading.Thread(target=lambda: results.append(api.train(api.compose(*SHORT, "mixer=vdn"))))
     thread.start()
     thread.join(120)
     assert results[0].status == "finished"
+    assert results[0].directory.parent == tmp_path / "results" / "two_step" / "vdn"
 
 
-def test_the_default_directory_is_that_of_the_command_line(tmp_path):
-    run = api.train(api.compose(*SHORT, "mixer=vdn"))
-    assert run.directory.parent == tmp_path / "results" / "two_step" / "vdn"
-
-
-def test_nothing_is_printed(capfd):
-    run = api.train(api.compose(*SHORT), "run", callbacks=[lambda event: event.step >= 100])
-    api.evaluate(api.resume(run.directory).directory)
-    assert capfd.readouterr().out == ""
-
-
-def test_a_refused_run_leaves_no_directory(tmp_path):
-    other = api.compose(*SHORT, "network.rnn_dim=8", "train.total_steps=20")
-    api.train(other, "other")
+def test_a_refused_run_leaves_no_directory(short, finished, tmp_path):
     with pytest.raises(api.ConfigError, match=r"init_from=.* does not fit"):
-        api.train(api.compose(*SHORT, "init_from=other"), "deep/new")
+        api.train(api.compose(*SHORT, "network.rnn_dim=8", f"init_from={finished.directory}"), "deep/new")
     with pytest.raises(api.ConfigError, match="holds a run already"):
-        api.train(api.compose(*SHORT), "other")
+        api.train(short, finished.directory)
     with pytest.raises(api.ConfigError, match="policy=random does not learn"):
         api.train(api.compose(*SHORT, "policy=random"))
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_some_things_change_when_resuming(finished):
@@ -308,13 +301,12 @@ def test_only_some_things_change_when_resuming(finished):
 # Evaluating and acting
 
 
-def test_evaluating(finished, tmp_path):
+def test_evaluating(finished, tmp_path, capfd):
     tested = finished.comparison
-    for what in (finished.directory, str(finished.directory / "checkpoints" / "best.pt")):
-        again = api.evaluate(what)
-        assert str(again) == str(tested)
-        assert not any(tmp_path.iterdir())
-    (tmp_path / "copy.pt").write_bytes((finished.directory / "checkpoints" / "best.pt").read_bytes())
+    weights = finished.directory / "checkpoints" / "best.pt"
+    assert str(api.evaluate(str(weights))) == str(tested)
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "copy.pt").write_bytes(weights.read_bytes())
     assert str(api.evaluate("copy.pt", "env=two_step", "eval.test_episodes=3")) == str(tested)
     with pytest.raises(api.ConfigError, match="say what its policy is to play"):
         api.evaluate("copy.pt")
@@ -322,8 +314,10 @@ def test_evaluating(finished, tmp_path):
         api.evaluate(finished.directory, "mixer=vdn")
     with pytest.raises(api.ConfigError, match="a configuration has no weights"):
         api.evaluate(finished.config)
-    api.evaluate(finished.directory, "eval.episodes=2", directory="written")
+    first = api.evaluate(finished.directory, "eval.episodes=2", directory="written")
+    assert all((first.episodes(name) == tested.episodes(name)[:2]).all() for name in tested.policies)
     assert len((tmp_path / "written" / "comparison.csv").read_text().splitlines()) == 1 + 2 * 2
+    assert capfd.readouterr().out == ""
 
 
 def test_a_comparison_in_numbers(finished):

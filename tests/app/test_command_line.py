@@ -40,13 +40,6 @@ def test_flags_may_stand_anywhere(typed, prepared):
     assert prepare(typed.split()) == prepared.split()
 
 
-def test_the_jobs_of_a_sweep_are_named_after_what_is_swept(hymarl, tmp_path):
-    outcome = hymarl(tmp_path, *TINY, "seed=1,2", "-m", "mixer=vdn")
-    assert (outcome.code, outcome.err) == (0, "")
-    (sweep,) = (tmp_path / "results" / "sweeps").iterdir()
-    assert [path.name for path in sorted(sweep.iterdir()) if path.is_dir()] == ["0_seed-1", "1_seed-2"]
-
-
 def test_the_version_is_ours_and_torch_s(hymarl, tmp_path):
     outcome = hymarl(tmp_path, "--version")
     assert (outcome.code, outcome.err) == (0, "")
@@ -107,17 +100,29 @@ class Moving:
 """
 
 
-def test_an_environment_that_changes_to_elsewhere_changes_no_path(hymarl, tmp_path):
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "moving_game.py").write_text(MOVING)
-    (tmp_path / "conf" / "env").mkdir(parents=True)
-    (tmp_path / "conf" / "env" / "moving.yaml").write_text("name: own.moving_game\n")
+@pytest.fixture(scope="module")
+def swept(hymarl, tmp_path_factory):
+    """The folder of a sweep over two seeds, in an environment that changes to another folder."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "own").mkdir()
+    (folder / "own" / "moving_game.py").write_text(MOVING)
+    (folder / "conf" / "env").mkdir(parents=True)
+    (folder / "conf" / "env" / "moving.yaml").write_text("name: own.moving_game\n")
     moving = ("hydra.searchpath=[file://conf]", *TINY[1:], "env=moving", "logger=[sacred]", "logger.sacred.directory=s")
-    outcome = hymarl(tmp_path, "-m", *moving, "seed=1,2", "hydra.sweep.dir=sweep")
+    outcome = hymarl(folder, *moving, "seed=1,2", "-m", "mixer=vdn")
     assert (outcome.code, outcome.err) == (0, "")
-    assert names_of(tmp_path) == ["conf", "elsewhere", "own", "s", "sweep"]
-    assert {"1", "2"} <= set(names_of(tmp_path / "s"))
-    assert {"0_seed-1", "1_seed-2"} <= set(names_of(tmp_path / "sweep"))
+    return folder
+
+
+def test_the_jobs_of_a_sweep_are_named_after_what_is_swept(swept):
+    (sweep,) = (swept / "results" / "sweeps").iterdir()
+    assert [path.name for path in sorted(sweep.iterdir()) if path.is_dir()] == ["0_seed-1", "1_seed-2"]
+
+
+def test_an_environment_that_changes_to_elsewhere_changes_no_path(swept):
+    assert names_of(swept) == ["conf", "elsewhere", "own", "results", "s"]
+    assert not any(path.is_file() for path in (swept / "elsewhere").rglob("*"))
+    assert {"1", "2"} <= set(names_of(swept / "s"))
 
 
 def test_mistakes_of_jobs_in_folders_of_their_own_are_said(hymarl, tmp_path):
@@ -171,12 +176,12 @@ def test_the_program_can_be_started_as_pymarl_is():
     assert done.stderr == "that is a command line of PyMARL; here it reads: python main.py algo=qmix env=smac seed=3\n"
 
 
-def test_modules_of_the_current_folder_can_be_named(tmp_path):
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "thing.py").write_text("raise ValueError('own.thing was imported')")
-    code = "import sys; sys.path = [p for p in sys.path if p]; from hymarl.main import main; main()"
-    done = started(tmp_path, sys.executable, "-c", code, "env=two_step", "mixer.name=own.thing", "logger=[]")
-    assert "own.thing was imported" in done.stderr
+def test_modules_of_the_current_folder_can_be_named(hymarl, tmp_path, monkeypatch):
+    (tmp_path / "own_mixers").mkdir()
+    (tmp_path / "own_mixers" / "thing.py").write_text("raise ValueError('own_mixers.thing was imported')")
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])  # as a program that is installed has it
+    seen = hymarl(tmp_path, "env=two_step", "mixer.name=own_mixers.thing", "logger=[]")
+    assert "own_mixers.thing was imported" in seen.err
 
 
 def test_completion_knows_options_and_settings(tmp_path):

@@ -7,14 +7,16 @@ from dataclasses import replace
 from importlib import resources
 
 import pytest
+from omegaconf import OmegaConf
 
 from hymarl.app.config import change, option
-from hymarl.app.saved import load_saved
+from hymarl.app.options import options
+from hymarl.app.saved import load_saved, to_yaml
 from hymarl.registry import PACKAGES, ConfigError
 
 TINY = (
-    *("env=two_step", "logger=[]", "train.total_steps=48", "replay.batch_episodes=4", "replay.buffer_episodes=16"),
-    *("train.log_interval_steps=16", "eval.episodes=2", "eval.test_episodes=2"),
+    *("env=two_step", "train.total_steps=32", "train.log_interval_steps=16"),
+    *("eval.episodes=2", "eval.test_episodes=2", "eval.references=false", "threads=1"),
 )
 
 
@@ -22,8 +24,20 @@ def settings(config, group):
     return config.components[group].settings
 
 
-def test_the_command_line_beats_an_algorithm_in_values_and_choices(configured):
-    algorithm = configured("env=two_step", "algo=qmix_pymarl2")
+@pytest.fixture(scope="module")
+def pymarl2(configured):
+    """An algorithm with values of its own."""
+    return configured("env=two_step", "algo=qmix_pymarl2", "seed=5", "eval.episodes=3", "logger=[]")
+
+
+@pytest.fixture(scope="module")
+def console(configured):
+    """A configuration with one logger."""
+    return configured("env=two_step", "logger=[console]")
+
+
+def test_the_command_line_beats_an_algorithm_in_values_and_choices(configured, pymarl2):
+    algorithm = pymarl2
     assert (settings(algorithm, "learner")["td_lambda"], settings(algorithm, "optimizer")["lr"]) == (0.6, 0.001)
     assert (settings(algorithm, "replay")["batch_episodes"], algorithm.dropped) == (128, ())
     said = configured("env=two_step", "algo=qmix_pymarl2", "learner.td_lambda=0.3", "replay.batch_episodes=7")
@@ -36,7 +50,7 @@ def test_the_command_line_beats_an_algorithm_in_values_and_choices(configured):
     assert other.dropped == ("runner.n_envs (of runner=parallel)", *(f"mixer.{k} (of mixer=qmix)" for k in keys))
 
 
-def test_an_experiment_beats_its_algorithm_and_the_command_line_beats_both(configured, tmp_path):
+def test_an_experiment_beats_its_algorithm_and_the_command_line_beats_both(configured, pymarl2, tmp_path):
     text = """# @package _global_
 defaults: [override /algo: qmix_pymarl2]
 when_chosen: {replay: {uniform: {batch_episodes: 9}}, optimizer: {adam: {lr: 0.2}, rmsprop: {lr: 0.3}}}
@@ -44,7 +58,7 @@ when_chosen: {replay: {uniform: {batch_episodes: 9}}, optimizer: {adam: {lr: 0.2
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     mine = f"hydra.searchpath=['file://{tmp_path}']", "env=two_step", "experiment=mine"
-    assert settings(configured("env=two_step", "algo=qmix_pymarl2"), "optimizer")["lr"] == 0.001
+    assert settings(pymarl2, "optimizer")["lr"] == 0.001
     config = configured(*mine)
     assert (config.algo, settings(config, "replay")["batch_episodes"], settings(config, "optimizer")["lr"]) == (
         "qmix_pymarl2",
@@ -54,21 +68,19 @@ when_chosen: {replay: {uniform: {batch_episodes: 9}}, optimizer: {adam: {lr: 0.2
     assert settings(config, "learner")["td_lambda"] == 0.6  # what the experiment does not say is the algorithm's
     assert config.dropped == ("optimizer.lr (of optimizer=rmsprop)",)
     assert settings(configured(*mine, "optimizer=rmsprop"), "optimizer")["lr"] == 0.3
-    assert settings(configured(*mine, "optimizer.lr=0.4"), "optimizer")["lr"] == 0.4
-    assert settings(configured(*mine, "algo=vdn"), "mixer") == {}
+    said = configured(*mine, "optimizer.lr=0.4", "algo=vdn")
+    assert (settings(said, "optimizer")["lr"], settings(said, "mixer")) == (0.4, {})
 
 
-def files(group):
-    return sorted(f.name.removesuffix(".yaml") for f in (resources.files("hymarl.conf") / group).iterdir())
-
-
-def test_values_may_refer_to_one_another(configured):
+def test_a_setting_may_be_said_to_equal_another_and_is_saved_as_its_value(configured, console, tmp_path):
     config = configured("env=two_step", "selector.anneal_steps=${train.total_steps}", "train.total_steps=123")
     assert settings(config, "selector")["anneal_steps"] == 123
+    (tmp_path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    assert settings(load_saved(tmp_path, console), "selector")["anneal_steps"] == 123
 
 
-def test_a_saved_configuration_is_changed_only_where_the_command_line_says_so(configured):
-    saved = configured("env=two_step", "algo=qmix_pymarl2", "seed=5", "eval.episodes=3", "logger=[]")
+def test_a_saved_configuration_is_changed_only_where_the_command_line_says_so(configured, pymarl2):
+    saved = pymarl2
     said = ("env.steps=1", "agents=2", "eval.test_episodes=9", "train.total_steps=11", "logger=[console]", "threads=2")
     new = change(saved, configured("env=two_step", *said), said)
     assert settings(new, "env") == {**settings(saved, "env"), "steps": 1}
@@ -80,8 +92,8 @@ def test_a_saved_configuration_is_changed_only_where_the_command_line_says_so(co
     assert all(new.components[group] == saved.components[group] for group in unchanged)
 
 
-def test_a_saved_choice_is_replaced_by_another(configured):
-    saved = configured("env=two_step", "logger=[]")
+def test_a_saved_choice_is_replaced_by_another(configured, console):
+    saved = console
     said = ("env=matrix_game", "env.steps=4", "runner=episode")
     new = change(saved, configured(*said), said)
     assert (new.components["env"].option, settings(new, "env")["steps"]) == ("matrix_game", 4)
@@ -90,8 +102,8 @@ def test_a_saved_choice_is_replaced_by_another(configured):
         change(saved, configured("env.rho=0.5"), ("env.rho=0.5",))
 
 
-def test_a_setting_of_one_logger_leaves_the_others_as_they_were(configured):
-    saved = configured("env=two_step", "logger=[console]")
+def test_a_setting_of_one_logger_leaves_the_others_as_they_were(configured, console):
+    saved = console
     said = ("logger.console.progress=none",)
     new = change(saved, configured(*said), said)
     assert list(new.loggers) == ["console"]
@@ -103,12 +115,6 @@ def test_a_setting_of_one_logger_leaves_the_others_as_they_were(configured):
     }
 
 
-def test_a_setting_may_be_said_to_equal_another(hymarl, configured, tmp_path):
-    outcome = hymarl(tmp_path, *TINY, "mixer.embed_dim=${replay.batch_episodes}", "hydra.run.dir=run")
-    assert outcome.code == 0, outcome.err
-    assert load_saved(tmp_path / "run", configured()).components["mixer"].settings["embed_dim"] == 4
-
-
 def test_every_option_of_a_group_can_be_read_alone():
     assert (option("policy", "sed").name, dict(option("policy", "sed").settings)) == ("dispatch", {"rule": "sed"})
     with pytest.raises(ConfigError, match="policy=sedd: there is no such option; did you mean 'sed'"):
@@ -118,16 +124,17 @@ def test_every_option_of_a_group_can_be_read_alone():
 # Algorithms run
 
 
-@pytest.mark.parametrize("algo", files("algo"))
-def test_every_algorithm_trains_a_few_episodes(hymarl, tmp_path, algo):
-    anything = (setting for setting in TINY if not setting.startswith("replay."))
+@pytest.mark.parametrize("algo", options("algo"))
+def test_every_algorithm_trains_a_few_episodes_and_is_stored_under_its_name(hymarl, tmp_path, algo):
     small = "++when_chosen.replay.uniform.batch_episodes=4", "++when_chosen.replay.uniform.buffer_episodes=16"
-    outcome = hymarl(tmp_path, *anything, *small, f"algo={algo}", "hydra.run.dir=run")
+    outcome = hymarl(tmp_path, *TINY, *small, "logger=[]", f"algo={algo}")
     assert outcome.code == 0, outcome.err
-    assert (outcome.out, outcome.err) == ("results: run\n", "")
-    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+    (run,) = (tmp_path / "results" / "two_step" / algo).iterdir()
+    assert (outcome.out, outcome.err) == (f"results: {run.relative_to(tmp_path)}\n", "")
+    assert OmegaConf.load(run / "config.yaml").algo == algo
+    with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["16", "32", "48"]
+    assert [row["step"] for row in rows] == ["16", "32"]
     assert int(rows[-1]["updates"]) > 0
     assert all(math.isfinite(float(rows[-1][name])) for name in ("return_mean", "loss", "grad_norm"))
 

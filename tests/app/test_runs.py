@@ -21,7 +21,7 @@ def results(tmp_path):
 
 
 def test_a_run_is_a_run(results):
-    require_run(results / "two_step" / "qmix" / "run0")
+    assert require_run(results / "two_step" / "qmix" / "run0") is None  # does not raise
 
 
 @pytest.mark.parametrize("folder", [".", "two_step", "two_step/qmix"])

@@ -15,11 +15,11 @@ from hymarl.components.memory import reuse_large_blocks
 if sys.argv[1] == "reuse":
     assert reuse_large_blocks()
 import numpy as np
-for _ in range(3):
-    np.ones(8_000_000)
+for _ in range(2):
+    np.ones(5_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    np.ones(8_000_000)
+for _ in range(3):
+    np.ones(5_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -32,7 +32,7 @@ def test_large_blocks_are_not_mapped_anew():
         )
         for mode in ("reuse", "default")
     }
-    pages = 5 * 64_000_000 // resource.getpagesize()
+    pages = 3 * 40_000_000 // resource.getpagesize()
     assert faults["reuse"] < pages / 100 < faults["default"]
 
 

@@ -2,13 +2,11 @@
 
 import copy
 from contextlib import closing
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from hymarl.components import rng
 from hymarl.components.rng import Stream
@@ -16,17 +14,15 @@ from hymarl.envs.workers.pool import WorkerEnvs
 from hymarl.registry import build, check_settings, find
 
 
-@cache
-def composed(option):
-    with initialize_config_module("hymarl.conf", version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides=[f"env={option}"]).env)
+@pytest.fixture(scope="session")
+def settings(option):
+    """Name and checked settings of an option, with those of the options that it extends."""
 
+    def read(chosen, **changes):
+        name, values = option("env", chosen, **changes)
+        return name, check_settings(find("env", name), values, chosen)
 
-def settings(option, **changes):
-    """Name and settings of an option, with those of the options that it extends."""
-    values = copy.deepcopy(composed(option))
-    name = values.pop("name")
-    return name, check_settings(find("env", name), values | changes, option)
+    return read
 
 
 class Player:
@@ -59,7 +55,7 @@ class Player:
 
 
 @pytest.fixture
-def play(monkeypatch):
+def play(monkeypatch, settings):
     """Makes and plays an environment: ``play("lbf", agents=3, n_envs=2, task=…).start()``."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     made = []
@@ -75,17 +71,16 @@ def play(monkeypatch):
 
 
 @pytest.fixture
-def equal_in_workers(play):
-    """Asserts that three rows of an environment play an equal episode here, in one and in two worker processes."""
+def equal_in_workers(play, settings):
+    """Asserts that three rows of an environment play an equal episode here and in two worker processes."""
 
     def check(option, agents=None, **changes):
         expected = play(option, agents, 3, **changes).episode()
         make = partial(build, "env", *settings(option, **changes), agents)
-        for n_workers in (1, 2):
-            with closing(WorkerEnvs(make, 3, n_workers, timeout_s=60.0)) as env:
-                found = Player(env).episode()
-            assert len(found) == len(expected)
-            for ours, theirs in zip(found, expected, strict=True):
-                assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        with closing(WorkerEnvs(make, 3, 2, timeout_s=60.0)) as env:
+            found = Player(env).episode()
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
     return check

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from hymarl.app.config import read
-from hymarl.registry import ConfigError
+from hymarl.registry import ConfigError, check_settings, find
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUE = r"(?:'[^']*'|\"[^\"]*\"|\{[^}]*\}|[^\s'`{]+?(?=[;,.:)`]*(?:\s|`|$)))"
@@ -54,12 +55,22 @@ FURTHER = [
 ]
 
 
-def composed(option, command):
-    arguments = shlex.split(command)
-    if not any(argument.startswith("env=") for argument in arguments):
-        arguments.insert(0, f"env={option}")
+def complete(option, command):
+    """The arguments of a command, with the option that it is about."""
+    arguments = tuple(shlex.split(command))
+    chosen = any(argument.startswith("env=") for argument in arguments)
+    return arguments if chosen else (f"env={option}", *arguments)
+
+
+def composed(arguments):
+    """The settings of the environment; with nothing but them, its section is composed and checked alone."""
     with initialize_config_module("hymarl.conf", version_base="1.3"):
-        cfg = compose("config", overrides=arguments, return_hydra_config=True)
+        if all(argument.lstrip("+").startswith("env") for argument in arguments):
+            chosen = next(argument for argument in arguments if argument.startswith("env="))
+            others = [argument for argument in arguments if argument != chosen]
+            values = OmegaConf.to_container(compose(overrides=["+network=rnn", f"+{chosen}", *others]).env)
+            return check_settings(find("env", values.pop("name")), values, chosen)
+        cfg = compose("config", overrides=list(arguments), return_hydra_config=True)
         choices = cfg.hydra.runtime.choices
         del cfg._content["hydra"]
         return read(cfg, choices, arguments).components["env"].settings
@@ -78,16 +89,17 @@ def test_commands_are_found():
     } <= set(FOUND)
 
 
-@pytest.mark.parametrize(("option", "command"), [*FOUND, *FURTHER])
-def test_commands_are_understood(option, command):
+@pytest.mark.parametrize("arguments", sorted({complete(*told) for told in [*FOUND, *FURTHER]}), ids=" ".join)
+def test_commands_are_understood(arguments):
     try:
-        composed(option, command)
+        composed(arguments)
     except ConfigError as error:  # an example may leave to the user what only the user knows
         assert re.search("no value for (entry_point|task)", str(error))  # noqa: PT017
 
 
 def test_what_is_given_arrives():
-    assert composed("mpe", "'env.kwargs={render_mode: rgb_array}'")["kwargs"] == {"render_mode": "rgb_array"}
-    assert composed("mpe", "agents=3")["kwargs"] is None
-    smac = composed("smac", "env.kwargs.map_name=3m +env.kwargs.seed=3")
+    drawn = composed(("env=mpe", "policy=random", "env.kwargs={render_mode: rgb_array}"))  # a whole command line
+    assert drawn["kwargs"] == {"render_mode": "rgb_array"}
+    assert composed(("env=mpe", "agents=3"))["kwargs"] is None
+    smac = composed(("env=smac", "env.kwargs.map_name=3m", "+env.kwargs.seed=3"))
     assert smac["kwargs"] == {"map_name": "3m", "continuing_episode": True, "seed": 3}

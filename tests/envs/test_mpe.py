@@ -49,14 +49,14 @@ def test_speaker_and_listener_have_different_sizes(play):
 
 
 @pytest.mark.parametrize(
-    ("option", "name", "team", "other", "behavior"),
+    ("chosen", "name", "team", "other", "behavior"),
     [
         ("mpe_tag", "simple_tag_v3", "adversary", "agent_0", mpe_opponents.flee),
         ("mpe_adversary", "simple_adversary_v3", "agent", "adversary_0", mpe_opponents.approach_guarded_landmark),
     ],
 )
-def test_teams_play_against_a_script(play, option, name, team, other, behavior):
-    game = play(option)
+def test_teams_play_against_a_script(play, chosen, name, team, other, behavior):
+    game = play(chosen)
     env, observations = raw(game, name, 0)
     g = np.random.default_rng(0)
     steps = game.episode()
@@ -70,9 +70,9 @@ def test_teams_play_against_a_script(play, option, name, team, other, behavior):
     assert after.truncated[0]
 
 
-@pytest.mark.parametrize(("option", "agents"), [("mpe_tag", 4), ("mpe_adversary", 3)])
-def test_number_of_the_team(play, option, agents):
-    game = play(option, agents, 3)
+@pytest.mark.parametrize(("chosen", "agents"), [("mpe_tag", 4), ("mpe_adversary", 3)])
+def test_number_of_the_team(play, chosen, agents):
+    game = play(chosen, agents, 3)
     assert game.spec.n_agents == agents
     check_environment(game.env, n_episodes=1)
 

@@ -189,8 +189,8 @@ def test_there_is_no_picture(duel):
         duel().env.scene(0)
 
 
-@pytest.mark.parametrize("option", ["smac", "smacv2"])
-def test_missing_starcraft_is_explained(play, option):
-    message = f"pip install git.https://github.com/oxwhirl/{option}.git, and StarCraft II"
+@pytest.mark.parametrize("chosen", ["smac", "smacv2"])
+def test_missing_starcraft_is_explained(play, chosen):
+    message = f"pip install git.https://github.com/oxwhirl/{chosen}.git, and StarCraft II"
     with pytest.raises(ConfigError, match=message):
-        play(option)
+        play(chosen)

@@ -307,7 +307,7 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize(("mixer", "network"), every_pair)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(LENGTHS, st.integers(0, 2), st.integers(0, 3), st.sampled_from([0.0, 0.6]), st.integers(0, 1000))
 def test_padding_and_garbage_in_masked_cells_change_neither_loss_nor_gradient(
     learner, random_batch, spec, mixer, network, lengths, more_rows, more_steps, lam, seed
@@ -375,6 +375,10 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += 1
         return function(*args, **(kwargs or {}))
+
+    @classmethod
+    def _should_skip_dynamo(cls):  # the compiler, which takes a second to import
+        return False
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

@@ -83,7 +83,7 @@ def tables(batch, values):
 
 def test_qmix_learns_the_two_step_game_exactly(every_way, learn):
     batch, spec = every_way("two_step")
-    found = tables(batch, learn(batch, spec, "qmix", 400, embed_dim=8))[..., 0]
+    found = tables(batch, learn(batch, spec, "qmix", 250, 0.02, embed_dim=8))[..., 0]
     assert found[0] == pytest.approx(np.array([[GAMMA * 7] * 2, [GAMMA * 8] * 2]), abs=0.05)  # 6.93 and 7.92
     assert found[1] == pytest.approx(np.full((2, 2), 7.0), abs=0.05)
     assert found[2] == pytest.approx(TWO_B, abs=0.05)
@@ -93,7 +93,7 @@ def test_vdn_learns_the_additive_fit_of_the_two_step_game(every_way, learn):
     batch, spec = every_way("two_step")
     fit = additive_fit(TWO_B)
     assert fit == pytest.approx(np.array([[-1.5, 2.5], [2.5, 6.5]]))
-    found = tables(batch, learn(batch, spec, "vdn", 300))[..., 0]
+    found = tables(batch, learn(batch, spec, "vdn", 250, 0.02))[..., 0]
     assert found[0] == pytest.approx(np.array([[GAMMA * 7] * 2, [GAMMA * fit.max()] * 2]), abs=0.1)  # so it prefers 2A
     assert found[1] == pytest.approx(np.full((2, 2), 7.0), abs=0.1)
     assert found[2] == pytest.approx(fit, abs=0.1)
@@ -101,7 +101,7 @@ def test_vdn_learns_the_additive_fit_of_the_two_step_game(every_way, learn):
 
 def test_independent_learners_average_over_one_another(every_way, learn):
     batch, spec = every_way("two_step")
-    found = tables(batch, learn(batch, spec, "none", 400))
+    found = tables(batch, learn(batch, spec, "none", 250, 0.02))
     in_2b = [TWO_B.mean(axis=1), TWO_B.mean(axis=0)]  # 0.5 and 4.5 for either agent
     for agent in range(2):
         by_action = np.moveaxis(found[2, ..., agent], agent, 0)  # own action first
@@ -117,7 +117,7 @@ def test_what_a_monotonic_mixer_makes_of_a_game_that_is_not(every_way, learn, mi
     payoffs = np.array(NON_MONOTONIC)
     settings = {"payoffs": NON_MONOTONIC, "next_state": None, "steps": 1}
     batch, spec = every_way("matrix_game", **settings)
-    values = learn(batch, spec, mixer, *((400,) if mixer == "vdn" else (1000, 0.02)))
+    values = learn(batch, spec, mixer, *((200, 0.05) if mixer == "vdn" else (400, 0.03)))
     found = np.empty((3, 3))
     for b, ((i, j),) in enumerate(batch.actions.tolist()):
         found[i, j] = values[b, 0, 0]
@@ -140,19 +140,22 @@ def penalty(k):
 GAMES = {
     "climbing": [[11, -30, 0], [-30, 7, 0], [0, 6, 5]],
     "penalty": penalty(-100),
-    "qplex_game": [[8, -12, -12], [-12, 6, 0], [-12, 0, 6]],
     "qplex_ridge": [[10.4, 0, 10], [0, 10, 10], [10, 10, 10]],
+    "qplex_game": [[8, -12, -12], [-12, 6, 0], [-12, 0, 6]],
     **{f"penalty {k}": penalty(k) for k in (0, -25)},
 }
+FAST_GAMES = ("climbing", "penalty", "qplex_ridge")
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize(
+    "game", [pytest.param(game, marks=[pytest.mark.slow] * (game not in FAST_GAMES)) for game in GAMES]
+)
 @pytest.mark.parametrize("mixer", ["vdn", "none"])
 def test_one_step_games_against_closed_forms(every_way, learn, mixer, game):
     """VDN tends to the additive least-squares fit, independent learners to the mean over the other's actions."""
     payoffs = np.array(GAMES[game])
     batch, spec = every_way("matrix_game", payoffs=GAMES[game], next_state=None, steps=1)
-    values = learn(batch, spec, mixer, 600, 0.02)
+    values = learn(batch, spec, mixer, 200, 0.05)
     found = np.empty((3, 3, values.shape[-1]))
     for b, ((i, j),) in enumerate(batch.actions.tolist()):
         found[i, j] = values[b, 0]
@@ -196,7 +199,8 @@ def train(component, make_controller, make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("mixer", "settings", "greedy_return"), [("qmix", {"embed_dim": 8}, 8), ("vdn", {}, 7), ("none", {}, 7)]
+    ("mixer", "settings", "greedy_return"),
+    [("qmix", {"embed_dim": 8}, 8), ("vdn", {}, 7), pytest.param("none", {}, 7, marks=pytest.mark.slow)],
 )
 def test_greedy_return_after_random_play(train, component, mixer, settings, greedy_return):
     found = train(

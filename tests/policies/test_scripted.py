@@ -1,22 +1,28 @@
 """Policies that learn nothing: random ones, and rules by which an environment acts in the agents' place."""
 
 import csv
-from importlib import resources
+import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hymarl.app.api import compose
 from hymarl.app.assembly import environment_factory, environment_for, scripted_policy
+from hymarl.app.composing import changed_option
 from hymarl.app.config import option
+from hymarl.app.evaluate import measure, scripted
 from hymarl.app.options import options
 from hymarl.components.rng import Stream, keys
 from hymarl.envs.loadbalance.parameters import RULES
 from hymarl.policies.base import PolicyState
-from hymarl.registry import find
+from hymarl.registry import ConfigError, find
 
 SCRIPTED = [name for name in options("policy") if name != "learned"]
-SMALL = ("env=loadbalance", "agents=2", "env.episode_limit=4", "env.warmup=1.0", "runner.n_envs=2", "eval.episodes=2")
-ALONE = (*SMALL, "eval.references=false")
+SMALL = (
+    *("env=loadbalance", "agents=2", "env.episode_limit=4", "env.warmup=1.0", "runner.n_envs=2"),
+    *("eval.test_episodes=2", "eval.references=false", "threads=1"),
+)
 OWN = """
 from dataclasses import replace
 from hymarl.envs.matrix_game import MatrixGame
@@ -48,33 +54,57 @@ OWN_FILES = {
 }
 
 
-def played(run):
-    """Rows of the comparison by policy, without the policy's name."""
-    rows = {}
-    with (run / "comparison.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            rows.setdefault(row.pop("policy"), []).append(row)
-    return rows
+@pytest.fixture(scope="module")
+def small():
+    """The configuration that most tests change a little: no policy stands beside the one that plays."""
+    return compose(*SMALL)
 
 
-@pytest.fixture
-def evaluated(hymarl, tmp_path):
-    """Play from the command line: the comparison of ``evaluated("policy=sed", …)``."""
+@pytest.fixture(scope="module")
+def shipped(configured):
+    """Configurations with the environments' own values, by the environment's option."""
+    return {env: configured(f"env={env}") for env in ("loadbalance", "lb_unknown", "meeting")}
 
-    def run(*arguments):
-        number = len(list(tmp_path.iterdir()))
-        outcome = hymarl(tmp_path, *arguments, f"hydra.run.dir=run{number}")
-        assert (outcome.code, outcome.err) == (0, "")
-        return played(tmp_path / f"run{number}")
 
-    return run
+@functools.cache
+def shipped_policy(name):
+    """A policy as its file says; it is only read."""
+    return option("policy", name)
+
+
+def changed(config, group, name=None, **settings):
+    """The configuration with an option of a group, its own one by default, and some of the settings changed."""
+    component = config.components[group]
+    if name is None:
+        component = replace(component, settings={**component.settings, **settings})
+    else:
+        component = changed_option(group, name, [*config.searchpath], settings)
+    return replace(config, components={**config.components, group: component})
+
+
+def played(config):
+    """Everything that each policy did in the test episodes, as text, by policy."""
+    comparison = measure(config, scripted(config)).comparison
+    numbers = {name: comparison.evaluation(name).statistics for name in comparison.policies}
+    return {name: str([s.returns.tolist(), s.lengths.tolist(), s.metrics.tolist()]) for name, s in numbers.items()}
+
+
+def alone(config, name=None, **settings):
+    """What the policy did, or another one: ``alone(config, "dispatch", rule="sed")``."""
+    (numbers,) = played(changed(config, "policy", name, **settings)).values()
+    return numbers
+
+
+def with_references(config):
+    """The configuration with the policies that the environment names beside the one that plays."""
+    return replace(config, eval=replace(config.eval, references=True))
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
-def test_every_scripted_policy_plays_available_actions_where_its_settings_are_known(configured, name):
-    config = environment_for(configured("env=loadbalance"), option("policy", name))
-    env = environment_factory(config)(2)
-    policy, seeds = scripted_policy(option("policy", name), env.spec), keys(0, Stream.TEST, [0, 1])
+def test_every_scripted_policy_plays_available_actions_where_its_settings_are_known(shipped, name):
+    chosen = shipped_policy(name)
+    env = environment_factory(environment_for(shipped["loadbalance"], chosen))(2)
+    policy, seeds = scripted_policy(chosen, env.spec), keys(0, Stream.TEST, [0, 1])
     step, state = env.reset(seeds, np.ones(2, np.bool_)), PolicyState.start(env.spec, seeds)
     for _ in range(3):
         actions, state = policy.act(step.obs, step.avail, state)
@@ -84,83 +114,94 @@ def test_every_scripted_policy_plays_available_actions_where_its_settings_are_kn
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
-def test_a_policy_changes_no_other_settings_than_it_says(configured, name):
-    config, policy = configured("env=lb_unknown", "env.rho=0.5"), option("policy", name)
+def test_a_policy_changes_no_other_settings_than_it_says(shipped, name):
+    config, policy = changed(shipped["lb_unknown"], "env", rho=0.5), shipped_policy(name)
     asked = find("policy", policy.name).environment_settings(policy.settings)
-    changed = environment_for(config, policy)
-    before, after = (dict(c.components["env"].settings) for c in (config, changed))
+    asking = environment_for(config, policy)
+    before, after = (dict(c.components["env"].settings) for c in (config, asking))
     assert after == {**before, **asked}
     assert (before != after) == bool(asked)
-    assert {**vars(changed), "components": None} == {**vars(config), "components": None}
+    assert {**vars(asking), "components": None} == {**vars(config), "components": None}
 
 
 def test_every_rule_has_its_file():
-    folder = resources.files("hymarl.conf") / "policy"
-    assert all((folder / f"{rule}.yaml").is_file() for rule in RULES)
-    assert [dict(option("policy", rule).settings) for rule in RULES] == [{"rule": rule} for rule in RULES]
+    assert {rule: shipped_policy(rule).settings for rule in RULES} == {rule: {"rule": rule} for rule in RULES}
 
 
-@pytest.mark.parametrize("name", ["sed", "random_levels"])
-@pytest.mark.parametrize("env", ["two_step", "meeting"])
-def test_a_rule_needs_an_environment_that_has_it(hymarl, tmp_path, name, env):
-    outcome = hymarl(tmp_path, f"env={env}", f"policy={name}")
-    assert outcome.code == 2
-    assert outcome.err == (
-        f"policy={name} is played by the environment itself, by its settings rule and random_levels, which env={env} "
-        "does not have; choose env=loadbalance, or a policy that acts, such as policy=random\n"
+def test_a_rule_needs_an_environment_that_has_it(hymarl, tmp_path, shipped):
+    sentence = (
+        "policy={} is played by the environment itself, by its settings rule and random_levels, which env={} "
+        "does not have; choose env=loadbalance, or a policy that acts, such as policy=random"
     )
+    outcome = hymarl(tmp_path, "env=two_step", "policy=sed")
+    assert outcome.code == 2
+    assert outcome.err == sentence.format("sed", "two_step") + "\n"
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError) as raised:
+        environment_for(shipped["meeting"], shipped_policy("random_levels"))
+    assert str(raised.value) == sentence.format("random_levels", "meeting")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("name", "settings", "sentence"),
     [
-        (["policy=dispatch", "policy.rule=sedd"], "policy=dispatch: rule=sedd is not a choice; did you mean 'sed'? "),
-        (["policy=random_levels", "policy.levels=[1,0]"], "policy=random_levels: levels[1] must be above 0, got 0"),
-        (["policy=random_levels", "policy.levels=[]"], "env=loadbalance: random_levels must be at least one number "),
-        (["policy=dispatch", "+policy.levels=[1]"], "policy=dispatch: unknown key 'levels'; "),
+        ("dispatch", {"rule": "sedd"}, "policy=dispatch: rule=sedd is not a choice; did you mean 'sed'? "),
+        ("random_levels", {"levels": [1, 0]}, "policy=random_levels: levels[1] must be above 0, got 0"),
+        ("dispatch", {"levels": [1]}, "policy=dispatch: unknown key 'levels'; "),
     ],
 )
-def test_wrong_settings_of_a_policy_are_refused(hymarl, tmp_path, arguments, sentence):
-    outcome = hymarl(tmp_path, *ALONE, *arguments)
+def test_wrong_settings_of_a_policy_are_refused(small, name, settings, sentence):
+    with pytest.raises(ConfigError) as raised:
+        environment_for(small, changed_option("policy", name, [], settings))
+    assert str(raised.value).startswith(sentence)
+
+
+def test_settings_of_a_policy_that_the_environment_refuses(hymarl, tmp_path):
+    outcome = hymarl(tmp_path, *SMALL, "policy=random_levels", "policy.levels=[]")
     assert outcome.code == 2
-    assert outcome.err.startswith(sentence)
+    assert outcome.err.startswith("env=loadbalance: random_levels must be at least one number ")
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_of_a_policy_are_what_plays(evaluated):
-    ecmp, sed = evaluated(*ALONE, "policy=ecmp")["ecmp"], evaluated(*ALONE, "policy=dispatch")["dispatch"]
-    assert evaluated(*ALONE, "policy=dispatch", "policy.rule=ecmp")["dispatch"] == ecmp != sed
-    only = "env.metrics=[jct]"  # the weights differ, which other metrics show, but SED with equal ones is LSQ
-    levels, equal = (
-        evaluated(*ALONE, only, "policy=random_levels", *more)["random_levels"]
-        for more in ([], ["policy.levels=[1.0]"])
-    )
-    assert equal == evaluated(*ALONE, only, "policy=lsq")["lsq"] != levels
+def test_settings_of_a_policy_are_what_plays(small):
+    ecmp, sed = alone(small, "ecmp"), alone(small, "dispatch")
+    assert alone(small, "dispatch", rule="ecmp") == ecmp != sed
+    only = changed(
+        small, "env", metrics=["jct"]
+    )  # the weights, which others show, differ; but SED with equal ones is LSQ
+    levels, equal = alone(only, "random_levels"), alone(only, "random_levels", levels=[1.0])
+    assert equal == alone(only, "lsq") != levels
 
 
-def test_a_policy_plays_the_same_alone_and_as_a_reference_and_in_workers(evaluated):
-    compared = evaluated(*SMALL, "policy=dispatch", "policy.rule=lwl")
+def test_a_policy_plays_the_same_alone_and_as_a_reference_and_in_workers(small):
+    compared = played(with_references(changed(small, "policy", "dispatch", rule="lwl")))
     assert list(compared) == ["dispatch", "random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"]
     for name in ("random", "ecmp", "sed"):
-        assert evaluated(*ALONE, f"policy={name}")[name] == compared[name]
-    assert evaluated(*ALONE, "policy=lwl", "runner.workers=2")["lwl"] == compared["dispatch"]
-    assert len({str(rows) for rows in compared.values()}) == len(compared)
+        assert alone(small, name) == compared[name]
+    assert alone(changed(small, "runner", workers=2), "lwl") == compared["dispatch"]
+    assert len(set(compared.values())) == len(compared)
 
 
-def test_a_policy_among_the_references_stands_first_and_once(evaluated):
-    assert list(evaluated(*SMALL, "policy=lsq")) == ["lsq", "random", "ecmp", "wcmp", "sed_tie", "sed"]
+def test_a_policy_among_the_references_stands_first_and_once(small):
+    compared = played(with_references(changed(small, "policy", "lsq")))
+    assert list(compared) == ["lsq", "random", "ecmp", "wcmp", "sed_tie", "sed"]
 
 
-def test_the_environment_s_own_rule_plays_whatever_the_policy(evaluated):
-    rule = evaluated(*ALONE, "policy=random", "env.rule=gsed")["random"]
-    assert rule == evaluated(*ALONE, "policy=gsed", "env.rule=ecmp", "env.random_levels=[1,3]")["gsed"]
+def test_the_environment_s_own_rule_plays_whatever_the_policy(small):
+    rule = alone(changed(small, "env", rule="gsed"), "random")
+    assert rule == alone(changed(small, "env", rule="ecmp", random_levels=[1.0, 3.0]), "gsed")
 
 
-def test_an_episode_under_a_rule_can_be_looked_at(hymarl, tmp_path):
-    outcome = hymarl(tmp_path, *ALONE, "policy=sed", "render=terminal", "hydra.run.dir=run")
+def test_a_rule_plays_and_can_be_looked_at_from_the_command_line(hymarl, small, tmp_path):
+    outcome = hymarl(tmp_path, *SMALL, "policy=sed", "render=terminal", "hydra.run.dir=run")
     assert (outcome.code, outcome.err) == (0, "")
     assert "loadbalance sed" in outcome.out
+    with (tmp_path / "run" / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    sed = changed(small, "policy", "sed")
+    returns = measure(sed, scripted(sed)).comparison.episodes("sed")
+    assert [row["policy"] for row in rows] == ["sed", "sed"]
+    assert [float(row["return"]) for row in rows] == pytest.approx(returns, rel=1e-9)
 
 
 @pytest.fixture
@@ -174,17 +215,17 @@ def own(tmp_path_factory, monkeypatch):
     return f"hydra.searchpath=['file://{folder}/conf']"
 
 
-def test_a_policy_of_one_s_own_plays(evaluated, own):
-    last = evaluated(own, *ALONE, "policy=last")["last"]
-    assert last != evaluated(own, *ALONE, "policy=last", "policy.number=1")["last"]
-    assert evaluated(own, *ALONE, "policy=second")["second"] == evaluated(*ALONE, "policy=lsq")["lsq"]
+def test_a_policy_of_one_s_own_plays(small, own):
+    last = compose(own, *SMALL, "policy=last")
+    assert alone(last) != alone(last, number=1)
+    assert alone(last, "second") == alone(small, "lsq")
 
 
-def test_a_policy_of_one_s_own_is_a_reference(evaluated, own):
-    game = own, "env=game", "eval.episodes=2"
-    compared = evaluated(*game, "policy=random")
+def test_a_policy_of_one_s_own_is_a_reference(own):
+    game = compose(own, "env=game", "eval.test_episodes=2", "policy=random")
+    compared = played(game)
     assert list(compared) == ["random", "last"]
-    assert compared["last"] == evaluated(*game, "policy=last")["last"] != compared["random"]
+    assert compared["last"] == played(changed(game, "policy", "last"))["last"] != compared["random"]
 
 
 def test_a_reference_that_does_not_exist_is_refused_before_anything_is_trained(hymarl, own, tmp_path):

@@ -1,6 +1,5 @@
 """Environments go to worker processes where that is faster, and results do not depend on it."""
 
-import multiprocessing
 import re
 from functools import partial
 from pathlib import Path
@@ -9,61 +8,11 @@ import numpy as np
 import pytest
 
 from hymarl.components.rng import Stream
-from hymarl.components.spec import EnvSpec, TimeStep
 from hymarl.envs.adapters.single import SingleEnvs
 from hymarl.envs.workers.pool import WorkerEnvs
 from hymarl.policies.random import RandomPolicy
 from hymarl.runners import placement
 from hymarl.runners.placement import place
-
-
-class Clock:
-    """What the measurement reads: time passes only in steps of environments, however busy the machine is."""
-
-    def __init__(self):
-        self.now_s = 0.0
-
-    def perf_counter(self):
-        return self.now_s
-
-
-CLOCK = Clock()
-
-
-class Slow:
-    """A single environment whose step takes so long by the clock; it can fail."""
-
-    def __init__(self, step_s, fails=False):
-        self.spec = EnvSpec(2, 3, 1, 1, episode_limit=4)
-        self.step_s, self.fails, self.t = step_s, fails, 0
-
-    def reset(self, seed):
-        self.t = 0
-        return self.now()
-
-    def step(self, actions):
-        assert actions[0] != 2  # not available
-        if self.fails:
-            raise RuntimeError("broken")
-        self.t += 1
-        CLOCK.now_s += self.step_s
-        return self.now()
-
-    def close(self):
-        self.spec = None
-
-    def now(self):
-        step = TimeStep.zeros(self.spec, 1)
-        step.avail[:] = True
-        step.avail[0, 0, 2] = False
-        step.truncated[:] = self.t == self.spec.episode_limit
-        return TimeStep(*(array[0] for array in step))
-
-
-def make(step_s, n_envs, fails=False, only_here=False):
-    if only_here and multiprocessing.parent_process():
-        raise RuntimeError("one licence for one process")
-    return SingleEnvs(partial(Slow, step_s, fails), n_envs)
 
 
 @pytest.fixture
@@ -78,9 +27,9 @@ def importable(monkeypatch, request):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch, importable):
-    import test_placement  # the module that `placed` makes environments from
+    import slow_games
 
-    monkeypatch.setattr(placement, "time", test_placement.CLOCK)
+    monkeypatch.setattr(placement, "time", slow_games.CLOCK)
 
 
 @pytest.fixture
@@ -89,9 +38,9 @@ def placed():
     envs = []
 
     def run(step_s, n_envs, workers=None, **changes):
-        import test_placement  # so that worker processes find it
+        import slow_games
 
-        placed = place(partial(test_placement.make, step_s, **changes), n_envs, workers, timeout_s=30.0)
+        placed = place(partial(slow_games.make, step_s, **changes), n_envs, workers, timeout_s=30.0)
         envs.append(placed.env)
         return placed
 
@@ -122,10 +71,10 @@ def test_a_single_worker_never_pays(placed, cores, n_envs, n_cores):
 
 
 def test_what_was_asked_for_is_done(placed):
-    env, text = placed(0.0, 3, workers=3)
+    env, text = placed(0.0, 3, workers=2)
     assert isinstance(env, WorkerEnvs)
-    assert len(env.worker_pids) == 3
-    assert text == "in 3 worker processes"
+    assert len(env.worker_pids) == 2
+    assert text == "in 2 worker processes"
     env, text = placed(0.01, 3, workers=0)
     assert isinstance(env, SingleEnvs)
     assert text == "in this process"
@@ -158,15 +107,17 @@ def test_where_workers_cannot_be_made_this_process_plays_and_says_so(placed, cor
 
 def test_what_cannot_be_sent_to_workers_is_played_here(cores):
     cores(2)
-    import test_placement
+    import slow_games
 
-    env, text = place(lambda n: test_placement.make(0.004, n), 4, None, timeout_s=1.0)
+    env, text = place(lambda n: slow_games.make(0.004, n), 4, None, timeout_s=1.0)
     assert isinstance(env, SingleEnvs)
     assert "but worker processes cannot be made: " in text
     assert "pickle" in text
 
 
 def test_only_one_environment_more_is_made_to_measure(cores):
+    from slow_games import make
+
     made = []
 
     def make_env(n):

@@ -11,21 +11,29 @@ from hymarl.runners.base import EpisodeStatistics
 from hymarl.training.columns import check_metric_names
 from hymarl.training.evaluation import Evaluation
 
+GAMES = Path(__file__).parents[1] / "envs"
+TELLING = ("env=pymarl", "env.entry_point=pymarl_games:Telling")
 SHORT = (
-    *("env=climbing", "env.steps=2", "logger=[]", "train.total_steps=40", "replay.batch_episodes=2"),
-    *("train.log_interval_steps=10", "eval.episodes=1", "eval.test_episodes=1"),
+    *("logger=[]", "train.total_steps=8", "replay.batch_episodes=2", "train.log_interval_steps=4"),
+    *("eval.episodes=1", "eval.test_episodes=1", "runner.n_envs=2", "runner.workers=0"),
 )
+UNUSUAL = ["a,b", 'say "x"', "battle won"]
 
 
 @pytest.fixture(scope="module")
-def columns(hymarl, tmp_path_factory):
-    """Columns of every table of a run but for the metric of its environment."""
+def tables(hymarl, tmp_path_factory):
+    """The rows of every table of a run whose environment has unusual names for its metrics."""
     folder = tmp_path_factory.mktemp("short")
-    assert hymarl(folder, *SHORT, "hydra.run.dir=run").code == 0
+    names = '["a,b",\'say "x"\',battle won]'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(GAMES)
+        run = (*TELLING, f"env.kwargs={{names: {names}}}", f"env.metrics={names}", *SHORT, "hydra.run.dir=run")
+        seen = hymarl(folder, *run)
+    assert (seen.code, seen.err) == (0, "")
     found = {}
     for table in ("metrics", "evaluations", "comparison"):
         with (folder / "run" / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-            found[table] = set(next(csv.reader(file))) - {"optimal"}
+            found[table] = list(csv.DictReader(file))
     return found
 
 
@@ -41,9 +49,10 @@ def evaluation():
     return Evaluation(0, "test", statistics, ("won",))
 
 
-def test_every_column_of_a_run_is_refused(columns, others):
-    assert all(len(names) > 4 for names in columns.values())
-    for name in set.union(*columns.values()):
+def test_every_column_of_a_run_is_refused(tables, others):
+    columns = [{*rows[0]} - {*UNUSUAL} for rows in tables.values()]
+    assert all(len(names) > 4 for names in columns)
+    for name in set.union(*columns):
         with pytest.raises(ConfigError, match=f"the environment's metric '{name}' has the name of a column"):
             check_metric_names(("won", name), others)
 
@@ -71,11 +80,16 @@ def test_other_names_are_free():
     check_metric_names(("won", "r/x", "battle won", "taux réussite", 'a "word"', "a,b", "seed", "loss"), ())
 
 
-TELLING = ("env=pymarl", "env.entry_point=pymarl_games:Telling", "runner.n_envs=2", "runner.workers=0")
+def test_unusual_names_come_back_from_the_tables(tables):
+    for table, rows in tables.items():
+        assert rows
+        assert all({row[name] for name in UNUSUAL} == {"77.0"} for row in rows), table
+
+
 MODES = {
-    "training": (*SHORT[2:], "train.total_steps=8"),
-    "evaluation": ("policy=random", "eval.test_episodes=1"),
-    "film": ("policy=random", "eval.test_episodes=1", "render=terminal"),
+    "training": (*SHORT, "hydra.run.dir=run"),
+    "evaluation": (*SHORT[-2:], "policy=random", "eval.test_episodes=1", "hydra.run.dir=run"),
+    "film": (*SHORT[-2:], "policy=random", "eval.test_episodes=1", "render=terminal", "hydra.run.dir=run"),
     "check": ("check=true",),
 }
 
@@ -83,18 +97,23 @@ MODES = {
 @pytest.fixture
 def telling(hymarl, tmp_path, monkeypatch):
     """Plays an environment with these infos in one of the modes."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "envs")
+    monkeypatch.syspath_prepend(GAMES)
 
     def call(mode, infos, metrics):
-        arguments = [f"env.kwargs={{names: {infos}}}", f"env.metrics={metrics}", *MODES[mode]]
-        environment = TELLING[:2] if mode == "check" else TELLING
-        return hymarl(tmp_path, *environment, *arguments, *([] if mode == "check" else ["hydra.run.dir=run"]))
+        return hymarl(tmp_path, *TELLING, f"env.kwargs={{names: {infos}}}", f"env.metrics={metrics}", *MODES[mode])
 
     return call
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["return_mean", "return", "loss"])
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("training", "loss"),
+        ("evaluation", "return_mean"),
+        ("check", "return"),
+        pytest.param("film", "return", marks=pytest.mark.slow),
+    ],
+)
 def test_a_clash_is_refused_before_anything_starts(telling, tmp_path, mode, name):
     seen = telling(mode, f"[{name}]", f"[{name}]")
     assert (seen.code, seen.out) == (2, "")
@@ -105,21 +124,9 @@ def test_a_clash_is_refused_before_anything_starts(telling, tmp_path, mode, name
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("metrics", ["[won,won]", "[won,'won?']"])
-def test_a_name_is_given_once(telling, tmp_path, mode, metrics):
-    seen = telling(mode, "[won]", metrics)
+@pytest.mark.parametrize("mode", ["training", *(pytest.param(m, marks=pytest.mark.slow) for m in [*MODES][1:])])
+def test_a_name_is_given_once(telling, tmp_path, mode):
+    seen = telling(mode, "[won]", "[won,'won?']")
     assert (seen.code, seen.out) == (2, "")
     assert "env.metrics names 'won' twice; name it once\n" in seen.err
     assert not list(tmp_path.iterdir())
-
-
-def test_unusual_names_come_back_from_the_tables(telling, tmp_path):
-    names = ["a,b", 'say "x"', "battle won"]
-    seen = telling("training", '["a,b",\'say "x"\',battle won]', '["a,b",\'say "x"\',battle won]')
-    assert (seen.code, seen.err) == (0, "")
-    for table in ("metrics", "evaluations", "comparison"):
-        with (tmp_path / "run" / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert rows
-        assert all({row[name] for name in names} == {"77.0"} for row in rows), table

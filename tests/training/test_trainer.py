@@ -98,14 +98,14 @@ def steps_of(events, kind, which=lambda event: True):
 def test_updates_per_episode_mean_the_same_for_any_number_of_environments(trained, n_envs, ratio):
     # Learning begins when 12 episodes are stored: the 12th is the first that counts. Every episode has two steps.
     settings = {"batch_episodes": 12, "buffer_episodes": 20, "updates_per_episode": float(ratio)}
-    settings |= {"total_steps": 2 * 48, "checkpoint_interval_steps": 1, "eval_interval_steps": 1000}
+    settings |= {"total_steps": 2 * 32, "checkpoint_interval_steps": 1, "eval_interval_steps": 1000}
     trainer = trained(n_envs, "two_step", **settings)
     seen = []
     for event in trainer.run():
         if isinstance(event, Checkpoint):
             seen.append((trainer.replay.n_inserted, trainer.learner.updates))
-    assert [e for e, _ in seen[:-1]] == list(range(0, 49, n_envs))
-    assert seen[-1][0] == 48
+    assert [e for e, _ in seen[:-1]] == list(range(0, 33, n_envs))
+    assert seen[-1][0] == 32
     for episodes, updates in seen:
         assert updates == int(ratio * max(0, episodes - 11)), episodes
 
@@ -130,7 +130,7 @@ def test_an_interval_shorter_than_a_collection_is_passed_once_per_collection(tra
 @pytest.mark.parametrize(("n_envs", "interval"), [(1, 3), (1, 30), (8, 12), (8, 50)])
 def test_something_is_due_when_a_multiple_of_its_interval_was_passed(trained, n_envs, interval):
     # One or eight random episodes at a time: between 1 and 5, or 8 and 40 steps.
-    settings = {"total_steps": 200, "updates_per_episode": 0.1, "eval_interval_steps": 1000}
+    settings = {"total_steps": 100, "updates_per_episode": 0.1, "eval_interval_steps": 1000}
     trainer, steps = trained(n_envs, log_interval_steps=interval, **settings), [0]
     take = trainer.collector.take
     trainer.collector.take = lambda: (take(), steps.append(trainer.steps))[0]
@@ -248,24 +248,31 @@ def test_statistics_of_rewards_are_fed_once_by_every_executed_step(trained):
 
 def test_evaluating_does_not_disturb_training(trained):
     runs = []
-    for interval, episodes in ((1, 5), (13, 2), (10_000, 1)):
+    for interval, episodes in ((1, 5), (10_000, 1)):
         trainer = trained(2, eval_interval_steps=interval, evaluation_episodes=episodes)
         runs.append(([line for line in story(trainer.run()) if line.startswith("metrics")], trainer))
-    assert runs[0][0] == runs[1][0] == runs[2][0]
+    assert runs[0][0] == runs[1][0]
     assert len(runs[0][0]) >= 4
-    assert all(equal_tensors(runs[0][1], trainer) for _, trainer in runs[1:])
+    assert equal_tensors(runs[0][1], runs[1][1])
 
 
-def test_equal_seeds_are_equal_runs_and_others_are_not(trained):
-    a, b, c = (story(trained(2, seed=seed).run()) for seed in (1, 1, 2))
+@pytest.fixture(scope="module")
+def undisturbed(trained):
+    """A trainer of two environments and the story of its run, to compare with."""
+    trainer = trained(2)
+    return trainer, story(trainer.run())
+
+
+def test_equal_seeds_are_equal_runs_and_others_are_not(trained, undisturbed):
+    a, b, c = undisturbed[1], *(story(trained(2, seed=seed).run()) for seed in (1, 2))
     assert a == b
     assert next(line for line in a if line.startswith("metrics")) not in c
 
 
-def test_a_failure_that_is_made_good_changes_nothing(trained):
+def test_a_failure_that_is_made_good_changes_nothing(trained, undisturbed):
     key = int(rng.keys(1, Stream.TRAINING, 3)[0])
-    well, broken = trained(2), trained(2, failures={key: [0]})
-    assert story(broken.run()) == story(well.run())
+    (well, told), broken = undisturbed, trained(2, failures={key: [0]})
+    assert story(broken.run()) == told
     assert tuple(len(trainer.collector.runner.failures) for trainer in (well, broken)) == (0, 1)
 
 
@@ -298,10 +305,8 @@ def continue_run(make, folder):
     ("n_envs", "changes"),
     [
         (1, {"updates_per_episode": 0.3, "log_interval_steps": 17}),  # checkpoints with credit and with pending metrics
-        (2, {"updates_per_episode": 2.5, "learner": {"target_update": "soft", "td_lambda": 0.6}}),
         (3, {"learner": {"standardize_rewards": False}, "buffer_episodes": 3, "eval_interval_steps": 11}),
-        (2, {"lag": 1, "updates_per_episode": 2.0}),
-        (1, {"lag": 3, "updates_per_episode": 1.5, "total_steps": 90}),
+        (2, {"learner": {"target_update": "soft", "td_lambda": 0.6}, "lag": 2, "updates_per_episode": 1.5}),
     ],
 )
 def test_a_run_continued_from_any_checkpoint_equals_an_uninterrupted_one(trained, tmp_path, n_envs, changes):
@@ -324,16 +329,17 @@ def test_a_run_continued_from_any_checkpoint_equals_an_uninterrupted_one(trained
         assert story(again.run()) == (told[position:] or [told[-1].replace("best=True", "best=False")])
         assert equal_tensors(again, trainer)
         assert again.progress == trainer.progress
-        optimizers = (str(t.learner.optimizer.state_dict()) for t in (again, trainer))
-        assert len(set(optimizers)) == 1
+        optimizers = [t.learner.optimizer.state_dict() for t in (again, trainer)]
+        assert optimizers[0]["param_groups"] == optimizers[1]["param_groups"]
+        moments = ([x for part in made["state"].values() for x in part.values()] for made in optimizers)
+        assert all(torch.equal(x, y) for x, y in zip(*moments, strict=True))
         stored = (t.replay.episodes(t.replay.first).tensors() for t in (again, trainer))
         assert all(torch.equal(x, y) for x, y in zip(*(s.values() for s in stored), strict=True))
 
 
-@pytest.mark.parametrize("after", [0, 1, 4])
-def test_a_stopped_run_saves_and_continues_as_if_nothing_had_happened(trained, tmp_path, after):
-    uninterrupted = trained(2)
-    told = story(uninterrupted.run())
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_stopped_run_saves_and_continues_as_if_nothing_had_happened(trained, undisturbed, tmp_path, after):
+    uninterrupted, told = undisturbed
     trainer = trained(2)
     take, asked = trainer.collector.take, []
     trainer.collector.take = lambda: (asked.append(1), take())[1]
@@ -373,7 +379,7 @@ class OneThingAfterTheOther(Collector):
             self.weights.append(copy.deepcopy(self._newest()))
 
 
-@pytest.mark.parametrize(("n_envs", "lag"), [(1, 1), (3, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize(("n_envs", "lag"), [(3, 1), (1, 3)])
 def test_a_lag_is_acting_with_the_weights_of_so_many_collections_ago(trained, n_envs, lag):
     lagging, serial = (trained(n_envs, lag=lag, updates_per_episode=1.5, total_steps=90) for _ in range(2))
     serial.collector.__class__ = OneThingAfterTheOther

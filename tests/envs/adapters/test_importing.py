@@ -87,8 +87,8 @@ def test_the_name_of_a_package_is_a_name(play, package):
         play("gymnasium", task="Parts-v0", package=package)
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option.split("_")[0] in EXTRAS])
-def test_every_option_names_its_extra(play, monkeypatch, option):
+@pytest.mark.parametrize("chosen", [option for option in OPTIONS if option.split("_")[0] in EXTRAS])
+def test_every_option_names_its_extra(play, monkeypatch, chosen):
     """As after ``pip install hymarl`` alone: none of the extras' packages is there."""
     wanted = [name for extra in EXTRAS.keys() & set(OPTIONS) for name in EXTRAS[extra]]
     packages = {re.split("[<>=\\[ ]", name)[0].replace("-", "_") for name in wanted} - {"hymarl"}
@@ -96,5 +96,5 @@ def test_every_option_names_its_extra(play, monkeypatch, option):
         monkeypatch.delitem(sys.modules, module)
     for package in packages:
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'hymarl\[{option.split('_')[0]}\]'"):
-        play(option, **NEEDED.get(option, {}))
+    with pytest.raises(ConfigError, match=rf"pip install 'hymarl\[{chosen.split('_')[0]}\]'"):
+        play(chosen, **NEEDED.get(chosen, {}))

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from hymarl.envs.adapters.pettingzoo_export import to_pettingzoo
@@ -13,11 +11,9 @@ NATIVE = ["climbing", "two_step", "goal_swap", "meeting", "foraging25", "predato
 
 
 @pytest.fixture
-def exported():
-    def make(option):
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
-            values = OmegaConf.to_container(compose("config", overrides=[f"env={option}"]).env)
-        name = values.pop("name")
+def exported(option):
+    def make(chosen):
+        name, values = option("env", chosen)
         if "episode_limit" in values:
             values["episode_limit"] = 30
         return to_pettingzoo(build("env", name, values, None, 1))
@@ -25,10 +21,10 @@ def exported():
     return make
 
 
-@pytest.mark.parametrize("option", NATIVE)
-def test_the_tests_of_pettingzoo_are_passed(exported, option):
-    parallel_api_test(exported(option), num_cycles=60)
-    parallel_seed_test(lambda: exported(option), num_cycles=20)
+@pytest.mark.parametrize("native", NATIVE)
+def test_the_tests_of_pettingzoo_are_passed(exported, native):
+    parallel_api_test(exported(native), num_cycles=60)
+    parallel_seed_test(lambda: exported(native), num_cycles=20)
 
 
 def test_an_action_that_is_not_available_counts_as_the_first_that_is(exported):

@@ -1,11 +1,7 @@
 """Load-balancing environments as their presets say, and episodes played in them."""
 
-from functools import cache
-
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from hymarl.components.rng import Stream, keys
 from hymarl.envs.loadbalance import LoadBalance
@@ -13,22 +9,24 @@ from hymarl.envs.loadbalance.parameters import AGENTS, RULES
 from hymarl.registry import build, check_settings
 
 
-@cache
-def _preset(name):
-    with initialize_config_module("hymarl.conf", version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides=[f"env={name}"]).env)
-
-
 @pytest.fixture(scope="session")
-def make_env():
+def make_env(component):
     """``make_env("lb_scale", n_envs=2, agents=8, rho=0.5)``: a preset, some of its settings changed."""
 
     def make(preset="loadbalance", n_envs=1, agents=None, **changes):
-        values = dict(_preset(preset))
-        name = values.pop("name")
-        assert set(changes) <= set(values)
-        settings = check_settings(LoadBalance, {**values, **changes}, f"env={preset}")
-        return build("env", name, settings, agents, n_envs)
+        return component("env", preset, agents, n_envs, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_checked_env(option):
+    """As ``make_env``, with types and choices of the settings checked before, which takes its time."""
+
+    def make(**changes):
+        agents = changes.pop("agents", None)
+        name, settings = option("env", "loadbalance", **changes)
+        return build("env", name, check_settings(LoadBalance, settings, "env=loadbalance"), agents, 1)
 
     return make
 

@@ -62,7 +62,7 @@ def test_traffic_is_the_same_under_every_policy(make_env, start, advance, scenar
     """Arrivals per balancer and step, and the sizes and entrances of flows seen at any time."""
     random, seen = np.random.default_rng(5), []
     for rule in (None, "ecmp", "gsed"):
-        env = make_env(n_envs=3, scenario=scenario, agents=3, rule=rule)
+        env = make_env(n_envs=3, scenario=scenario, agents=3, rule=rule, episode_limit=50)
         start(env)
         world, arrivals, flows = env.engine.world, [], set()
         for _ in range(env.spec.episode_limit):

@@ -39,6 +39,9 @@ def test_sed_with_nominal_weights_is_what_doing_nothing_is(course):
 @pytest.mark.parametrize("rule", RULES)
 def test_under_a_rule_actions_have_no_effect(course, rule):
     assert np.array_equal(course(rule=rule), course(3, rule=rule))
+
+
+def test_without_a_rule_actions_have_an_effect(course):
     assert not np.array_equal(course(), course(3))
 
 
@@ -79,9 +82,9 @@ def test_random_levels_do_not_depend_on_the_row_or_on_when_others_began(make_env
         ({"random_levels": [1.0]}, "random_levels are weights of a rule, which is null; set rule=sed"),
     ],
 )
-def test_rules_and_levels_that_make_no_sense_are_refused(make_env, changes, sentence):
+def test_rules_and_levels_that_make_no_sense_are_refused(make_checked_env, changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        make_env(**changes)
+        make_checked_env(**changes)
 
 
 @pytest.mark.parametrize("rule", [*RULES, None])
@@ -108,7 +111,7 @@ def shares_of(env, play, rule):
 
 def test_shares_of_an_idle_cluster(make_env, play):
     """Scans start at any of the four servers and meet server 2 before 3 from three of them."""
-    env = make_env(n_envs=64, rho=0.005, episode_limit=1000)
+    env = make_env(n_envs=64, rho=0.005, dt=2.5, episode_limit=100)
     expected = {
         "ecmp": [1 / 4] * 4,
         "wcmp": [1 / 6, 1 / 6, 1 / 3, 1 / 3],

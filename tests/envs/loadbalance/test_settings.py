@@ -47,9 +47,9 @@ INF, NAN = math.inf, math.nan
         ({"cpus": "many"}, "cpus has the wrong type"),
     ],
 )
-def test_message(make_env, changes, message):
+def test_message(make_checked_env, changes, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        make_env(**changes)
+        make_checked_env(**changes)
 
 
 @pytest.mark.parametrize(

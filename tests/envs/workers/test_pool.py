@@ -57,10 +57,6 @@ def start():
         yield make
 
 
-HELPERS = ("program", "process", "abandoned process")
-"""What an environment may start: a program, a process of Python's, and one that it does not end when it is closed."""
-
-
 def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -104,73 +100,67 @@ def joint(env, **faults):
     return actions
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 3, 9])
-def test_any_number_of_workers_gives_equal_results(n_workers, start):
+@pytest.mark.parametrize("n_workers", [2, 9])
+def test_any_number_of_workers_keeps_the_contract_and_gives_equal_results(n_workers, start):
     from walk import Walk
 
-    env, plain = start(5, n_workers), Walk(5)
-    assert len(env.worker_pids) == min(n_workers, 5)
+    env, plain = start(3, n_workers), Walk(3)
+    assert len(env.worker_pids) == min(n_workers, 3)
     assert env.spec == plain.spec
-    for number, where in enumerate([[1, 1, 1, 1, 1], [0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]):
+    check_environment(env)
+    for number, where in enumerate([[1, 1, 1], [0, 1, 1], [1, 0, 0]]):
         assert_equal(episode(env, where, number), episode(plain, where, number))
-
-
-def test_workers_keep_the_contract(start):
-    check_environment(start(4, 2))
 
 
 def test_workers_are_light_and_see_no_names_in_shared_memory(start):
     from walk import Walk
 
-    env = start(2, 2, partial(Walk, helper="program"))
-    assert not any(now.metrics[:, 2].any() for now in episode(env, [1, 1]))  # torch is not imported
+    env = start(1, 1, partial(Walk, helper="program"))
+    assert not any(now.metrics[:, 2].any() for now in episode(env, [1]))  # torch is not imported
     for pid in env.worker_pids:
         blocks = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/" in line]
         assert blocks
         assert all(line.endswith("(deleted)") for line in blocks)  # cannot leak, whoever is killed
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("KILL", "was ended by SIGKILL"),
-        ("EXIT", "ended with exit code 3; the end of its standard error: the game server said no"),
-        ("RAISE", "RuntimeError: a wheel came off ("),
-        ("HANG", "gave no answer within 2 s; the end of its standard error: "),
-    ],
-)
-def test_failing_worker_loses_its_rows_and_is_started_anew(fault, reason, start):
+def test_failing_worker_loses_its_rows_and_is_started_anew_whatever_went_wrong(start):
     import walk
 
     env, plain = start(4, 2, timeout_s=2.0), walk.Walk(4)
     expected = episode(plain, [1] * 4)
     every = np.ones(4, np.bool_)
-    env.reset(keys(4), every)
-    env.step(joint(env), every)
-    before = env.worker_pids
-    with pytest.raises(EpisodeFailure) as caught:
-        env.step(joint(env, r2=getattr(walk, fault)), every)
-    failures, now = caught.value.failures, caught.value.time_step
-    assert [f.row for f in failures] == [2, 3]
-    assert [f.actions for f in failures] == [(0, getattr(walk, fault)), (0, 0)]
-    assert [f.seed for f in failures] == keys(4)[2:].tolist()
-    assert all(reason in f.reason for f in failures), failures[0].reason
-    assert fault != "HANG" or "_go_wrong" in failures[0].reason  # where it hangs
-    assert_equal([now], [expected[2]], slice(0, 2))
-    assert not any(array[2:].any() for array in now)
-    # The others go on, and the lost episodes can be played again.
-    now = env.step(joint(env), np.array([True, True, False, False]))
-    assert_equal([now], [expected[3]], slice(0, 2))
-    assert_equal(episode(env, [0, 0, 1, 1]), episode(plain, [0, 0, 1, 1]))
-    assert env.worker_pids[0] == before[0]
-    assert env.worker_pids[1] != before[1]
-    assert not is_alive(before[1])
+    for fault, reason in (
+        ("KILL", "was ended by SIGKILL"),
+        ("EXIT", "ended with exit code 3; the end of its standard error: the game server said no"),
+        ("RAISE", "RuntimeError: a wheel came off ("),
+        ("HANG", "gave no answer within 2 s; the end of its standard error: "),
+    ):
+        env.reset(keys(4), every)
+        env.step(joint(env), every)
+        before = env.worker_pids
+        with pytest.raises(EpisodeFailure) as caught:
+            env.step(joint(env, r2=getattr(walk, fault)), every)
+        failures, now = caught.value.failures, caught.value.time_step
+        assert [f.row for f in failures] == [2, 3]
+        assert [f.actions for f in failures] == [(0, getattr(walk, fault)), (0, 0)]
+        assert [f.seed for f in failures] == keys(4)[2:].tolist()
+        assert all(reason in f.reason for f in failures), failures[0].reason
+        assert fault != "HANG" or "_go_wrong" in failures[0].reason  # where it hangs
+        assert_equal([now], [expected[2]], slice(0, 2))
+        assert not any(array[2:].any() for array in now)
+        # The others go on, and the lost episodes can be played again.
+        now = env.step(joint(env), np.array([True, True, False, False]))
+        assert_equal([now], [expected[3]], slice(0, 2))
+        assert_equal(episode(env, [0, 0, 1, 1]), episode(plain, [0, 0, 1, 1]))
+        assert env.worker_pids[0] == before[0]
+        assert env.worker_pids[1] != before[1]
+        assert not is_alive(before[1])
 
 
 def test_worker_killed_between_calls(start):
-    env = start(4, 2)
-    every = np.ones(4, np.bool_)
-    env.reset(keys(4), every)
+    env = start(2, 1)
+    every = np.ones(2, np.bool_)
+    env.reset(keys(2), every)
     os.kill(env.worker_pids[0], signal.SIGKILL)
     wait_until_gone(env.worker_pids[0])
     with pytest.raises(EpisodeFailure, match="SIGKILL") as caught:
@@ -179,13 +169,15 @@ def test_worker_killed_between_calls(start):
 
 
 def test_reset_that_loses_a_worker_reports_its_running_episodes_too(start):
+    from walk import Walk
+
     env = start(3, 1)
     env.reset(keys(3), np.array([True, True, False]))
     os.kill(env.worker_pids[0], signal.SIGKILL)
     with pytest.raises(EpisodeFailure) as caught:
         env.reset(keys(3), np.array([True, False, False]))
     assert [(f.row, f.actions) for f in caught.value.failures] == [(0, None), (1, None)]
-    assert_equal(episode(env, [1, 1, 1]), episode(start(3, 3), [1, 1, 1]))
+    assert_equal(episode(env, [1, 1, 1]), episode(Walk(3), [1, 1, 1]))
     os.kill(env.worker_pids[0], signal.SIGKILL)
     with pytest.raises(EpisodeFailure) as caught:
         env.reset(keys(3), np.array([True, False, False]))
@@ -239,7 +231,7 @@ def test_workers_ignore_the_interrupt_of_the_keyboard(start):
     episode(env, [1, 1])
 
 
-@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize("helper", ["program", "abandoned process"])  # of Python's; not ended when it is closed
 def test_close_ends_processes_and_what_they_started(start, helper):
     from walk import KILL, Walk
 
@@ -281,7 +273,7 @@ def test_environment_that_cannot_be_made_is_reported_in_its_own_words(start):
 
     settings = {"payoffs": [[1]], "next_state": None, "steps": 0, "observe_step": True, "individual_rewards": False}
     with pytest.raises(ConfigError, match="env=matrix_game: steps must be at least 1, got 0"):
-        start(2, 2, partial(build, "env", "matrix_game", settings, None))
+        start(2, 1, partial(build, "env", "matrix_game", settings, None))
     with pytest.raises(RuntimeError, match=r"TypeError: .*no_such_setting"):
         start(2, 1, partial(Walk, no_such_setting=1))
 
@@ -347,8 +339,8 @@ def owner(tmp_path):
 
 @pytest.mark.parametrize(
     "then",
-    ["env = start(); time.sleep(60)", "Thread(target=fault, args=[HANG]).start()", "fault(FREEZE)"],
-    ids=["idle", "hanging, started by a thread", "frozen"],
+    ["Thread(target=fault, args=[HANG]).start()", "fault(FREEZE)"],
+    ids=["one idle, one hanging, started by a thread", "one idle, one frozen"],
 )
 def test_workers_die_with_their_owner(then, owner):
     process, pids, _ = owner(then, factory="partial(Walk, helper='abandoned process')")

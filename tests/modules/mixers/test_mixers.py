@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hymarl import registry
@@ -64,6 +64,7 @@ def test_every_cell_is_mixed_from_its_own_inputs_only(mixer, name, changes):
 
 
 @every_mixer
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 10.0]))
 def test_the_joint_value_never_falls_when_an_agents_value_rises(mixer, name, changes, seed, scale):
     made = mixer(name, changes, seed).double()
@@ -75,6 +76,7 @@ def test_the_joint_value_never_falls_when_an_agents_value_rises(mixer, name, cha
 
 
 @every_mixer
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_agents_best_actions_are_the_best_joint_action(mixer, name, changes, seed):
     made = mixer(name, changes, seed).double()
