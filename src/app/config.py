@@ -15,7 +15,7 @@ from ..registry import PACKAGES, ConfigError, check_settings, factory, find, obj
 from ..training.settings import TrainingSettings
 from .hydra_state import searched
 from .names import WHEN_CHOSEN, unknown_key
-from .options import GROUPS, algorithm, check_option, lacks_first_line, load_option, unknown_logger
+from .options import GROUPS, algorithm, check_option, lacks_first_line, load_options, unknown_logger
 from .trust import foreign_modules
 from .when_chosen import apply
 
@@ -223,12 +223,18 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
 
 
 def option(group: str, name: str, searchpath: Sequence[str] = ()) -> Component:
-    """A component as its YAML file says, e.g. the scripted policy ``sed``; ``searchpath`` as in `RunConfig`.
+    """A component as its YAML file says, e.g. the scripted policy ``sed``, see `options`."""
+    return options(group, [name], searchpath)[name]
+
+
+def options(group: str, names: Sequence[str], searchpath: Sequence[str] = ()) -> dict[str, Component]:
+    """Components of a group as their YAML files say, by name; ``searchpath`` as in `RunConfig`.
 
     Raises:
         ConfigError: there is no such option.
     """
-    return _read_component(group, name, load_option(group, name, searchpath))
+    read = load_options(group, names, searchpath)
+    return {name: _read_component(group, name, values) for name, values in read.items()}
 
 
 def overridden_keys(overrides: Sequence[str]) -> set[str]:

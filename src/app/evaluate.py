@@ -22,7 +22,7 @@ from ..training.evaluation import Evaluation, evaluate
 from ..training.run_directory import RunDirectory
 from .assembly import build_runner, environment_for, scripted_policy
 from .check import check_metrics
-from .config import Component, RunConfig, option
+from .config import Component, RunConfig, options
 from .protocol import as_lines
 from .render import Medium, render
 from .saved import to_yaml
@@ -165,8 +165,10 @@ def references(config: RunConfig, spec: EnvSpec) -> dict[str, Player]:
     Raises:
         ConfigError: there is no such policy, or it does not fit the environment.
     """
-    chosen = (spec.references or (RANDOM,)) if config.eval.references else ()
-    return {name: scripted_player(config, option("policy", name, config.searchpath)) for name in chosen}
+    if not config.eval.references:
+        return {}
+    policies = options("policy", spec.references or (RANDOM,), config.searchpath)
+    return {name: scripted_player(config, policy) for name, policy in policies.items()}
 
 
 def compare(

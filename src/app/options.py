@@ -40,12 +40,12 @@ def options(group: str) -> list[str]:
     return [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
 
 
-def load_option(group: str, name: str, searchpath: Sequence[str] = ()) -> DictConfig:
-    """What the YAML file of an option says, without the command line's values.
+def load_options(group: str, names: Sequence[str], searchpath: Sequence[str] = ()) -> dict[str, DictConfig]:
+    """What the YAML files of options say, by name, without the command line's values.
 
     Args:
-        group: of the option.
-        name: of the option.
+        group: of the options.
+        names: of the options.
         searchpath: where option files are beside the package.
 
     Raises:
@@ -53,15 +53,16 @@ def load_option(group: str, name: str, searchpath: Sequence[str] = ()) -> DictCo
     """
     try:
         with set_aside(), initialized():
-            check_option(group, name)
-            cfg = compose(overrides=[*as_override(searchpath), f"+{group}={name}"])
+            for name in names:
+                check_option(group, name)
+            chosen = [f"+{group}@option_{i}={name}" for i, name in enumerate(names)]  # one composition for all of them
+            cfg = compose(overrides=[*as_override(searchpath), *chosen])
     except MissingConfigException as error:
-        if error.missing_cfg_file != f"{group}/{name}":
+        wrong = str(error.missing_cfg_file).removeprefix(f"{group}/")
+        if wrong not in names:
             raise
-        raise no_option(group, name, error.options) from error
-    values = cfg[group]
-    assert isinstance(values, DictConfig)
-    return values
+        raise no_option(group, wrong, error.options) from error
+    return {name: cfg[f"option_{i}"] for i, name in enumerate(names)}
 
 
 def check_option(group: str, value: Any) -> None:
