@@ -7,19 +7,21 @@ import shutil
 import pytest
 import torch
 
+from hymarl.app.assembly import build_trainer
 from hymarl.components.files import load
 from hymarl.learners.q import QLearner
 from hymarl.learners.values import taken
+from hymarl.registry import ConfigError
 from hymarl.training.recorder import Recorder
 
 # No interval divides another or the length of a collection; the replay wraps around.
 SETTINGS = (
     *("env=chance", "logger=[]", "runner.n_envs=3", "eval.episodes=2", "eval.test_episodes=2", "network=mlp"),
-    *("network.hidden_dims=[8]", "train.total_steps=200", "train.log_interval_steps=30"),
-    *("train.eval_interval_steps=90", "train.checkpoint_interval_steps=35"),
+    *("network.hidden_dims=[8]", "train.total_steps=130", "train.log_interval_steps=20", "eval.references=false"),
+    *("train.eval_interval_steps=60", "train.checkpoint_interval_steps=23"),
 )
 Q = ("mixer=vdn", "learner.target_interval_updates=7", "learner.standardize_rewards=true")
-UNIFORM = ("replay.batch_episodes=4", "replay.buffer_episodes=20", "replay.updates_per_episode=0.7")
+UNIFORM = ("replay.batch_episodes=4", "replay.buffer_episodes=15", "replay.updates_per_episode=0.7")
 LATEST = ("replay=latest", "replay.epochs=2", "replay.minibatches=2")
 SOFTMAX = ("selector=softmax",)
 TRUST = "trust=[extension]"
@@ -90,8 +92,8 @@ def continued(hymarl, run):
     """The directory of a run that was interrupted in the middle, and continued."""
 
     def call(folder, *more):
-        begun = run(folder, *more, code=130, CHANCE_SIGNAL="SIGINT", CHANCE_AT="60")
-        assert 0 < load(begun / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"] < 150
+        begun = run(folder, *more, code=130, CHANCE_SIGNAL="SIGINT", CHANCE_AT="40")
+        assert 0 < load(begun / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"] < 100
         outcome = hymarl(folder, "resume=run", TRUST)
         assert (outcome.code, outcome.err) == (0, "")
         return begun
@@ -102,8 +104,8 @@ def continued(hymarl, run):
 # A column that the acting policy adds
 
 
-@pytest.mark.parametrize("lag", [0, 2])
-def test_what_a_selector_adds_to_episodes_is_there_when_they_are_learned_from(run, tmp_path, monkeypatch, lag):
+def watch(patch):
+    """Check the column of all episodes that a run learns from; returns which weights had played them."""
     weights, checked, update = {}, [], QLearner.update
 
     def watched(learner, sample):
@@ -129,15 +131,28 @@ def test_what_a_selector_adds_to_episodes_is_there_when_they_are_learned_from(ru
             checked.append(one.policy_updates.item())
         learner.controller.load_state_dict(current)
 
-    monkeypatch.setattr(QLearner, "update", watched)
-    run(tmp_path, *Q, *UNIFORM, *SOFTMAX, f"runner.lag={lag}")
-    assert len(checked) > 50
-    assert len(set(checked)) > 5
+    patch.setattr(QLearner, "update", watched)
+    return checked
 
 
-def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(run, continued, tmp_path):
-    settings = *Q, *UNIFORM, *SOFTMAX
-    whole, parts = run(tmp_path / "whole", *settings), continued(tmp_path / "parts", *settings)
+@pytest.fixture(scope="module")
+def watched(run, tmp_path_factory):
+    """The directory of a run whose selector adds a column, and which weights had played what it learned from."""
+    with pytest.MonkeyPatch.context() as patch:
+        checked = watch(patch)
+        return run(tmp_path_factory.mktemp("watched"), *Q, *UNIFORM, *SOFTMAX), checked
+
+
+def test_what_a_selector_adds_to_episodes_is_there_when_they_are_learned_from(run, watched, tmp_path, monkeypatch):
+    lagging = watch(monkeypatch)
+    run(tmp_path, *Q, *UNIFORM, *SOFTMAX, "runner.lag=2")
+    for checked in (watched[1], lagging):
+        assert len(checked) > 50
+        assert len(set(checked)) > 5
+
+
+def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(watched, continued, tmp_path):
+    whole, parts = watched[0], continued(tmp_path, *Q, *UNIFORM, *SOFTMAX)
     assert_equal_runs(whole, parts)
     assert (stored(whole) < 0).float().mean() > 0.5
     assert torch.equal(stored(whole)[-20:], stored(parts)[-20:])  # how much of the old is kept, depends on the files
@@ -146,12 +161,13 @@ def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(run,
 # The newest episodes only, several times
 
 
-def test_epochs_and_minibatches_of_the_newest_episodes(run, continued, tmp_path, monkeypatch):
-    samples, update, settings = [], QLearner.update, (*Q, *LATEST)
+def test_epochs_and_minibatches_of_the_newest_episodes(run, tmp_path, monkeypatch):
+    samples, update = [], QLearner.update
     monkeypatch.setattr(QLearner, "update", lambda q, sample: (samples.append(sample.numbers), update(q, sample))[1])
-    whole = run(tmp_path / "whole", *settings)
+    whole = run(tmp_path, *Q, *LATEST)
     last = rows(whole / "metrics.csv")[-1]
     n_collections = len(samples) // 4
+    assert n_collections > 5
     assert (
         len(samples) == 4 * n_collections == load(whole / "checkpoints" / "latest.pt")["trainer"]["learner"]["updates"]
     )
@@ -160,7 +176,6 @@ def test_epochs_and_minibatches_of_the_newest_episodes(run, continued, tmp_path,
         epochs = samples[4 * n : 4 * n + 2], samples[4 * n + 2 : 4 * n + 4]
         assert [[len(numbers) for numbers in epoch] for epoch in epochs] == [[2, 1], [2, 1]]
         assert [sorted([*a, *b]) for a, b in epochs] == [[3 * n, 3 * n + 1, 3 * n + 2]] * 2
-    assert_equal_runs(whole, continued(tmp_path / "parts", *settings))
     assert list((whole / "checkpoints").glob("replay/*")) == []
 
 
@@ -179,7 +194,7 @@ GAME = (
 def test_an_actor_critic_learns(start, tmp_path):
     fast = "optimizer.lr=0.05", "runner.n_envs=32", "replay.epochs=1", "replay.minibatches=1"
     length = "train.total_steps=3200", "train.log_interval_steps=64"
-    outcome = start(tmp_path, *GAME, *ACTOR_CRITIC, *fast, *length, "hydra.run.dir=run")
+    outcome = start(tmp_path, *GAME, *ACTOR_CRITIC, *fast, *length, "eval.references=false", "hydra.run.dir=run")
     assert (outcome.code, outcome.err) == (0, "")
     metrics = rows(tmp_path / "run" / "metrics.csv")
     assert float(metrics[0]["return_mean"]) < 0.6
@@ -187,23 +202,9 @@ def test_an_actor_critic_learns(start, tmp_path):
     assert float(rows(tmp_path / "run" / "comparison.csv")[0]["return"]) == 1
 
 
-def test_an_actor_critic_is_continued_and_its_weights_are_saved_by_their_names(hymarl, run, continued, start, tmp_path):
-    whole = run(tmp_path / "whole", *ACTOR_CRITIC)
-    assert_equal_runs(whole, continued(tmp_path / "parts", *ACTOR_CRITIC))
-    best = load(whole / "checkpoints" / "best.pt")
-    assert {"controller", "critic"} == set(best) - {"policy", "step"}
-    log = (whole / "train.log").read_text(encoding="utf-8")
-    assert "algorithm  actor_critic (learner actor_critic, critic central_v, network mlp)\n" in log
-    again = run(tmp_path / "again", *ACTOR_CRITIC, f"init_from={whole}", TRUST, "logger=[console]")
-    log = (again / "train.log").read_text(encoding="utf-8")
-    assert f"weights from {whole}; left out: optimizer, replay, statistics, counters\n" in log
-    (step,) = {row["step"] for row in rows(again / "evaluations.csv")[:2]}
-    saved = [row["return"] for row in rows(whole / "evaluations.csv") if row["step"] == str(best["step"])]
-    assert step == "0"
-    assert [row["return"] for row in rows(again / "evaluations.csv")[:2]] == saved[:2]
-
-
-def test_an_actor_critic_computes_advantages_once_for_each_collection(run, extension, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def trained(run, extension, tmp_path_factory):
+    """The directory of an actor-critic's run, the advantages of each collection, how often each episode was used."""
     from extension.actor_critic import ActorCritic
 
     prepared, seen, prepare, loss = [], {}, ActorCritic.prepare, ActorCritic.loss
@@ -220,12 +221,43 @@ def test_an_actor_critic_computes_advantages_once_for_each_collection(run, exten
             seen[key] = seen.get(key, 0) + 1
         return loss(learner, batch, weights)
 
-    monkeypatch.setattr(ActorCritic, "prepare", watched_prepare)
-    monkeypatch.setattr(ActorCritic, "loss", watched_loss)
-    run(tmp_path, *ACTOR_CRITIC)
-    assert len(prepared) > 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ActorCritic, "prepare", watched_prepare)
+        patch.setattr(ActorCritic, "loss", watched_loss)
+        return run(tmp_path_factory.mktemp("trained"), *ACTOR_CRITIC), prepared, seen
+
+
+def test_an_actor_critic_computes_advantages_once_for_each_collection(trained):
+    _, prepared, seen = trained
+    assert len(prepared) > 5
     assert set(seen.values()) == {2}  # epochs
     assert len(seen) == sum(map(len, prepared))
+
+
+def test_an_actor_critic_is_continued_and_its_weights_are_saved_by_their_names(trained, run, continued, tmp_path):
+    whole = trained[0]
+    assert_equal_runs(whole, continued(tmp_path / "parts", *ACTOR_CRITIC))
+    best = load(whole / "checkpoints" / "best.pt")
+    assert {"controller", "critic"} == set(best) - {"policy", "step"}
+    log = (whole / "train.log").read_text(encoding="utf-8")
+    assert "algorithm  actor_critic (learner actor_critic, critic central_v, network mlp)\n" in log
+    more = f"init_from={whole}", TRUST, "logger=[console]", "train.total_steps=1"
+    again = run(tmp_path / "again", *ACTOR_CRITIC, *more)
+    log = (again / "train.log").read_text(encoding="utf-8")
+    assert f"weights from {whole}; left out: optimizer, replay, statistics, counters\n" in log
+    (step,) = {row["step"] for row in rows(again / "evaluations.csv")[:2]}
+    saved = [row["return"] for row in rows(whole / "evaluations.csv") if row["step"] == str(best["step"])]
+    assert step == "0"
+    assert [row["return"] for row in rows(again / "evaluations.csv")[:2]] == saved[:2]
+
+
+def test_an_actor_critic_is_resumed_and_evaluated_as_what_it_is(hymarl, trained, tmp_path):
+    outcome = hymarl(tmp_path, f"evaluate={trained[0]}", TRUST, "eval.episodes=1", "hydra.run.dir=evaluated")
+    assert (outcome.code, outcome.err) == (0, "")
+    for job in ("resume", "evaluate"):
+        outcome = hymarl(tmp_path, f"{job}={trained[0]}", TRUST, "mixer=vdn")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert "leave out mixer" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -257,49 +289,48 @@ def test_an_actor_critic_computes_advantages_once_for_each_collection(run, exten
         ),
     ],
 )
-def test_what_does_not_go_together_is_said_in_one_sentence(start, tmp_path, typed, sentence):
-    settings = {"learner": "actor_critic", "selector": "softmax", "replay": "latest"}
-    key, value = typed.split("=")
-    outcome = start(tmp_path, *GAME, *(f"{k}={v}" for k, v in (settings | {key: value}).items()))
+def test_what_does_not_go_together_is_said_in_one_sentence(configured, extension, typed, sentence):
+    more = f"hydra.searchpath=['file://{extension}/conf']", "learner=actor_critic", *SOFTMAX, "replay=latest", typed
+    with pytest.raises(ConfigError) as error:
+        build_trainer(configured(*GAME, *more))
+    assert str(error.value).startswith(sentence)
+    assert "\n" not in str(error.value)
+
+
+def test_what_does_not_go_together_leaves_nothing_behind(start, tmp_path):
+    outcome = start(tmp_path, *GAME, *ACTOR_CRITIC, "runner.lag=1")  # found last
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
-    assert outcome.err.startswith(sentence)
+    assert outcome.err.startswith("learner=actor_critic learns from episodes that ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_critic_typed_beside_a_learner_with_a_mixer_is_said_too(start, tmp_path):
-    outcome = start(tmp_path, *GAME, "critic.hidden_dims=[8]")
-    assert (outcome.code, outcome.err) == (2, "learner=q asks for no critic; leave out critic.hidden_dims\n")
-
-
-def test_an_actor_critic_is_resumed_and_evaluated_as_what_it_is(hymarl, run, tmp_path):
-    trained = run(tmp_path, *ACTOR_CRITIC, "train.total_steps=20")
-    outcome = hymarl(tmp_path, "evaluate=run", TRUST, "eval.episodes=1")
-    assert (outcome.code, outcome.err) == (0, "")
-    for job in ("resume", "evaluate"):
-        outcome = hymarl(tmp_path, f"{job}={trained.name}", TRUST, "mixer=vdn")
-        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
-        assert "leave out mixer" in outcome.err
+def test_a_critic_typed_beside_a_learner_with_a_mixer_is_said_too(configured):
+    with pytest.raises(ConfigError, match=r"^learner=q asks for no critic; leave out critic\.hidden_dims$"):
+        configured(*GAME, "critic.hidden_dims=[8]")
 
 
 # Weights of three collections ago
 
 
-@pytest.mark.parametrize("after", [9, 14])
-def test_a_run_with_a_lag_is_continued_from_wherever_it_was_killed(hymarl, run, tmp_path, monkeypatch, after):
-    settings, take, taken_events = (*Q, *UNIFORM, "runner.lag=3"), Recorder.take, []
+def test_a_run_with_a_lag_is_continued_from_wherever_it_was_killed(hymarl, run, tmp_path, monkeypatch):
+    greedy = "selector.anneal_steps=40", "optimizer.lr=0.05"  # so that actions depend on the weights
+    settings, take, taken_events = (*Q, *UNIFORM, *greedy, "runner.lag=3"), Recorder.take, []
 
     def take_and_copy(recorder, event):
         take(recorder, event)
         taken_events.append(event)
-        if len(taken_events) == after:  # what is left of a process that is killed now
-            shutil.copytree(tmp_path / "whole" / "run", tmp_path / "killed")
+        if len(taken_events) in (15, 21):  # what is left of a process that is killed now
+            shutil.copytree(tmp_path / "whole" / "run", tmp_path / f"killed{len(taken_events)}")
 
     monkeypatch.setattr(Recorder, "take", take_and_copy)
     whole = run(tmp_path / "whole", *settings)
     monkeypatch.undo()
-    jobs = load(tmp_path / "killed" / "checkpoints" / "latest.pt")["trainer"]["collector"]["jobs"]
-    assert len(jobs) == 3
-    assert len({job["n_updates"] for job in jobs}) == 3
-    outcome = hymarl(tmp_path, "resume=killed", TRUST)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert_equal_runs(whole, tmp_path / "killed")
+    reached = []
+    for killed in (tmp_path / "killed15", tmp_path / "killed21"):
+        collector = load(killed / "checkpoints" / "latest.pt")["trainer"]["collector"]
+        assert len({job["n_updates"] for job in collector["jobs"]}) == len(collector["jobs"]) == 3
+        reached.append(collector["steps"])
+        outcome = hymarl(tmp_path, f"resume={killed.name}", TRUST)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert_equal_runs(whole, killed)
+    assert reached[0] < reached[1] < 130

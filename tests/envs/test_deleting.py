@@ -29,17 +29,18 @@ for arguments in sys.argv[2:]:
     main()
 """
 TRAIN = (
-    "env=two_step logger=[] train.total_steps=16 replay.batch_episodes=4 replay.buffer_episodes=16 eval.episodes=2 "
-    "eval.test_episodes=2 hydra.run.dir=run"
+    "env=two_step logger=[] network=mlp train.total_steps=8 replay.batch_episodes=2 replay.buffer_episodes=4 "
+    "eval.episodes=1 eval.test_episodes=1 hydra.run.dir=run"  # nothing that would be compiled anew for the copy
 )
-EVALUATE = "evaluate=run eval.test_episodes=2 hydra.run.dir=again"
+EVALUATE = "evaluate=run hydra.run.dir=again"
 
 
 @pytest.fixture
 def package(tmp_path):
     """The package as it would be installed without load balancing."""
     folder = tmp_path / "hymarl"
-    shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    temporary = "*.pyc.*", "*.tmp.*"  # other processes may write them; what is compiled is copied, which saves time
+    shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("*.egg-info", *temporary))
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(folder / "envs" / "loadbalance")
     for policy in ("dispatch", "random_levels"):
