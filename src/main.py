@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__":  # `python src/main.py`, as PyMARL is started: the program is the file above this folder
+if __name__ == "__main__":  # `python src/main.py`, as in PyMARL: run main.py of the folder above instead
     program = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "main.py"))
     os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])
 
@@ -24,7 +24,7 @@ from .components.threads import restrain_libraries
 
 
 class JobFailed(Exception):
-    """A job of a sweep ended with an error that was shown; the argument is the exit code."""
+    """A job of a sweep ended with an error that was printed already; the argument is the exit code."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://hymarl.conf", config_name="config")
@@ -43,7 +43,7 @@ def _job(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """Run the command line; ``HYDRA_FULL_ERROR=1`` shows tracebacks of mistakes too."""
+    """Run the command line; with ``HYDRA_FULL_ERROR=1``, mistakes in the configuration get a traceback, too."""
     substitute_what_cannot_be_shown()
     restrain_libraries()
     let_hydra_raise()

@@ -1,9 +1,9 @@
-"""Ranges of settings, and which are paths: part of a setting's type, checked in one place before anything is built.
+"""Types for settings: with the range of allowed values, or marked as a path. Checked before anything is built.
 
     def __init__(self, *, rnn_dim: Width, dropout: Fraction, clip: Positive | None) -> None: ...
 
-A number without a range must still be finite, and a whole number must fit 53 bits, which every format can hold.
-What a list or mapping holds is checked against the type of its entries; where that is ``Any``, as in the keyword
+A number without a range must still be finite, and a whole number at most 2**53 in size, which every file format stores
+exactly. The entries of a list or mapping are checked against their type; if that is ``Any``, as in the keyword
 arguments of another library, everything is allowed.
 """
 
@@ -23,14 +23,14 @@ _LARGEST = 2**53
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Which numbers a setting may be: ``Annotated[float, Range(above=0, at_most=1)]``.
+    """The numbers that a setting allows: ``Annotated[float, Range(above=0, at_most=1)]``.
 
     Attributes:
         at_least: the smallest number allowed.
         above: the numbers allowed are greater than this.
         at_most: the largest number allowed.
         below: the numbers allowed are smaller than this.
-        infinite: whether infinity is allowed, where it means "never" or "no limit"; the setting's docstring says so.
+        infinite: whether infinity is allowed; the setting's docstring says if it means "never" or "no limit".
     """
 
     at_least: float | None = None
@@ -40,7 +40,7 @@ class Range:
     infinite: bool = False
 
     def check(self, value: Any, name: str) -> None:
-        """Raise a ValueError, which says what is allowed, for what is not in the range."""
+        """Raise a ValueError that says what is allowed, if the value is not in the range."""
         wrong = self._violated(value)
         if wrong is not None:
             raise ValueError(f"{name} must be {wrong}, got {_shown(value)}")
@@ -86,12 +86,12 @@ class Length:
 
 @dataclass(frozen=True)
 class Without:
-    """Which characters a text may not hold: ``Annotated[str, Without("/:")]``."""
+    """The characters that a text must not contain: ``Annotated[str, Without("/:")]``."""
 
     characters: str
 
     def check(self, value: Any, name: str) -> None:
-        """Raise a ValueError for a text that is empty or holds one of them."""
+        """Raise a ValueError if the text is empty or contains one of the characters."""
         if not value or any(character in value for character in self.characters):
             raise ValueError(f"{name} must be a name without any of {' '.join(self.characters)} in it, got {value!r}")
 
@@ -99,10 +99,10 @@ class Without:
 _ANY = Range()
 
 Count = Annotated[int, Range(at_least=1, at_most=10**9)]
-"""How many there are of something: at least 1."""
+"""A number of things, from 1 to 10**9."""
 
 Natural = Annotated[int, Range(at_least=0, at_most=10**9)]
-"""A whole number from 0 on."""
+"""A whole number from 0 to 10**9."""
 
 Steps = Annotated[int, Range(at_least=1, at_most=10**15)]
 """Environment steps or optimizer steps, at least 1."""
@@ -111,10 +111,10 @@ Agents = Annotated[int, Range(at_least=1, at_most=10_000)]
 """A number of agents."""
 
 Width = Annotated[int, Range(at_least=1, at_most=10**6)]
-"""How many numbers a layer of a network has."""
+"""The width of a network's layer: its number of units."""
 
 Widths = Annotated[list[Width], Length(at_most=100)]
-"""Widths of layers, one after the other."""
+"""Widths of consecutive layers."""
 
 Layers = Annotated[int, Range(at_least=1, at_most=100)]
 """How many layers a network has."""
@@ -129,13 +129,13 @@ Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 """A part or probability, from 0 to 1."""
 
 Payoff = Annotated[float, Range(at_least=-1e9, at_most=1e9)]
-"""What a reward is made of: its square still is a number of 32 bits."""
+"""A reward or a part of one, at most 1e9 in size, so that its square fits into a 32-bit float."""
 
 Seconds = Annotated[float, Range(at_least=0, at_most=1e7)]
-"""A time to wait; operating systems cannot wait for ever."""
+"""A time to wait, at most 1e7 seconds, since operating systems limit it."""
 
 Seed = Annotated[int, Range(at_least=0)]
-"""A whole number from 0 on, as large as one likes."""
+"""A whole number from 0, without an upper limit."""
 
 
 PathText = Annotated[str, Path]
@@ -148,7 +148,7 @@ def is_path(kind: Any) -> bool:
 
 
 def absolute(path: str, base: Path) -> str:
-    """A path as seen from a folder; ``~`` is the user's home."""
+    """The path, which starts from the folder ``base`` if it is relative; ``~`` is the user's home."""
     return str(base / Path(path).expanduser())
 
 
@@ -157,8 +157,8 @@ def check_range(kind: Any, value: Any, name: str) -> None:
 
     Args:
         kind: the type, e.g. ``list[Positive] | None``.
-        value: of that type; OmegaConf, which reads it, does not see to what is nested in a list.
-        name: of the setting, for the message.
+        value: the value; OmegaConf has checked its type before, but not what is nested in a list.
+        name: the setting's name, for the message.
 
     Raises:
         ValueError: says which number is wrong and what is allowed.
@@ -191,7 +191,7 @@ def check_range(kind: Any, value: Any, name: str) -> None:
 
 
 def without_ranges(kind: Any) -> Any:
-    """The type as it is stored, without ranges."""
+    """The type without its ranges, e.g. ``float`` for `Positive`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return without_ranges(arguments[0])
@@ -203,7 +203,7 @@ def without_ranges(kind: Any) -> Any:
 
 
 def _check_type(kind: Any, value: Any, name: str) -> None:
-    """Raise a ValueError for what is no number, text or switch where one of them is asked for."""
+    """Raise a ValueError if the type is ``int``, ``float`` or ``str`` and the value is of another one."""
     if kind is int and not (_is_number(value) and isinstance(value, Integral)):
         raise ValueError(f"{name} must be a whole number, got {_shown(value)}")
     if kind is float and not _is_number(value):
@@ -213,7 +213,7 @@ def _check_type(kind: Any, value: Any, name: str) -> None:
 
 
 def _check_number(value: Any, name: str) -> None:
-    """Raise a ValueError for a number that makes no sense anywhere."""
+    """Raise a ValueError for a number without a range that is not finite, or a whole number that is too large."""
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise ValueError(f"{name} must be at most {_LARGEST:,} in size, got {_shown(value)}")
     _ANY.check(value, name)
@@ -224,7 +224,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message, which must stay short."""
+    """A value as text for a message, shortened if it is long."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -1,9 +1,9 @@
-"""Registries: from the name of a component to its class, and from its constructor's signature to a typed schema.
+"""The registry: finds a component's class by name, and checks settings against the constructor's signature.
 
 A component is one class in the file ``<package of its group>/<name>.py``, marked with `register`. Its constructor's
 positional parameters are objects that exist at run time (``spec``, ``controller``); its keyword-only parameters are its
 settings, typed and without defaults: the type is in the signature, the value in ``conf/<group>/<name>.yaml``, the
-meaning in the docstring. A name with a dot is the full path of a module elsewhere, so that a component needs no fork.
+meaning in the docstring. A name with a dot is the full path of a module elsewhere, so your component needs no fork.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ PACKAGES: Mapping[str, str] = {
     "optimizer": "hymarl.components.optimizers",
     "logger": "hymarl.components.loggers",
 }
-"""Where the components of each configuration group live."""
+"""The package in which the components of each configuration group are."""
 
 _MARK = "registered_group"
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_WORDS: Mapping[str, str] = {  # of OmegaConf's classes
+_WORDS: Mapping[str, str] = {  # plain words for the names of OmegaConf's classes
     "a ListConfig, list or tuple": "a list",
     "DictConfig": "section",
     "ListConfig": "list",
     "(AnyNode|StringNode|IntegerNode|FloatNode|BooleanNode)": "single value",
     "NoneType": "null",
 }
-_MANY = 30  # more choices than these are not listed where the closest ones are known
+_MANY = 30  # with more choices than this, a message names only the closest ones
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class ConfigError(Exception):
 
 
 def register(group: str) -> Callable[[C], C]:
-    """Class decorator: this class is the component of ``group`` that its file is named after."""
+    """Class decorator: registers the class in ``group`` under the name of its file."""
     if group not in PACKAGES:
         raise ValueError(f"there is no group {group!r}; the groups are {', '.join(PACKAGES)}")
 
@@ -98,12 +98,12 @@ def find(group: str, name: str) -> type:
 
 
 def ships(group: str, name: str) -> bool:
-    """Whether a component of this name can only be one that ships with HyMARL."""
+    """Whether this name can only mean a component that ships with HyMARL."""
     return "." not in name or name.startswith(f"{PACKAGES[group]}.")
 
 
 def names(group: str) -> list[str]:
-    """Every name of a group that ships with the package, by importing the group's modules."""
+    """Names of all components of a group that ship with the package; imports all modules of the group."""
     package = importlib.import_module(PACKAGES[group])
     stems = [module.name for module in pkgutil.iter_modules(package.__path__)]
     return sorted(s for s in stems if _registered(importlib.import_module(f"{package.__name__}.{s}"), group))
@@ -121,7 +121,7 @@ def suggest(wrong: str, choices: Iterable[str]) -> str:
 
 
 def closest(wrong: str, choices: Iterable[str]) -> list[str]:
-    """Up to three choices that look like what was typed, the best one first; upper and lower case look alike."""
+    """Up to three choices that are similar to what was typed, the most similar first; ignores case."""
     by_lower = {choice.lower(): choice for choice in choices}
     return [by_lower[text] for text in difflib.get_close_matches(wrong.lower(), by_lower, n=3, cutoff=0.5)]
 
@@ -129,10 +129,10 @@ def closest(wrong: str, choices: Iterable[str]) -> list[str]:
 def parameters(component: Callable[..., Any]) -> dict[str, Any]:
     """Name and type, with its range, of every setting: the keyword-only parameters of a class or function.
 
-    A constructor that ends in ``**settings`` and hands them on to the next one inherits that one's settings.
+    A constructor that ends in ``**settings`` and passes them on to its base class has that class's settings, too.
 
     Raises:
-        ConfigError: one has no type.
+        ConfigError: a setting has no type.
     """
     types: dict[str, Any] = {}
     for function in _constructors(component) if inspect.isclass(component) else [component]:
@@ -162,7 +162,7 @@ def objects(component: type) -> dict[str, Any]:
 def check_settings(
     component: Callable[..., Any], values: Mapping[str, Any] | DictConfig, where: str, base: Path | None = None
 ) -> dict[str, Any]:
-    """Plain settings for ``component``, checked against its signature.
+    """Check settings against the signature of ``component``, and return them as plain data.
 
     Args:
         component: a registered class, or any function whose keyword-only parameters are settings.
@@ -171,7 +171,7 @@ def check_settings(
         base: the folder that relative paths among the settings start from; ``None`` leaves them relative.
 
     Raises:
-        ConfigError: an unknown key (with the closest match), a wrong type, a missing value, or a wrong choice.
+        ConfigError: an unknown key (with the closest match), a wrong type, a missing value, or a value not allowed.
     """
     types, schema = _schema(component)
     try:
@@ -213,7 +213,7 @@ def check_settings(
 
 
 def in_plain_words(message: str) -> str:
-    """A message of OmegaConf without the names of its classes."""
+    """A message of OmegaConf, with plain words for the names of its classes."""
     for name, words in _WORDS.items():
         message = re.sub(rf"'?\b{name}\b'?", words, message)
     return message
@@ -231,15 +231,15 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
     """Construct a component from run-time objects and plain settings.
 
     Args:
-        group: its group.
-        name: as which it is registered.
-        settings: plain and checked.
-        runtime: the positional arguments.
-        option: what was chosen, for messages; ``None``: ``name``.
+        group: the component's group.
+        name: its registered name.
+        settings: as `check_settings` returns them.
+        runtime: the run-time objects, its positional arguments.
+        option: the option that was chosen, for messages; ``None``: ``name``.
 
     Raises:
-        ConfigError: a value is out of its range, the constructor refused it (it raised ``ValueError``), or what it asks
-            for does not fit into memory.
+        ConfigError: a value is out of its range, the constructor raised a ``ValueError``, or there is not enough
+            memory.
     """
     cls = find(group, name)
     try:
@@ -254,10 +254,10 @@ def build(group: str, name: str, settings: Mapping[str, Any], *runtime: Any, opt
 
 
 def expect(kind: type[T], made: object, where: str) -> T:
-    """Check that what was built is of the class that its group is for, and return it.
+    """Return an object that was built, after checking that it is an instance of ``kind``.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: it is not.
     """
     if not isinstance(made, kind):
         raise ConfigError(f"{where}: {type(made).__module__}.{type(made).__qualname__} must be a {kind.__name__}")
@@ -265,7 +265,7 @@ def expect(kind: type[T], made: object, where: str) -> T:
 
 
 def _constructors(component: type) -> list[Callable[..., Any]]:
-    """``__init__`` of the class and of those it inherits from, in the order in which they call each other."""
+    """``__init__`` of the class and of its base classes, in the order in which they call each other."""
     return [vars(cls)["__init__"] for cls in component.__mro__ if "__init__" in vars(cls)]
 
 
@@ -282,7 +282,7 @@ def _registered(module: ModuleType, group: str) -> list[type]:
 
 
 def _typed(where: str, name: str) -> str:
-    """What is typed on the command line for a setting: ``env.entry_point`` for one of ``env=pettingzoo``."""
+    """The name of a setting on the command line: ``env.entry_point`` for ``entry_point`` of ``env=pettingzoo``."""
     group, _, option = where.partition("=")
     if " " in group:  # "the command line"
         return name
@@ -291,14 +291,14 @@ def _typed(where: str, name: str) -> str:
 
 @cache
 def _schema(component: Callable[..., Any]) -> tuple[dict[str, Any], DictConfig]:
-    """The types of a component's settings, and a node without values that takes such values only."""
+    """The types of a component's settings, and an OmegaConf node without values that accepts only these types."""
     types = parameters(component)
     fields = [(name, _storable(kind), field(default=MISSING)) for name, kind in types.items()]
     return types, OmegaConf.structured(make_dataclass("Settings", fields))
 
 
 def _misfit(schema: DictConfig, types: Mapping[str, Any], values: Mapping[str, Any] | DictConfig) -> str | None:
-    """The setting that has a list where a mapping is expected, or the reverse; OmegaConf does not name it."""
+    """The setting that has a list where a mapping is expected, or vice versa; OmegaConf does not name it."""
     for key in (key for key, kind in types.items() if key in values and ("list" in str(kind) or "dict" in str(kind))):
         try:
             OmegaConf.merge(schema, {key: values[key]})
@@ -308,7 +308,7 @@ def _misfit(schema: DictConfig, types: Mapping[str, Any], values: Mapping[str, A
 
 
 def _storable(kind: Any) -> Any:
-    """OmegaConf knows neither ranges nor Literal: store that as text (or text or null), checked afterwards."""
+    """The type for OmegaConf, which knows neither ranges nor Literal: a Literal becomes ``str``, checked later."""
     kind = without_ranges(kind)
     if get_origin(kind) is Literal:
         return str

@@ -1,4 +1,4 @@
-"""From what was typed to what runs: a configuration is checked and built, a run trained, evaluated or inspected.
+"""The application: checks and builds a configuration, and trains, evaluates or inspects a run.
 
 Where to look:
 

@@ -1,7 +1,6 @@
-"""What notebooks and scripts call; `import hymarl` offers it. The command line does the same with the same functions.
+"""The Python interface (``import hymarl``) for notebooks and scripts; the command line runs the same code.
 
-Nothing is left behind in the process: Hydra, torch's number of threads, handlers of signals and the current folder are
-afterwards as they were.
+Every call restores the state of the process: Hydra, torch's number of threads, signal handlers and the current folder.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ def compose(*overrides: str, searchpath: Iterable[str | Path] = ()) -> RunConfig
     ``compose("env=two_step", "mixer=vdn", "train.total_steps=2000")``
 
     Args:
-        overrides: as on the command line, each a text of its own.
+        overrides: as on the command line, each a string of its own.
         searchpath: folders with option files of your own, in groups as in the package's ``conf/``.
 
     Raises:
-        ConfigError: a mistake, in the sentence of the command line.
+        ConfigError: a mistake; the message is that of the command line.
     """
     config = _compose(overrides, [*searchpath])
     return config if config.learns else episodes_to_test(config, overrides)
 
 
 def train(config: RunConfig, directory: str | Path | None = None, *, callbacks: Sequence[Callback] = ()) -> Run:
-    """Train, and test the policy beside the scripted ones that the environment names.
+    """Train, then test the policy and the scripted ones that the environment names.
 
     Args:
         config: from `compose`.
@@ -78,16 +77,16 @@ def resume(
     callbacks: Sequence[Callback] = (),
     searchpath: Iterable[str | Path] = (),
 ) -> Run:
-    """Continue a run exactly.
+    """Continue a run; it ends with the same results, to the bit, as if it had never been stopped.
 
     Args:
-        directory: of the run.
-        overrides: of ``train.total_steps``, ``logger`` or ``trust``; the rest stays as it was.
+        directory: the run's directory.
+        overrides: only of ``train.total_steps``, ``logger`` or ``trust``; everything else stays as it was.
         callbacks: see `train`.
         searchpath: see `compose`.
 
     Raises:
-        ConfigError: it cannot be continued, or not in this way.
+        ConfigError: the run cannot be continued, or not with these overrides.
         KeyboardInterrupt: Ctrl-C or another signal; the run was saved and can be resumed.
     """
     source = Path(directory).expanduser().absolute()
@@ -106,9 +105,9 @@ def evaluate(
     """Play the test episodes with a policy, and with the scripted ones that the environment names.
 
     Args:
-        what: the directory of a run; a weights file, of a run's ``checkpoints/`` or copied to elsewhere, which needs
-            ``env=…`` then; or a configuration with a scripted policy, ``compose("policy=random", "env=two_step")``.
-        overrides: of ``env``, ``agents``, ``runner``, ``eval``, ``device``, ``threads`` or ``trust``.
+        what: the directory of a run; a weights file (if it is not in a run's ``checkpoints/``, override ``env=…``); or
+            a configuration with a scripted policy, ``compose("policy=random", "env=two_step")``.
+        overrides: only of ``env``, ``agents``, ``runner``, ``eval``, ``device``, ``threads`` or ``trust``.
         directory: a new one, for the table and the numbers of all episodes; None: nothing is written.
         searchpath: see `compose`.
 
@@ -133,10 +132,10 @@ def load_policy(
     Args:
         path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
         checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
-        trust: packages beside HyMARL that the file may name, which are then imported.
+        trust: packages other than HyMARL whose modules may be imported if the file names them.
 
     Raises:
-        ConfigError: there is none, or it names a module that is not trusted.
+        ConfigError: there are no weights, or the file names a module that is not trusted.
     """
     return LearnedPolicy.load(path, checkpoint, [*trust])
 
@@ -149,19 +148,19 @@ def make_env(
     searchpath: Iterable[str | Path] = (),
     **settings: Any,
 ) -> VectorEnv:
-    """Some environments of one kind, which are stepped together.
+    """A `VectorEnv`: several environments of one kind, which are stepped together.
 
     ``make_env("foraging25", n_envs=4, agents=3)``
 
     Args:
         option: as in ``env=<option>``.
-        n_envs: how many.
-        agents: in each; None: the environment's own number.
+        n_envs: number of environments.
+        agents: number of agents in each; None: the environment's own number.
         searchpath: see `compose`.
-        settings: those of the option's file to be changed.
+        settings: replace those of the option's file.
 
     Raises:
-        ConfigError: there is no such option or setting, or not such a value.
+        ConfigError: there is no such option or setting, or a value is not allowed.
     """
     if n_envs < 1:
         raise ConfigError(f"n_envs={n_envs}: there must be at least one")
@@ -195,7 +194,7 @@ def _learned(what: str | Path, overrides: Sequence[str], searchpath: Iterable[st
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Inside, something is played; an environment may change the current folder."""
+    """Wraps everything that plays episodes; restores the current folder, which an environment may change."""
     here = os.getcwd()
     try:
         with announced_compilation(), restrained_processes():

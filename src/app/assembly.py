@@ -1,5 +1,5 @@
-"""From a checked configuration to live objects. Whatever does not fit together is said here, before anything is
-played."""
+"""Build the objects of a run from its checked configuration. Parts that do not fit together are refused here, before
+any episode is played."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from .config import Component, RunConfig
 
 
 def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
-    """Makes the configured environment with a given number of rows; picklable."""
+    """A function that makes the configured `VectorEnv` for a given number of parallel games; picklable."""
     return partial(config.components["env"].factory(), config.agents)
 
 
 def build_runner(config: RunConfig, stream: Stream) -> Runner:
-    """The configured runner on one stream: training by the run's seed, the others by the evaluation's."""
+    """The configured runner for one random stream, seeded by ``seed`` for training, else by ``eval.seed``."""
     seed = config.seed if stream is Stream.TRAINING else config.eval.seed
     chosen = config.components["runner"]
     runner = chosen.factory()(environment_factory(config), seed, stream)
@@ -49,13 +49,13 @@ def build_runner(config: RunConfig, stream: Stream) -> Runner:
 
 
 def describe_policy(config: RunConfig, spec: EnvSpec) -> PolicyDescription:
-    """What it takes to build the configured networks."""
+    """The environment's sizes and the settings from which the configured controller and network are built."""
     controller, network = config.components["controller"], config.components["network"]
     return PolicyDescription(spec, controller.name, controller.settings, network.name, network.settings)
 
 
 def check_combination(config: RunConfig) -> None:
-    """Refuse components that each are fine but not together, without building anything.
+    """Refuse components that cannot be combined with each other; builds nothing.
 
     Raises:
         ConfigError: one sentence that says what to change.
@@ -91,7 +91,7 @@ def check_fit(config: RunConfig, spec: EnvSpec) -> None:
 
 
 def build_trainer(config: RunConfig) -> Trainer:
-    """Everything a training run consists of, initialized by the run's seed."""
+    """Build everything that a training run consists of; the run's seed determines the initial weights."""
     check_combination(config)
     check_device(config.device)
     with ExitStack() as on_error:
@@ -116,10 +116,10 @@ def build_trainer(config: RunConfig) -> Trainer:
 
 
 def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
-    """The configured learner, and of networks only what its constructor asks for.
+    """Build the configured learner, and only those networks that its constructor asks for.
 
     Raises:
-        ConfigError: it asks for something that there is not, or the chosen part is not of the kind that it needs.
+        ConfigError: it asks for something that does not exist, or a chosen part is not of the class that it needs.
     """
     chosen, device = config.components, config.device
     component = chosen["learner"]
@@ -134,7 +134,7 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
         "critic": partial(network_of, "critic"),
         "optimizer": lambda: chosen["optimizer"].factory()(),
     }
-    for name in ("controller", "mixer", "critic"):  # who asks for make_x gets the function, not what it makes
+    for name in ("controller", "mixer", "critic"):  # asked for make_x, give the function that makes x
         makers[f"make_{name}"] = partial(lambda make: make, makers[name])
     parts = _objects_asked_for(component, makers)
     kinds = objects(find("learner", component.name))
@@ -191,7 +191,7 @@ def _check_extras(config: RunConfig, policy: LearnedPolicy, learner: Learner) ->
 
 
 def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
-    """Refuse episodes that are played with older weights than the learner can learn from.
+    """Refuse a runner that plays with older weights than the learner can learn from.
 
     Raises:
         ConfigError: one sentence that says what to change.
@@ -205,15 +205,15 @@ def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
 
 
 def scripted_policy(policy: Component, spec: EnvSpec) -> Policy:
-    """The policy of a chosen component of the group ``policy``."""
+    """Build a scripted policy from its component, of the group ``policy``."""
     return expect(Policy, policy.factory()(spec), f"policy={policy.option}")
 
 
 def environment_for(config: RunConfig, policy: Component) -> RunConfig:
-    """The configuration with the settings of the environment that a policy asks for.
+    """The configuration, changed to the settings of the environment that a policy needs.
 
     Raises:
-        ConfigError: the environment has no such settings, or not such values.
+        ConfigError: the environment has no such settings, or does not allow these values.
     """
     kind, env = find("policy", policy.name), config.components["env"]
     asked = kind.environment_settings(policy.settings) if issubclass(kind, Policy) else {}
@@ -234,7 +234,7 @@ def _objects_asked_for(component: Component, offered: Mapping[str, Callable[[], 
     """The run-time objects that a constructor asks for by name; they are made in the order in which they are offered.
 
     Raises:
-        ConfigError: it asks for something that there is not.
+        ConfigError: it asks for something that is not offered.
     """
     asked = objects(find(component.group, component.name))
     for name in asked:
@@ -253,7 +253,7 @@ def _copy_of_controller(learner: Learner) -> Controller:
 
 @contextmanager
 def _mistakes_of(section: str) -> Iterator[None]:
-    """Inside, a ValueError is about the settings of this section."""
+    """Inside the ``with`` block, a ValueError becomes a ConfigError about the settings of this section."""
     try:
         yield
     except ValueError as error:
@@ -262,7 +262,7 @@ def _mistakes_of(section: str) -> Iterator[None]:
 
 @contextmanager
 def _initialization(seed: int) -> Iterator[None]:
-    """Torch's generator seeded by the initialization stream inside, as it was outside."""
+    """Inside the ``with`` block, torch's generator is seeded for initial weights; afterwards its state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(keys(seed, Stream.INITIALIZATION, 0)[0]))
         yield

@@ -15,7 +15,7 @@ _WHEN_EVALUATING = frozenset({"evaluate", "trust", "render", "env", "agents", "r
 
 
 def resumed(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """A run's own configuration; only how long and where it logs may change.
+    """The configuration to resume a run with: its own, but for the number of steps, the loggers and trust.
 
     Args:
         source: directory of the run.
@@ -23,7 +23,7 @@ def resumed(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunCon
         overrides: as typed.
 
     Raises:
-        ConfigError: there is nothing to continue, or something else is to be changed.
+        ConfigError: there is nothing to continue, or an override would change something else.
     """
     if not (source / "status.json").exists():
         raise ConfigError(f"{source} holds an evaluation, which cannot be continued")
@@ -38,23 +38,23 @@ def resumed(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunCon
 
 
 def evaluated(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """A run's own configuration, possibly on another environment; arguments and mistakes as for `resumed`."""
+    """The configuration to evaluate a run with: its own, with some overrides; arguments and errors as for `resumed`."""
     saved = load_saved(source, config)
     allow(_WHEN_EVALUATING, overrides, "evaluate measures the policy that a run has learned")
     return episodes_to_test(change(saved, config, overrides), overrides)
 
 
 def allow(keys: frozenset[str], overrides: Sequence[str], why: str, instead: str = "") -> None:
-    """Refuse overrides of other keys.
+    """Refuse overrides of keys that are not allowed.
 
     Args:
-        keys: whole ones, or their first parts.
+        keys: the allowed keys, or their first parts: ``env`` allows ``env.steps``.
         overrides: as typed.
-        why: the beginning of the sentence.
-        instead: the end of it.
+        why: the beginning of the error message.
+        instead: its end.
 
     Raises:
-        ConfigError: names them.
+        ConfigError: names the keys that are not allowed.
     """
     others = sorted(key for key in overridden_keys(overrides) if not {key, key.split(".")[0]} & keys)
     if others:
@@ -62,7 +62,7 @@ def allow(keys: frozenset[str], overrides: Sequence[str], why: str, instead: str
 
 
 def episodes_to_test(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """Where there is no validation, ``eval.episodes=100`` can only mean the test."""
+    """Without training there is no validation, so an override of ``eval.episodes`` is taken for the test episodes."""
     keys = overridden_keys(overrides)
     if "eval.episodes" not in keys or "eval.test_episodes" in keys:
         return config

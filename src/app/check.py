@@ -1,4 +1,4 @@
-"""Does an environment keep its contract?"""
+"""``check=true``: check that an environment keeps the contract of `VectorEnv`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _CHECKED_ROWS = 4
 
 
 def check(config: RunConfig) -> None:
-    """Check the configured environment with `check_environment` and say what it is.
+    """Check the configured environment with `check_environment` and print its sizes.
 
     Raises:
-        ConfigError: what it breaks, one line per rule, each with what to change.
+        ConfigError: the rules that it breaks, one per line, each with what to change.
     """
     option, started = config.components["env"].option, time.perf_counter()
     make = environment_factory(config)
     with ExitStack() as stack:
         env, twin = make(_CHECKED_ROWS), make(_CHECKED_ROWS)
         for made in (env, twin):
-            if hasattr(made, "close"):  # else it is one of the findings
+            if hasattr(made, "close"):  # if it is missing, that is one of the findings
                 stack.callback(made.close)
         try:
             check_environment(env, twin=twin)
@@ -41,7 +41,7 @@ def check(config: RunConfig) -> None:
 
 
 def check_metrics(config: RunConfig, spec: EnvSpec) -> None:
-    """Refuse metrics that have names which the tables of the run use already.
+    """Refuse metrics whose names are those of other columns in the run's tables.
 
     Raises:
         ConfigError: one sentence that says which.

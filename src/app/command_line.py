@@ -1,4 +1,4 @@
-"""The words of the command line before Hydra sees them."""
+"""Check and prepare the arguments of the command line before Hydra reads them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 
 
 def prepare(words: Sequence[str]) -> list[str]:
-    """The words as Hydra shall read them: overrides before flags.
+    """The arguments of the command line in the order in which Hydra reads them: overrides before flags.
 
     Raises:
-        ConfigError: they are PyMARL's, or choose what is no option.
-        SystemExit: only the version was asked for.
+        ConfigError: they are those of PyMARL, or an override is wrong.
+        SystemExit: ``--version`` was given, and the version was printed.
     """
     translated = translate(words)
     if translated is not None:
@@ -43,7 +43,7 @@ def prepare(words: Sequence[str]) -> list[str]:
     arguments = parser.parse_intermixed_args(list(words))  # so that flags may stand anywhere
     overrides = list(arguments.overrides)
     flags = _without(words, overrides)
-    if arguments.hydra_help:  # is about no configuration of ours
+    if arguments.hydra_help:  # Hydra's own help needs no configuration
         return flags
     if arguments.shell_completion:
         return [*overrides, *flags]
@@ -58,7 +58,7 @@ def check_overrides(overrides: Sequence[str]) -> list[Override]:
     """The overrides, parsed.
 
     Raises:
-        ConfigError: one that Hydra would accept by accident, or refuse in a way that is hard to understand.
+        ConfigError: Hydra would wrongly accept one of them, or refuse it with a message that is hard to understand.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
@@ -67,14 +67,14 @@ def check_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def no_override() -> str:
-    """What is said about a word that is no override."""
+    """The end of the error message about an argument that is not an override."""
     return f"an override reads key=value; {program_name()} --help says what can be typed"
 
 
 def make_here_importable() -> None:
-    """Let modules of the current folder be found, as ``python -m`` does, after all that is installed.
+    """Add the current folder to the end of ``sys.path``, so that its modules can be imported.
 
-    A folder in which a clone of this project is called ``hymarl`` is left out: it would hide the package.
+    If it contains a folder ``hymarl``, e.g. a clone of this project, it is not added: that would hide the package.
     """
     here = os.getcwd()
     if here not in sys.path and not Path(here, "hymarl").is_dir():
@@ -86,7 +86,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _without(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The words that are no overrides; looked for from the end, where an override equals the value of a flag."""
+    """The arguments that are not overrides; matched from the end, as the value of a flag may equal an override."""
     left, flags = list(overrides), []
     for word in reversed(words):
         if left and left[-1] == word:
@@ -122,7 +122,7 @@ def _check(override: Override) -> None:
 
 
 def _values(override: Override) -> list[Any]:
-    """What an override sets a key to, in every job of a sweep; nothing if that depends on which files there are."""
+    """The values that an override gives to its key in the jobs of a sweep; none if it does not list them (``glob``)."""
     if not override.is_sweep_override():
         return [override.value()]
     if not override.is_choice_sweep():

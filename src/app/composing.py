@@ -1,4 +1,4 @@
-"""From overrides to a checked configuration, in any program and as often as needed."""
+"""Compose a checked configuration from overrides; works in any program and as often as needed."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _FUNCTIONS: Mapping[str, str] = {
 
 
 def compose(overrides: Sequence[str], searchpath: Sequence[str | Path] = ()) -> RunConfig:
-    """What these overrides compose to, with relative paths as seen from the current folder.
+    """The configuration that these overrides compose to; relative paths start from the current folder.
 
     Args:
         overrides: as on the command line.
-        searchpath: folders with option files beside the package.
+        searchpath: folders with option files, in addition to the package's.
 
     Raises:
-        ConfigError: a mistake, in the sentence of the command line.
+        ConfigError: a mistake; the message is that of the command line.
     """
     folders = [_located(folder) for folder in searchpath]
     with set_aside(), _in_a_sentence(overrides):
@@ -53,16 +53,16 @@ def compose(overrides: Sequence[str], searchpath: Sequence[str | Path] = ()) -> 
 
 
 def changed_option(group: str, name: str, searchpath: Sequence[str | Path], settings: Mapping[str, Any]) -> Component:
-    """An option as its file says, with some settings changed.
+    """The component of an option file, with some settings changed.
 
     Args:
-        group: of the option.
-        name: of the option.
-        searchpath: folders with option files beside the package.
-        settings: what is changed.
+        group: the option's group.
+        name: the option's name.
+        searchpath: folders with option files, in addition to the package's.
+        settings: the settings to change.
 
     Raises:
-        ConfigError: there is no such option, no such setting, or not such a value.
+        ConfigError: there is no such option or setting, or a value is not allowed.
     """
     with set_aside(), _in_a_sentence([]):
         chosen = read_option(group, name, [_located(folder) for folder in searchpath])
@@ -76,7 +76,7 @@ def _located(folder: str | Path) -> str:
 
 
 def _check_belongs(override: Override) -> None:
-    """Refuse what makes the command line do something else than train, or is about its jobs and folders."""
+    """Refuse overrides that are for the command line only: tasks other than training, sweeps, settings of Hydra."""
     key = override.key_or_group
     if override.is_sweep_override():
         raise ConfigError(f"{override.input_line}: a configuration is one run; compose one for each value")
@@ -88,7 +88,7 @@ def _check_belongs(override: Override) -> None:
 
 @contextmanager
 def _in_a_sentence(overrides: Sequence[str]) -> Iterator[None]:
-    """Inside, mistakes that Hydra finds become a `ConfigError`."""
+    """Inside the ``with`` block, mistakes that Hydra finds become a `ConfigError`."""
     try:
         yield
     except (ConfigError, WriteError):

@@ -1,4 +1,4 @@
-"""From what Hydra composed to a checked, plain configuration."""
+"""Turn what Hydra composed into a checked configuration."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .when_chosen import apply
 
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 FORMAT = 2
-"""Of a run's files; those of the first release name none."""
+"""The format version of a run's files; those of the first release do not state it."""
 Episodes = Annotated[int, Range(at_least=1, at_most=10**6)]
 SOMETIMES = frozenset({"mixer", "critic"})
-"""Networks that only some learners ask for."""
+"""Groups of networks that only some learners ask for."""
 _NODES = (*SINGLE_GROUPS, "train", "eval", WHEN_CHOSEN)
 
 
 @dataclass(frozen=True)
 class Component:
-    """One chosen component with its checked settings."""
+    """One chosen component: its option (YAML file), its registered name (class), and its checked settings."""
 
     group: str
     option: str
@@ -38,33 +38,33 @@ class Component:
     settings: Mapping[str, Any]
 
     def factory(self) -> Callable[..., Any]:
-        """Call it with the run-time objects."""
+        """A function that makes the component; call it with the run-time objects."""
         return factory(self.group, self.name, self.settings, self.option)
 
     def plain(self) -> dict[str, Any]:
-        """As it is saved."""
+        """The component as plain data, as it is saved."""
         return {"option": self.option, "name": self.name, "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything a run is told, checked and plain.
+    """The whole configuration of a run, checked.
 
     Attributes:
-        components: by group.
-        loggers: by name.
-        algo: what the algorithm is called: the option of ``algo`` where its components were chosen.
-        train: how long it trains, and how often what happens.
-        eval: settings of `EvaluationSettings`.
+        components: the chosen components, by group.
+        loggers: the chosen loggers, by option.
+        algo: the algorithm's name, see `options.algorithm`.
+        train: the length of training, and the intervals of logging, validation and checkpoints.
+        eval: how policies are evaluated.
         agents: number of agents asked for, None for the environment's own.
-        seed: of the run.
-        device: where the learner works.
-        threads: threads that learning may use, None to decide by the machine.
+        seed: the run's seed.
+        device: torch's device for the learner.
+        threads: threads that learning may use, None to decide by the number of cores.
         init_from: the run directory or weights file to begin with, None for new weights.
-        applied: values for the chosen options that the algorithm, the experiment or the environment changed.
-        dropped: what they said about options that were not chosen.
-        trust: packages beside HyMARL that the command line names, whose modules may be imported.
-        searchpath: where option files are beside the package.
+        applied: settings that the algorithm, the experiment or the environment changed, see `when_chosen`.
+        dropped: settings that they name, but that do not apply to the chosen options.
+        trust: packages other than HyMARL that the command line names, whose modules may be imported.
+        searchpath: folders and packages with option files, in addition to this package.
     """
 
     components: Mapping[str, Component]
@@ -84,11 +84,11 @@ class RunConfig:
 
     @property
     def learns(self) -> bool:
-        """Whether it is about a policy that learns, not a scripted one."""
+        """Whether the policy is a learned one, not a scripted one."""
         return self.components["policy"].name == "learned"
 
     def plain(self) -> dict[str, Any]:
-        """Dicts, lists, numbers and text: what is saved and what loggers see."""
+        """The configuration as dicts, lists, numbers and text: this is saved, and passed to loggers."""
         return {
             "format": FORMAT,
             "algo": self.algo,
@@ -104,14 +104,14 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How policies are measured.
+    """How policies are evaluated.
 
     Attributes:
-        episodes: per validation.
-        test_episodes: for the final table and ``evaluate=``.
-        seed: of the validation and test streams.
-        references: whether the scripted policies that the environment names are measured too.
-        checkpoint: which weights are tested.
+        episodes: number of episodes of each validation during training.
+        test_episodes: number of episodes of the test, at the end of training and for ``evaluate=``.
+        seed: seed of the validation and test episodes.
+        references: whether the scripted policies that the environment names are tested, too.
+        checkpoint: which weights are tested: the best by validation return, or the last.
     """
 
     episodes: Episodes
@@ -134,7 +134,7 @@ class SavedSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RootSettings(SavedSettings):
-    """Those, and what else the command line may ask for."""
+    """`SavedSettings`, and the settings that only the command line has."""
 
     resume: PathText | None
     evaluate: PathText | None
@@ -147,8 +147,7 @@ _ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 
 def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], here: Path | None = None) -> RunConfig:
-    """Check what Hydra composed.
-
+    """Check what Hydra composed, and return it as a `RunConfig`.
     Args:
         cfg: the composed configuration.
         choices: the option chosen for each group.
@@ -185,12 +184,12 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
 
 
 def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """A saved configuration with what the command line says now.
+    """A saved configuration, changed by the overrides of the command line.
 
     Args:
-        saved: of an earlier run.
+        saved: the configuration of an earlier run.
         new: what the command line composes to.
-        overrides: the command line's overrides, which say what of ``new`` was asked for.
+        overrides: the command line's overrides; values are taken from ``new`` only for their keys.
     """
     result = saved
     for key in sorted(overridden_keys(overrides)):
@@ -198,7 +197,7 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
         if group in SINGLE_GROUPS:
             component = result.components[group]
             if not name and component.option == new.components[group].option:
-                continue  # naming what the run has changes nothing
+                continue  # the run has this option already, so its settings stay
             if not name:
                 component = new.components[group]
             elif component.option == new.components[group].option:
@@ -223,12 +222,12 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
 
 
 def option(group: str, name: str, searchpath: Sequence[str] = ()) -> Component:
-    """A component as its YAML file says, e.g. the scripted policy ``sed``, see `options`."""
+    """The component of one option file, e.g. the scripted policy ``sed``; see `options`."""
     return options(group, [name], searchpath)[name]
 
 
 def options(group: str, names: Sequence[str], searchpath: Sequence[str] = ()) -> dict[str, Component]:
-    """Components of a group as their YAML files say, by name; ``searchpath`` as in `RunConfig`.
+    """The components of several option files of a group, by option; ``searchpath`` as in `RunConfig`.
 
     Raises:
         ConfigError: there is no such option.
@@ -238,17 +237,17 @@ def options(group: str, names: Sequence[str], searchpath: Sequence[str] = ()) ->
 
 
 def overridden_keys(overrides: Sequence[str]) -> set[str]:
-    """What the command line sets: groups and dotted keys."""
+    """The keys that overrides set: groups and dotted keys."""
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))}
 
 
 def known_at_the_top() -> list[str]:
-    """What can stand at the beginning of an override."""
+    """The first parts that the key of an override can have."""
     return [*GROUPS, "train", "eval", *RootSettings.__dataclass_fields__]
 
 
 def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> None:
-    """Refuse keys that nothing reads and sections that were deleted or are no sections."""
+    """Refuse unknown keys, and sections that were deleted or replaced by a single value."""
     for key in map(str, cfg):
         if key in ("algo", "experiment"):
             if any(name.startswith(f"{key}.") for name in given):
@@ -262,12 +261,12 @@ def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[
 
 
 def _loggers(cfg: DictConfig, chosen: str | None, given: Collection[str]) -> dict[str, Any]:
-    """The sections of loggers; one without a name of which the command line gives a value was not chosen."""
+    """The sections of the chosen loggers; refuses settings of others, whose sections lack a ``name``."""
     loggers = cfg.get("logger") or OmegaConf.create()
     if not isinstance(loggers, DictConfig):
         raise ConfigError(f"logger: this must be a section with keys of its own, got {loggers}")
     if "name" in loggers and not isinstance(loggers.name, DictConfig):
-        option = chosen or f"[…] with the name {loggers.name}"  # which one of a list it is cannot be told
+        option = chosen or f"[…] with the name {loggers.name}"  # of several loggers, it is unknown which one it is
         raise ConfigError(lacks_first_line("logger", option, f"logger.{chosen or '<option>'}"))
     for key in sorted(given):
         group, _, name = key.partition(".")
@@ -292,7 +291,7 @@ def _read_component(group: str, chosen: str, node: Any, here: Path | None = None
 def _checked(
     component: Callable[..., Any], node: DictConfig, where: str, section: str, here: Path | None
 ) -> dict[str, Any]:
-    """The settings of a section, without its ``name``; an unknown one is looked for everywhere."""
+    """The checked settings of a section, without ``name``; the message about an unknown one looks for it everywhere."""
     known = parameters(component)
     root = node._get_root()
     assert isinstance(root, DictConfig)

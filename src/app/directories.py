@@ -25,7 +25,7 @@ from .runs import require_run
 
 
 def register_resolvers() -> None:
-    """Make the ``${hymarl.…}`` of ``config.yaml`` known to OmegaConf."""
+    """Register the resolvers ``${hymarl.…}``, which ``config.yaml`` uses, with OmegaConf."""
     for name, resolver in (
         ("directory", _directory),
         ("sweep_directory", lambda: f"results/sweeps/{_stamp()}"),
@@ -37,14 +37,14 @@ def register_resolvers() -> None:
 
 @contextmanager
 def tidied_up(directory: str, subdirectory: str | None, start: str) -> Iterator[None]:
-    """Inside a job runs; if it ends before it wrote anything of its own, what Hydra made for it is removed.
+    """Run a job inside the ``with`` block; if it fails before it has written a file, delete what Hydra wrote for it.
 
-    If it was refused, an earlier run's directory is left as it was before. The next job of a sweep starts in the folder
-    where this one did.
+    If an earlier run cannot be resumed, its directory is left as it was before. The current folder is restored, so that
+    the next job of a sweep starts in the same one.
 
     Args:
-        directory: of the job.
-        subdirectory: where in it Hydra put what it composed.
+        directory: the job's output directory.
+        subdirectory: the folder in it to which Hydra saved the composed configuration.
         start: the folder in which the command was typed.
     """
     try:
@@ -58,7 +58,7 @@ def tidied_up(directory: str, subdirectory: str | None, start: str) -> Iterator[
 
 
 def discard_what_never_began(error: Exception) -> None:
-    """Remove what Hydra made for a job if the error came after that and before the job."""
+    """Delete what Hydra wrote for a job, if the error was raised after that, but before the job began."""
     values = values_inside("run_job", error)
     if "config" not in values:
         return
@@ -82,7 +82,7 @@ def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: b
 
 
 def _directory(check: Any, resume: Any, evaluate: Any) -> str:
-    """Of a single job; refuses wrong options, ``resume`` or ``evaluate`` before Hydra makes anything there."""
+    """The output directory of a single job; refuses mistakes before Hydra creates it."""
     if check is True:
         return "."
     for key, given in (("resume", resume), ("evaluate", evaluate)):
@@ -107,17 +107,17 @@ def _directory(check: Any, resume: Any, evaluate: Any) -> str:
 
 
 def new_directory(env: str, name: str) -> str:
-    """Where a run is stored unless told otherwise.
+    """The default directory of a new run.
 
     Args:
-        env: what is played.
-        name: of the algorithm or the scripted policy.
+        env: the environment's option.
+        name: the name of the algorithm or the scripted policy.
     """
     return f"results/{env}/{name}/{_stamp()}"
 
 
 def _hydra_folder(resume: Any, check: Any) -> str | None:
-    """Where in it Hydra puts what it composed; nowhere when nothing is to be kept."""
+    """The folder in a job's directory to which Hydra saves the composed configuration; None: it is not saved."""
     if check is True:
         return None
     return ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"

@@ -1,4 +1,4 @@
-"""Evaluating: the policy of an earlier run or a scripted one, beside those that the environment names."""
+"""Evaluate the policy of an earlier run or a scripted one, and compare it with those that the environment names."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from .render import Medium, render
 from .saved import to_yaml
 
 LEARNED = "learned"
-"""What the learned policy is called beside scripted ones."""
+"""The name of the learned policy in a comparison."""
 RANDOM = "random"
 """The scripted policy that every environment can be played with."""
 
 
 class Player(NamedTuple):
-    """A policy that is to be tested, and in which environment.
+    """A policy to test, and the environment to test it in.
 
     Attributes:
-        config: the run's, with the settings of the environment that the policy asks for.
-        make: makes the policy for an environment of these sizes.
+        config: the run's configuration, changed to the settings of the environment that the policy needs.
+        make: makes the policy from the environment's sizes.
     """
 
     config: RunConfig
@@ -46,12 +46,12 @@ class Player(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A policy that is measured apart from training.
+    """The policy that is evaluated, as opposed to those that it is compared with.
 
     Attributes:
-        name: what it is called beside others.
-        player: the policy.
-        step: of training that it has seen.
+        name: its name in the comparison.
+        player: the policy and its environment.
+        step: the training step of its weights; 0 for a scripted one.
         weights: the file that it was read from, None for a scripted one.
     """
 
@@ -63,13 +63,13 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a policy and those beside it did.
+    """The result of `measure`.
 
     Attributes:
-        subject: the policy.
-        comparison: what all of them did.
+        subject: the policy that was evaluated.
+        comparison: the results of all policies.
         spec: sizes of the environment.
-        shown: where the first episode was shown, a sentence, if that was asked for.
+        shown: if the first episode was rendered, a sentence that says where it can be seen.
     """
 
     subject: Subject
@@ -78,7 +78,7 @@ class Measured:
     shown: Sequence[str]
 
     def text(self) -> str:
-        """For people."""
+        """The result as text to print."""
         name, player, step, weights = self.subject
         measured = {
             "policy": f"{name}, {weights}, step {step:,}" if weights else name,
@@ -93,11 +93,11 @@ def learned(config: RunConfig, source: Path) -> Subject:
     """The policy of an earlier run.
 
     Args:
-        config: what it is to play.
-        source: directory of the run, or a file of weights.
+        config: the environment and the evaluation to play.
+        source: directory of the run, or a weights file.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there are no weights, or they cannot be read.
     """
     saved = read_policy(source, config.eval.checkpoint)
     player = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
@@ -120,11 +120,11 @@ def measure(
     """Play the test episodes with a policy, and with the scripted ones that the environment names.
 
     Args:
-        config: what to play.
+        config: the environment and the evaluation to play.
         subject: the policy.
         path: the directory to write to; ``None``: nothing is written.
         medium: where to show the first episode; ``None``: nowhere.
-        warn: takes a line about an environment that failed.
+        warn: receives a line about each environment that failed.
 
     Raises:
         ConfigError: the policy does not fit the environment.
@@ -135,7 +135,7 @@ def measure(
     name, player = subject.name, subject.player
 
     def others(spec: EnvSpec) -> Mapping[str, Player]:
-        """Before anything is played: refuse what cannot be written, show what was asked for."""
+        """The policies to compare with; called before the test, so it also checks the metrics and renders."""
         check_metrics(config, spec)
         specs.append(spec)
         if medium:
@@ -155,12 +155,12 @@ def measure(
 
 
 def scripted_player(config: RunConfig, policy: Component) -> Player:
-    """A scripted policy, in the environment that it asks for."""
+    """A scripted policy, and the environment with the settings that it needs."""
     return Player(environment_for(config, policy), partial(scripted_policy, policy))
 
 
 def references(config: RunConfig, spec: EnvSpec) -> dict[str, Player]:
-    """The scripted policies that the environment names, or a random one, if they are to be compared.
+    """The scripted policies that the environment names, or the random one; none if ``eval.references`` is false.
 
     Raises:
         ConfigError: there is no such policy, or it does not fit the environment.
@@ -184,11 +184,11 @@ def compare(
     need much memory, or processes of their own.
 
     Args:
-        config: how to test.
-        policies: by name.
-        others: the policies that an environment names, see `references`.
-        step: of training that the policies have seen.
-        warn: takes a line about an environment that failed.
+        config: the evaluation to play.
+        policies: the policies, by name.
+        others: from the environment's sizes to the policies to compare with, see `references`.
+        step: the training step of the learned weights, which is written with the results.
+        warn: receives a line about each environment that failed.
     """
     players, evaluations, spec = dict(policies), dict[str, Evaluation](), None
     while len(evaluations) < len(players):
@@ -207,7 +207,7 @@ def compare(
 
 @contextmanager
 def _test_runner(config: RunConfig, warn: Callable[[str], None]) -> Iterator[Runner]:
-    """A runner of test episodes; what failed in it is reported at the end, whatever happens."""
+    """A runner of test episodes; at the end it is closed and its failures are reported, also after an error."""
     runner = build_runner(config, Stream.TEST)
     try:
         yield runner

@@ -1,4 +1,4 @@
-"""Hydra's state: that of the command line, or one of our own in a program that may use Hydra for itself."""
+"""Hydra's global state: a program that imports us may use Hydra itself, so we compose with a state of our own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Inside, Hydra is as in a new process; afterwards as it was. One thread at a time."""
+    """Inside the ``with`` block, Hydra is as in a new process; then its state is restored. One thread at a time."""
     with _LOCK:
         kept: dict[type, Singleton] = {
             kind: Singleton._instances.pop(kind) for kind in _KINDS if kind in Singleton._instances
@@ -39,21 +39,21 @@ def set_aside() -> Iterator[None]:
 
 @contextmanager
 def initialized() -> Iterator[None]:
-    """Inside, Hydra composes the package's configuration."""
+    """Inside the ``with`` block, Hydra is initialized with the package's configuration."""
     with missing_folders_are_errors(), initialize_config_module("hymarl.conf", version_base="1.3"):
         yield
 
 
 @contextmanager
 def missing_folders_are_errors() -> Iterator[None]:
-    """Inside, Hydra's warning about a folder to search that is not there is raised."""
+    """Inside the ``with`` block, Hydra's warning about a missing folder of its search path is raised as an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
         yield
 
 
 def searched(here: Path | None = None) -> tuple[str, ...]:
-    """The folders and packages beside this one where the present job finds option files, as Hydra writes them.
+    """The folders and packages, in addition to this one, where the current job finds option files, as Hydra's URLs.
 
     Args:
         here: the folder that relative paths start from; ``None`` leaves them relative.
@@ -69,5 +69,5 @@ def searched(here: Path | None = None) -> tuple[str, ...]:
 
 
 def as_override(searchpath: Sequence[str]) -> list[str]:
-    """The override that makes Hydra search there; none if there is nothing to search."""
+    """The override that sets Hydra's search path; an empty list if that is empty."""
     return [f"hydra.searchpath={json.dumps(list(searchpath), ensure_ascii=False)}"] if searchpath else []

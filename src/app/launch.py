@@ -1,4 +1,4 @@
-"""What one job does: decide between training, continuing and evaluating, and do it."""
+"""Run one job: decide between checking, training, resuming and evaluating, and do it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _source(given: str, here: Path) -> Path:
 
 
 def _jobs(job: HydraConf) -> int:
-    """How many jobs of a sweep run at the same time: as many as its launcher says, one where it does not."""
+    """How many jobs of a sweep run at the same time: as many as its launcher says, or one if it does not say."""
     if job.mode is not RunMode.MULTIRUN or "n_jobs" not in job.launcher:
         return 1
     return int(job.launcher.n_jobs) if job.launcher.n_jobs > 0 else available_cores()

@@ -1,4 +1,4 @@
-"""From mistakes to sentences: what is wrong, where, and what to type instead."""
+"""Turn errors into one-sentence messages: what is wrong, where, and what to type instead."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PLUGINS: Mapping[str, str] = {
     "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
     "hydra/sweeper/optuna": "hydra-optuna-sweeper",
 }
-"""Options of Hydra that other packages bring, and what to install for them."""
+"""Options of Hydra that need other packages, and what to install for them."""
 
 
 def explain(error: Exception, *, composing: bool = False, overrides: Sequence[str] = ()) -> str | None:
@@ -47,8 +47,8 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
 
     Args:
         error: what was raised.
-        composing: whether it was raised before a job began: then it is about the command line, whatever its type.
-        overrides: what the command line sets.
+        composing: whether it was raised before a job began; if so, it is about the command line, whatever its type.
+        overrides: the overrides of the command line.
     """
     if isinstance(error, ConfigError | WriteError):
         return str(error)
@@ -66,7 +66,7 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
         return _explain_hydra(error, overrides)
     if logging:
         return f"hydra.{'job' if values_inside('run_job', error) else 'hydra'}_logging: {one_line(error)}"
-    if composing and isinstance(error, UserWarning):  # of a folder to search that is not there
+    if composing and isinstance(error, UserWarning):  # about a missing folder of the search path
         folder = one_line(error).partition("path=")[2].removesuffix(" is not available.")
         return f"hydra.searchpath: there is no {folder}"
     if composing and isinstance(error, KeyError):
@@ -84,13 +84,13 @@ def show(error: Exception, sentence: str | None, prefix: str = "") -> int:
 
 
 def let_hydra_raise() -> None:
-    """Make Hydra hand its errors on to us; what its variable was is kept, and asks for tracebacks of mistakes."""
+    """Make Hydra raise its errors, not print them; the user's ``HYDRA_FULL_ERROR`` is kept in ``HYMARL_TRACEBACK``."""
     os.environ.setdefault(_TRACEBACK, os.environ.get(_HYDRA_RAISES, "0"))
     os.environ[_HYDRA_RAISES] = "1"
 
 
 def values_inside(function: str, error: BaseException) -> Mapping[str, Any]:
-    """The variables of a function of Hydra's that an error came through, of the innermost call; else nothing."""
+    """The local variables of Hydra's function of this name, if the error passed through it; else empty."""
     values: dict[str, Any] = {}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == function:
@@ -151,10 +151,10 @@ def _explain_key(typed: str, missing: str, node: DictConfig, overrides: Sequence
     """The sentence about a key (with the sections before it) that a node does not have.
 
     Args:
-        typed: all of what was typed.
+        typed: the whole key that was typed.
         missing: the beginning of it that does not exist.
-        node: where it was looked for.
-        overrides: what the command line sets.
+        node: the section in which it was looked for.
+        overrides: the overrides of the command line.
     """
     section, _, wrong = missing.rpartition(".")
     root = node._get_root()
@@ -181,7 +181,7 @@ def _explain_key(typed: str, missing: str, node: DictConfig, overrides: Sequence
 
 
 def _explain_when_chosen(typed: str) -> str:
-    """The sentence about a value for an option of which ``when_chosen`` says nothing yet."""
+    """The sentence about a key under ``when_chosen`` that no option file has set."""
     group, _, below = typed.removeprefix(f"{WHEN_CHOSEN}.").partition(".")
     if group not in SINGLE_GROUPS:
         return f"{WHEN_CHOSEN}: unknown key {group!r}; {suggest(group, SINGLE_GROUPS)}"
@@ -190,7 +190,7 @@ def _explain_when_chosen(typed: str) -> str:
 
 
 def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:
-    """The option of each group that a command line chooses, nothing where it cannot be told."""
+    """The option of each group that a command line chooses; empty if Hydra cannot compose it."""
     try:
         with initialize_config_module("hymarl.conf", version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
@@ -200,7 +200,7 @@ def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _file_in_hand(error: BaseException) -> str | None:
-    """The option file that Hydra was reading, or following its defaults without an end, when it raised an error."""
+    """The option file that Hydra was reading when it raised an error, or whose defaults list is circular."""
     cause = error.__cause__ or error
     reading = values_inside("load_config", cause).get("config_path")
     following = values_inside("_create_defaults_tree_impl", cause).get("path")

@@ -1,4 +1,4 @@
-"""Names that are no setting here, and what was probably meant: mistyped, PyMARL's, or those of earlier versions."""
+"""Names that are not settings here, and what was probably meant: mistyped ones, PyMARL's, those of earlier versions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ SYNONYMS: Mapping[str, str] = {
     "use_wandb": "logger=[wandb]",
     "wandb": "logger=[wandb]",
 }
-"""Names that other programs have, and the settings here that do the same."""
+"""Names that other programs use, and the settings here that do the same."""
 
 PYMARL_OPTIONS: Mapping[str, str] = {
     "sc2": "smac",
@@ -125,7 +125,7 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
     Args:
         wrong: the key, with dots.
         known: the keys of the section it was looked for in.
-        cfg: what was composed, where settings of the same name are looked for; ``None``: nothing was.
+        cfg: the composed configuration, to look for settings of the same name elsewhere; ``None``: there is none.
         where: the section, as it was chosen (``mixer=qmix``); empty at the top.
     """
     for moved in (wrong, wrong.split(".")[0]):
@@ -153,12 +153,12 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without where in the configuration and in the manual one could look."""
+    """The message of an error in one line, without OmegaConf's ``full_key:`` and links to Hydra's manual."""
     return in_plain_words(re.split(r" full_key: | See https://hydra\.cc", " ".join(str(error).split()))[0])
 
 
 def _settings(node: DictConfig, above: str) -> Iterator[str]:
-    """The full names of all settings below a node, but those of Hydra and of conditions."""
+    """The full names of all settings below a node, except those of Hydra and under ``when_chosen``."""
     for key, value in node.items_ex(resolve=False):
         path = f"{above}{key!s}"
         if isinstance(value, DictConfig) and value:

@@ -1,4 +1,4 @@
-"""Option files: which there are, which was chosen, and what the algorithm that they make is called."""
+"""Option files: which exist, which values they hold, and the name of the algorithm that the chosen ones make up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .hydra_state import as_override, initialized, searched, set_aside
 from .names import PYMARL_OPTIONS
 
 GROUPS = (*PACKAGES, "algo", "experiment")
-"""Groups of which an option is chosen; of ``logger`` there may be several."""
+"""Groups of which one option is chosen, or several of ``logger``."""
 
 _NAME = re.compile(r"\w[\w-]*")
 
@@ -28,11 +28,11 @@ class _Folder(Protocol):
     """What a folder on disk and one in a package have in common."""
 
     def joinpath(self, *names: str) -> Any:
-        """What is in it."""
+        """A file or folder in it."""
 
 
 def options(group: str) -> list[str]:
-    """Option files of a group: those that Hydra sees, or before it does those that ship with the package."""
+    """Names of a group's option files: those that Hydra finds, or, before it is initialized, those of the package."""
     if GlobalHydra.instance().is_initialized():
         return GlobalHydra.instance().config_loader().get_group_options(group, overrides=as_override(searched()))
     folder = resources.files("hymarl.conf") / group
@@ -41,12 +41,12 @@ def options(group: str) -> list[str]:
 
 
 def load_options(group: str, names: Sequence[str], searchpath: Sequence[str] = ()) -> dict[str, DictConfig]:
-    """What the YAML files of options say, by name, without the command line's values.
+    """The values in the YAML files of options, by option, without overrides of the command line.
 
     Args:
-        group: of the options.
-        names: of the options.
-        searchpath: where option files are beside the package.
+        group: the group of the options.
+        names: the options' names.
+        searchpath: folders and packages with option files, in addition to this package.
 
     Raises:
         ConfigError: there is no such option.
@@ -86,7 +86,7 @@ def check_option(group: str, value: Any) -> None:
 
 
 def no_option(group: str, name: str, known: Sequence[str] | None = None) -> ConfigError:
-    """The mistake of an option that does not exist."""
+    """The error about an option that does not exist."""
     known = sorted(known or options(group))
     meant = PYMARL_OPTIONS.get(name)
     if meant in known:
@@ -108,12 +108,12 @@ def lacks_first_line(group: str, option: str, package: str) -> str:
 
 
 def cannot_be_left_out(group: str) -> ConfigError:
-    """The mistake of deleting a group."""
+    """The error about a group that was deleted with ``~``."""
     return ConfigError(f"~{group}: a group cannot be left out{_instead(group)}")
 
 
 def _instead(group: str) -> str:
-    """What is typed for nothing of a group."""
+    """The end of a message: what to type to choose no option of a group."""
     if group == "logger":
         return "; none is logger=[]"
     if group in ("algo", "experiment"):
@@ -122,11 +122,11 @@ def _instead(group: str) -> str:
 
 
 def algorithm(choices: Mapping[str, Any]) -> str:
-    """What the chosen components are called.
+    """The name of the algorithm that the chosen components make up.
 
-    That is the option of ``algo`` if everything that it chooses was chosen, else the first algorithm of the same
-    learner, mixer and critic, as far as it names them: ``mixer=vdn`` alone is ``vdn``. What belongs to no algorithm is
-    called after its learner, or after its mixer if algorithms have the learner.
+    It is the option of ``algo`` if all that this option chooses was chosen; else the shortest name of an algorithm with
+    the same learner, and the same mixer and critic if it chooses them: ``mixer=vdn`` alone gives ``vdn``. If there is
+    none, it is the mixer's name, or the learner's if there is no mixer or no algorithm has this learner.
     """
     chosen = str(choices.get("algo"))
     if choices.get("algo") and all(choices.get(group) == name for group, name in _chosen_by(chosen).items()):
@@ -140,7 +140,7 @@ def algorithm(choices: Mapping[str, Any]) -> str:
 
 
 def _chosen_by(algo: str) -> dict[str, str]:
-    """Group and option of all that an algorithm's file, and those that it includes, choose."""
+    """Group and option of all choices in an algorithm's file and in the files that it includes."""
     chosen: dict[str, str] = {}
     for entry in _read("algo", algo).get("defaults", []):
         if isinstance(entry, DictConfig):
@@ -155,7 +155,7 @@ def _chosen_by(algo: str) -> dict[str, str]:
 
 
 def _read(group: str, name: str) -> DictConfig:
-    """An option file as it is; nothing if there is none."""
+    """The content of an option file, not composed; empty if there is no such file."""
     for folder in _folders():
         file = folder.joinpath(group, f"{name}.yaml")
         if file.is_file():
@@ -165,7 +165,7 @@ def _read(group: str, name: str) -> DictConfig:
 
 
 def _folders() -> Iterator[_Folder]:
-    """Where Hydra looks for option files: the package, then folders of the user's."""
+    """Where Hydra looks for option files: the package, then the user's folders."""
     yield resources.files("hymarl.conf")
     if HydraConfig.initialized():
         for source in HydraConfig.get().runtime.config_sources:

@@ -1,4 +1,4 @@
-"""What a reader needs to judge or repeat a run: its header, versions, revision."""
+"""The protocol of a run: what a reader needs to judge or repeat it (header, versions of packages, Git revision)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .config import RunConfig
 
 
 def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[str, Any]:
-    """What a reader needs to judge or repeat the run."""
+    """The protocol of a run that is about to begin or to be resumed."""
     runner, chosen, learner = trainer.collector.runner, config.components, trainer.learner
     parts = ", ".join(f"{g} {chosen[g].option}" for g in ("learner", "mixer", "critic", "network") if g in chosen)
     header = {
@@ -37,16 +37,16 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
 
 
 def as_lines(rows: Mapping[str, Any]) -> str:
-    """Names and values for people, one below the other."""
+    """Names and values as text to print, one pair per line."""
     return "\n".join(f"{name.replace('_', ' '):>20}  {value}" for name, value in rows.items())
 
 
 def continued(protocol: Path, now: dict[str, Any], step: int) -> dict[str, Any]:
-    """The protocol of a resumed run: what it began with, and a list of what it was continued with.
+    """The protocol of a resumed run: that of its first part, and a list ``continued`` of those of the later parts.
 
     Args:
-        protocol: the file of the part before; a run that was killed very early has none.
-        now: of this part, see `describe_run`.
+        protocol: the run's ``protocol.json``; does not exist if the run was killed very early.
+        now: the protocol of this part, see `describe_run`.
         step: the step it continues from.
     """
     try:
@@ -58,13 +58,13 @@ def continued(protocol: Path, now: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def latest_header(protocol: dict[str, Any]) -> dict[str, Any]:
-    """The header of the part of the run that is about to begin."""
+    """The header of the latest part of the run."""
     header: dict[str, Any] = [protocol, *protocol.get("continued", [])][-1]["header"]
     return header
 
 
 def _steps(total: int, runner: Runner) -> str:
-    """How many steps, and that the last collection may go beyond them."""
+    """The number of steps, and in which blocks they are collected, since the last block may exceed it."""
     n, limit = runner.n_envs, runner.spec.episode_limit
     block = f"blocks of up to {n} episodes × {limit:,} steps" if n > 1 else f"episodes of up to {limit:,} steps"
     return f"{total:,} asked for, collected in {block}, {runner.placement}"

@@ -1,4 +1,4 @@
-"""A command line of PyMARL, PyMARL2 or EPyMARL, and the one here that does the same."""
+"""Translate a command line of PyMARL, PyMARL2 or EPyMARL into the one here that does the same."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _GROUPS: Mapping[str, str] = {
     "mixer": "mixer",
     "runner": "runner",
 }
-"""Settings there that choose an option here."""
+"""Settings of PyMARL that choose an option here, and the group of the option."""
 
-_BESIDE = ("evaluate", "load_step")  # say more about a checkpoint_path
+_BESIDE = ("evaluate", "load_step")  # translated together with checkpoint_path
 
 _CONSTANTS: Mapping[str, str] = {"True": "true", "False": "false", "None": "null"}
 _WITH_MAP_NAME = ("smac", "smacv2")
@@ -26,13 +26,13 @@ _TASKS: Mapping[str, str] = {"lbforaging": "lbf", "rware": "rware"}
 
 
 def translate(words: Sequence[str]) -> str | None:
-    """Our arguments for PyMARL's; None if the words are not PyMARL's.
+    """The arguments here for those of PyMARL; None if they are not PyMARL's.
 
     Args:
         words: what was typed after the program, e.g. ``--config=qmix --env-config=sc2 with t_max=10000``.
 
     Returns:
-        The arguments, and in brackets what has no counterpart.
+        The arguments, and in parentheses those that have no counterpart.
     """
     flags, settings = _split(words)
     if "with" not in words and not flags:
@@ -58,10 +58,10 @@ def translate(words: Sequence[str]) -> str | None:
 
 
 def _split(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The two flags, and the settings after ``with``."""
+    """The flags ``config`` and ``env-config``, and the settings after ``with``."""
     flags: dict[str, str] = {}
     settings: dict[str, str] = {}
-    waiting = None  # for the value of a flag that is written with a space
+    waiting = None  # the flag whose value is the next word
     for word in words:
         key, equals, value = word.partition("=")
         if waiting:
@@ -75,14 +75,14 @@ def _split(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _option(group: str, name: str) -> str | None:
-    """The option that a name of PyMARL's stands for; its variants of algorithms have endings."""
+    """The option here for a name of PyMARL; an algorithm's name may end in variants: ``qmix_beta`` is ``qmix``."""
     known = options(group)
     beginnings = [name.rsplit("_", n)[0] for n in range(name.count("_") + 1)] if group == "algo" else [name]
     return next((meant for text in beginnings if (meant := PYMARL_OPTIONS.get(text, text)) in known), None)
 
 
 def _setting(key: str, value: str, env: str | None, settings: Mapping[str, str]) -> list[str]:
-    """One setting; nothing if there is none like it."""
+    """The arguments here for one setting; empty if it has no counterpart."""
     if key == "env_args.key":
         package, _, task = value.rpartition(":")
         known = _TASKS.get(package)
@@ -105,4 +105,4 @@ def _setting(key: str, value: str, env: str | None, settings: Mapping[str, str])
         return [f"evaluate={value}" if settings.get("evaluate") == "True" else f"init_from={value}"]
     if key in PYMARL and key not in _BESIDE:
         return [f"{PYMARL[key]}={value}"]
-    return [f"{key}={value}"] if "." in key or key in GROUPS else []  # is ours already
+    return [f"{key}={value}"] if "." in key or key in GROUPS else []  # it is a setting of ours already

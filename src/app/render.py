@@ -1,4 +1,4 @@
-"""Showing the first test episode of a policy."""
+"""Render the first test episode of a policy, as a GIF or in the terminal."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from .config import RunConfig
 
 Medium = Literal["gif", "terminal"]
 
-_TERMINAL_S = 0.25  # between two pictures
+_TERMINAL_S = 0.25  # seconds between two pictures
 
 
 def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medium: Medium) -> Callable[[Path], str]:
-    """Play the first test episode and show it in the terminal, or return what writes it to a directory.
+    """Play the first test episode, and show it in the terminal or prepare a GIF of it.
 
     Args:
-        config: what to play.
-        name: of the policy.
-        make: makes it.
+        config: the environment to play.
+        name: the policy's name.
+        make: makes the policy from the environment's sizes.
         medium: where to show the episode.
 
     Returns:
-        A function that takes the directory to write to and says what was written, for people.
+        A function that writes the GIF, if any, to a directory, and returns a sentence that says where the episode is.
 
     Raises:
-        ConfigError: the environment cannot be looked at.
+        ConfigError: the environment cannot be rendered.
     """
     option, key = config.components["env"].option, keys(config.eval.seed, Stream.TEST, 0)
     with closing(_drawing(config)) as env:
@@ -59,13 +59,13 @@ def render(config: RunConfig, name: str, make: Callable[[EnvSpec], Policy], medi
 
 
 def _drawing(config: RunConfig) -> VectorEnv:
-    """One environment of another library, told to draw if it can be told; any other as it is configured."""
+    """One environment as configured; one of another library also gets a ``render_mode``, if it has that argument."""
     chosen = config.components["env"]
     kind = find("env", chosen.name)
     if issubclass(kind, AdaptedEnvs) and kind.scene is AdaptedEnvs.scene:
         kwargs = {"render_mode": "rgb_array", **(chosen.settings["kwargs"] or {})}
         told = replace(chosen, settings={**chosen.settings, "kwargs": kwargs})
-        with suppress(ConfigError):  # it has no such argument, or lacks what it draws with
+        with suppress(ConfigError):  # it has no such argument, or a package that it draws with is missing
             return environment_factory(replace(config, components={**config.components, "env": told}))(1)
     return environment_factory(config)(1)
 
@@ -84,7 +84,7 @@ def _write(seen: Rollout, captions: list[str], path: Path) -> str:
 
 
 def _show(texts: list[str], captions: list[str]) -> None:
-    """One picture after the other: in place in a terminal, below each other elsewhere."""
+    """Print one picture after the other: in a terminal at the same place, elsewhere below each other."""
     for text, caption in zip(texts, captions, strict=True):
         if sys.stdout.isatty():
             print("\033[2J\033[H", end="")

@@ -1,4 +1,4 @@
-"""Run directories: whether a path is one, and which are near it."""
+"""Run directories: whether a path is one, and which ones are below it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DEPTH, _SHOWN = 4, 5  # how far below a folder runs are looked for, and how man
 
 
 def require_run(directory: Path) -> None:
-    """Refuse what is no run directory.
+    """Refuse a path that is not a run directory.
 
     Raises:
-        ConfigError: no run has left its configuration there; names the runs that could be meant.
+        ConfigError: there is no ``config.yaml`` of a run; names the runs that could be meant.
     """
     if (directory / _FILE).is_file():
         return

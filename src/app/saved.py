@@ -26,7 +26,7 @@ _MOVED: Mapping[str, str] = {"hymarl.envs.mpe_opponents:": "hymarl.envs.adapters
 
 
 def to_yaml(config: RunConfig) -> str:
-    """What `load_saved` reads."""
+    """The text of a run's ``config.yaml``, which `load_saved` reads."""
     text = OmegaConf.to_yaml(OmegaConf.create(config.plain()))
     return f"{text}{_CHECKSUM}{checksum(text.encode())}\n"
 
@@ -35,10 +35,10 @@ def load_saved(directory: Path, today: RunConfig, *, to_resume: bool = False) ->
     """The configuration a run directory was made with, checked again: the program may have changed since.
 
     Args:
-        directory: of the run.
-        today: what the command line composes to; it says which modules are trusted, and has what the first release
-            did not know.
-        to_resume: whether the run is to be continued, which one of the first release cannot be.
+        directory: the run's directory.
+        today: what the command line composes to; gives the trusted packages, and the settings that the first release
+            did not have.
+        to_resume: whether the run is to be resumed, which is impossible for runs of the first release.
 
     Raises:
         ConfigError: it is no run directory, was damaged or changed, or names modules that are not trusted.
@@ -64,13 +64,13 @@ def load_saved(directory: Path, today: RunConfig, *, to_resume: bool = False) ->
 
 
 def from_first_release(plain: Mapping[str, Any], today: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of the first release in today's form, good enough to evaluate what was learned.
+    """A configuration of the first release in today's form, good enough to evaluate the run, but not to resume it.
 
-    Groups and settings that it did not have are today's, as are those of training, which evaluating does not need.
+    Groups and settings that it did not have are taken from today's configuration.
 
     Args:
-        plain: what the file holds.
-        today: a configuration of today.
+        plain: the old configuration as plain data.
+        today: a configuration of today as plain data.
     """
     old = plain["components"]
     components = {**today["components"], **{group: _modernized(group, c) for group, c in old.items()}}
@@ -86,7 +86,7 @@ def from_first_release(plain: Mapping[str, Any], today: Mapping[str, Any]) -> di
 
 
 def _modernized(group: str, component: Mapping[str, Any]) -> dict[str, Any]:
-    """A component with the settings that its option has today; only an environment's must all still be known."""
+    """A component with the settings that its option has today; old ones are dropped, except an environment's."""
     settings = _renamed(component["settings"])
     today = _shipped(group, component["option"])
     if today.pop("name", None) == component["name"]:
@@ -96,7 +96,7 @@ def _modernized(group: str, component: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shipped(group: str, name: str) -> dict[str, Any]:
-    """What the packaged option file says, after those it begins with; empty if there is none."""
+    """The values of the package's option file, including those of its defaults list; empty if there is no file."""
     file = resources.files("hymarl.conf") / group / f"{Path(name).name}.yaml"
     values = OmegaConf.to_container(OmegaConf.load(str(file))) if file.is_file() else None
     if not isinstance(values, dict):
@@ -110,7 +110,7 @@ def _shipped(group: str, name: str) -> dict[str, Any]:
 
 
 def _renamed(value: Any) -> Any:
-    """Settings with modules named as they are today."""
+    """Settings with the names that moved modules have today."""
     if isinstance(value, dict):
         return {name: _renamed(part) for name, part in value.items()}
     if isinstance(value, str):
@@ -120,7 +120,7 @@ def _renamed(value: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file as plain data, not yet checked but for its checksum."""
+    """The file as plain data, of which only the checksum has been checked."""
     try:
         content = path.read_bytes()
         text = content.decode()
@@ -147,9 +147,9 @@ def _check_form(plain: Mapping[str, Any]) -> None:
     """Refuse what does not have the sections of a saved configuration.
 
     Raises:
-        TypeError: something is of another kind.
+        TypeError: a value is of the wrong type, or a key is unknown.
         KeyError: something is missing.
-        ValueError: a text beside the settings of components is not printable.
+        ValueError: a string outside the settings of components is not printable.
     """
     for key in ("train", "eval"):
         _section(plain, key)
@@ -161,7 +161,7 @@ def _check_form(plain: Mapping[str, Any]) -> None:
                 raise TypeError(f"{key}.{name}: option and name must be texts")
             beside.append({name: [component["option"], component["name"]]})
     for text in texts(beside):
-        if not text.isprintable():  # most of them are written into logs
+        if not text.isprintable():  # most of these strings are written into logs
             raise ValueError(f"{text!r} must be one line of printable characters")
     unknown = [key for key in plain if key not in _KEYS] + [g for g in plain["components"] if g not in SINGLE_GROUPS]
     if unknown:

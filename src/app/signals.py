@@ -1,4 +1,4 @@
-"""Asking the program to stop: Ctrl-C, and the signals with which terminals and schedulers say goodbye."""
+"""Signals that ask the program to stop: from Ctrl-C, from job schedulers, from a terminal that is closed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(KeyboardInterrupt):
-    """The program was asked to stop by a signal; the argument is the exit code that says so.
+    """The program was asked to stop by a signal; ``args[0]`` is the exit code, 128 + the signal's number.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -24,11 +24,11 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether training was asked to stop: called, it says so.
+    """Whether training was asked to stop; a call of the object returns it.
 
     Attributes:
-        number: the signal's, None before one came.
-        by_callback: whether a callback asked.
+        number: the signal's number, None if there was none.
+        by_callback: whether a callback asked for it.
     """
 
     def __init__(self) -> None:
@@ -36,20 +36,20 @@ class StopRequest:
         self.by_callback = False
 
     def __call__(self) -> bool:
-        """Whether a signal came, or a callback asked."""
+        """Whether there was a signal, or a callback asked for it."""
         return self.by_callback or self.number is not None
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, each of the signals ends what is going on as Ctrl-C does, by raising `Stopped`."""
+    """Inside the ``with`` block, each of the signals raises `Stopped`, a KeyboardInterrupt as from Ctrl-C."""
     with _handled(_stop):
         yield
 
 
 @contextmanager
 def stop_signal() -> Iterator[StopRequest]:
-    """Inside, the first of the signals asks to stop at the next good moment; the second raises `Stopped` at once."""
+    """Inside the ``with`` block, the first signal only sets the `StopRequest`; the second raises `Stopped` at once."""
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -67,7 +67,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _handled(handler: _Handler) -> Iterator[None]:
-    """Inside, a handler gets the signals that are not ignored (as with ``nohup``); only in the main thread."""
+    """Inside the ``with`` block, handle all signals not ignored before (as by ``nohup``); only in the main thread."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__]

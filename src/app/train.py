@@ -1,4 +1,4 @@
-"""Training: a new run or the continuation of an earlier one, its test, its picture."""
+"""Train a new run or resume an earlier one, then test the policy and plot the learning curve."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from .saved import load_saved, to_yaml
 from .signals import Stopped, stop_signal
 
 _BESIDE = ("seed", "loggers", "applied", "dropped")
-"""What may differ between the runs of one group."""
+"""Parts of the configuration that may differ between runs that loggers show as one group."""
 
 Callback = Callable[[Record | Evaluation | Checkpoint], object]
-"""Called with everything that happens in training, once it is written; one that returns something true stops it."""
+"""Called with every event of training, after it is written; training stops if it returns something true."""
 
 
 def _print_now(text: str) -> None:
@@ -49,13 +49,14 @@ def _print_now(text: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What training leaves.
+    """The result of `train`.
 
     Attributes:
-        directory: where its files are.
-        step: environment steps that were made.
-        status: ``finished``, or ``interrupted`` if a callback has stopped it: then it can be resumed.
-        config: what was run.
+        directory: the run's directory.
+        step: number of environment steps made.
+        status: ``finished``, or ``interrupted`` if a callback stopped it; it can be resumed then.
+        config: the run's configuration.
+        tested: the `comparison`, None if it was not made.
     """
 
     directory: Path
@@ -66,10 +67,10 @@ class Run:
 
     @property
     def comparison(self) -> Comparison:
-        """What the policy and the scripted ones beside it did in the test episodes at the end of training.
+        """Results of the policy and of scripted ones in the test episodes, played at the end of training.
 
         Raises:
-            ConfigError: they were not played, since training was interrupted or had ended before.
+            ConfigError: they were not played, since training was interrupted or had finished before this call.
         """
         if self.tested is None:
             why = "it was interrupted" if self.status == "interrupted" else "it had ended before"
@@ -80,7 +81,7 @@ class Run:
         """The greedy policy.
 
         Args:
-            checkpoint: with the ``best`` weights by validation return, or the ``last``; None: as ``eval.checkpoint``.
+            checkpoint: which weights: the ``best`` by validation return, or the ``last``; None: ``eval.checkpoint``.
         """
         return LearnedPolicy.load(self.directory, checkpoint or self.config.eval.checkpoint, self.config.trust)
 
@@ -95,34 +96,34 @@ def train(
     show: Callable[[str], None] = _print_now,
     warn: Callable[[str], None] = print,
 ) -> Run:
-    """Train, test the policy beside the environment's scripted ones, and draw the learning curve.
+    """Train, test the policy and the scripted ones that the environment names, and plot the learning curve.
 
     Args:
-        config: what to run.
+        config: the run's configuration.
         path: the run's directory.
         resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
-        jobs: runs at the same time on this machine, this one included.
+        jobs: number of runs at the same time on this machine, this one included.
         callbacks: see `Callback`; they can stop the training after a collection, and everything is saved.
-        show: takes what people need in any case, where no logger shows messages.
-        warn: takes a sentence about a logger that failed.
+        show: receives important messages if no logger shows messages.
+        warn: receives a sentence about each logger that failed.
 
     Raises:
         ConfigError: something does not fit together, or the directory is in use; nothing was written.
         WriteError: a file could not be written; the run can be continued from its last checkpoint.
-        Stopped: asked to stop by a signal; everything was saved.
+        Stopped: a signal asked to stop; everything was saved.
     """
     reuse_large_blocks()
     with closing(build_trainer(config)) as trainer:
         runner = trainer.collector.runner
         check_metrics(config, runner.spec)
-        scripted = references(config, runner.spec)  # what cannot be compared is refused before the training
+        scripted = references(config, runner.spec)  # refuses what cannot be compared before the training
         threads = decide(config.threads, jobs, runner.lag > 0)
         if threads.second:
             trainer.learner.use_second_thread()
         with torch_threads(threads.torch), owning(path):
             saved = restore(trainer, path) if resume else None
             if not resume:
-                require_unused(path)  # by another process, since this one began
+                require_unused(path)  # another process may have begun a run there meanwhile
             if saved and _has_ended(config, trainer, path):
                 return Run(path, trainer.steps, "finished", config)
             beginning = [] if saved or not config.init_from else [_initialize(config, trainer)]
@@ -150,7 +151,7 @@ def _has_ended(config: RunConfig, trainer: Trainer, path: Path) -> bool:
     """Whether a run that was restored has nothing left to do.
 
     Raises:
-        ConfigError: it is to be made shorter than it is.
+        ConfigError: ``train.total_steps`` was lowered to less than the step that the run has reached.
     """
     reached, wanted = trainer.steps, trainer.settings.total_steps
     if reached > wanted and wanted < load_saved(path, config).train.total_steps:
@@ -159,13 +160,13 @@ def _has_ended(config: RunConfig, trainer: Trainer, path: Path) -> bool:
 
 
 def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path, callbacks: Sequence[Callback]) -> bool:
-    """Record the training to its end, or until asked to stop; say what did not happen.
+    """Train and record all events, to the end or until asked to stop; say so if there was no training or no update.
 
     Returns:
-        Whether it came to its end.
+        Whether training reached its end.
 
     Raises:
-        Stopped: asked to stop by a signal.
+        Stopped: a signal asked to stop.
     """
     total = trainer.settings.total_steps
     if trainer.steps >= total:
@@ -218,13 +219,13 @@ def _recording(
     parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
     same = {name: value for name, value in config.plain().items() if name not in _BESIDE}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
-    group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the seeds of one configuration, and nothing else
+    group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the same for all seeds of one configuration
     info = RunInfo(
         directory=path,
         name=f"{group}-seed{config.seed}",
         group=group,
         tags=(*parts, f"{spec.n_agents} agents"),
-        config={**config.plain(), "agents": spec.n_agents},  # those that play, asked for or not
+        config={**config.plain(), "agents": spec.n_agents},  # the actual number; config.agents may be None
         total_steps=config.train.total_steps,
         resumed=resume,
         step=trainer.steps,
@@ -234,7 +235,7 @@ def _recording(
     def report(text: str) -> None:
         with suppress(OSError), (path / "train.log").open("a", encoding="utf-8") as log:  # the disk may be full
             log.write(text + "\n")
-        with suppress(OSError):  # who read the output may have gone
+        with suppress(OSError):  # the output may be closed
             warn(text)
 
     loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
@@ -246,7 +247,7 @@ def _recording(
 def _introduce(
     config: RunConfig, path: Path, trainer: Trainer, threads: Threads, recorder: Recorder, resume: bool
 ) -> None:
-    """The header."""
+    """Write the protocol, and print its header."""
     protocol = describe_run(config, trainer, threads)
     if resume:
         protocol = continued(path / "protocol.json", protocol, trainer.steps)
@@ -255,7 +256,7 @@ def _introduce(
 
 
 def _initialize(config: RunConfig, trainer: Trainer) -> str:
-    """Weights only; says what is left out."""
+    """Load the weights that ``init_from`` names, and return a sentence that says what was left out."""
     source, learner = config.init_from, trainer.learner
     saved = read_policy(Path(str(source)))
     wrong = misfit(saved, learner.networks["controller"], describe_policy(config, trainer.collector.runner.spec))
@@ -278,7 +279,7 @@ def _initialize(config: RunConfig, trainer: Trainer) -> str:
 def _conclude(
     config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int
 ) -> Comparison:
-    """Test the chosen weights, compare, draw, say where everything is."""
+    """Test the chosen weights, compare them with scripted policies, plot the learning curve, print the file names."""
     saved = read_policy(path, config.eval.checkpoint)
     learned = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
     comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved.step, recorder.say)
@@ -296,7 +297,7 @@ def _conclude(
 
 
 def _title(config: RunConfig, n_agents: int) -> str:
-    """What tells the pictures of several runs apart."""
+    """The title of the learning curve, by which runs can be told apart."""
     env, mixer = config.components["env"].option, config.components.get("mixer")
     mixed = [f"mixer {mixer.option}"] if mixer else []
     return ", ".join([env, config.algo, *mixed, f"{n_agents} agents", f"seed {config.seed}"])

@@ -1,4 +1,4 @@
-"""Which modules a component would import that no option of HyMARL names."""
+"""Find the modules that a component would import, but that no option file of HyMARL names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LINE = re.compile(r"^ *(\w+): +([^\s#]+)", re.MULTILINE)
 def foreign_modules(group: str, component: Mapping[str, Any]) -> list[str]:
     """Modules that a component names and no option file of the package does.
 
-    Settings may name modules of HyMARL too only as its option files do: anything in a module could be called.
+    This includes HyMARL's own modules: a setting may name only those of their functions that an option file names.
 
     Args:
-        group: its group.
-        component: plain, with ``name`` and ``settings``.
+        group: the component's group.
+        component: plain data with ``name`` and ``settings``.
     """
     foreign = [] if ships(group, component["name"]) else [component["name"]]
     named = list(_references("settings", component["settings"]))
@@ -29,7 +29,7 @@ def foreign_modules(group: str, component: Mapping[str, Any]) -> list[str]:
 
 
 def _references(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Key and value of all settings that adapters import: ``module:name``, and a ``package``."""
+    """Key and value of all settings that name what adapters import: ``module:name``, or a ``package``."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             yield from _references(str(name), part)
@@ -41,7 +41,7 @@ def _references(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _shipped() -> set[tuple[str, str]]:
-    """Keys and values of all option files of the package."""
+    """Key and value of all settings in the option files of the package."""
     folders = [folder for folder in resources.files("hymarl.conf").iterdir() if folder.is_dir()]
     files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".yaml")]
     return {pair for file in files for pair in _LINE.findall(file.read_text(encoding="utf-8"))}

@@ -22,15 +22,15 @@ _FORM = f"values are written as {WHEN_CHOSEN}.<group>.<option>.<key>"
 
 
 def apply(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> tuple[list[str], list[str]]:
-    """Write the values into the nodes of the chosen options.
+    """Write the values under ``when_chosen`` into the sections of the chosen options.
 
     Args:
-        cfg: what was composed; changed.
+        cfg: the composed configuration, changed in place.
         choices: the option chosen for each group.
-        given: what the command line says itself, which is stronger.
+        given: the keys that the command line sets, which keep its values.
 
     Returns:
-        What that changed, and what does not apply to the chosen options.
+        The values that this changed, and those that do not apply to the chosen options, as text.
 
     Raises:
         ConfigError: an unknown group, option or key.
@@ -55,7 +55,7 @@ def apply(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -
 
 
 def _entries(node: DictConfig) -> Iterator[tuple[str, str, str, Any]]:
-    """Group, option, key and value of everything, those for any option of a group before those for one."""
+    """Group, option, key and value of all entries; in each group ``any`` comes first, so that others replace it."""
     single = [group for group in PACKAGES if group != "logger"]
     for group, by_option in _sections(node, WHEN_CHOSEN, single):
         sections = dict(_sections(by_option, f"{WHEN_CHOSEN}.{group}", [_ANY, *options(group)]))
@@ -65,7 +65,7 @@ def _entries(node: DictConfig) -> Iterator[tuple[str, str, str, Any]]:
 
 
 def _sections(node: DictConfig, where: str, known: Sequence[str]) -> Iterator[tuple[str, DictConfig]]:
-    """The sections below one, whose names must be known."""
+    """The sections in a section; refuses unknown names."""
     for key, section in node.items():
         name = str(key)
         if name not in known:
@@ -76,7 +76,7 @@ def _sections(node: DictConfig, where: str, known: Sequence[str]) -> Iterator[tu
 
 
 def _check_some_has(group: str, key: str) -> None:
-    """Refuse a key for any option of a group that none has."""
+    """Refuse a key under ``any`` that is a setting of no component of the group."""
     known = {setting for name in names(group) for setting in parameters(find(group, name))}
     if key not in known:
         raise ConfigError(f"{WHEN_CHOSEN}.{group}.{_ANY}: no {group} has a setting {key!r}; {suggest(key, known)}")

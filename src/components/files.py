@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, with a checksum, and read back as data only."""
+"""Files of a run: written atomically and with a checksum; reading them executes nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..registry import ConfigError
 
 _SEAL = b"\nhymarl blake2b "
 _DIGEST_BYTES = 32
-_ZIP_END = b"PK\x05\x06"  # begins the last 22 bytes of what torch.save writes
+_ZIP_END = b"PK\x05\x06"  # torch.save writes a zip file, whose last 22 bytes begin with this
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 class CheckpointError(ConfigError):
-    """A file of a run is missing, damaged or does not fit: one sentence for people."""
+    """A file of a run is missing, damaged or does not fit the run; the message is one sentence."""
 
 
 class WriteError(Exception):
@@ -31,7 +31,7 @@ class WriteError(Exception):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, an error of the operating system becomes a sentence that names the file.
+    """Inside the ``with`` block, an OSError becomes a WriteError that names the file.
 
     Raises:
         WriteError: the file could not be written.
@@ -43,10 +43,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """After this returns the file is on disk whole; a crash before leaves the old one.
+    """Replace a file atomically, and wait until it is on disk; after a crash, the file is the old or the new one.
 
     Raises:
-        WriteError: it could not be written; the old one is still there.
+        WriteError: it could not be written; the old file is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
@@ -65,7 +65,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed processes left in a folder, but none of a process that still runs."""
+    """Delete the temporary files that killed processes left in a folder; keep those of processes that still run."""
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _runs(int(match[1])):
@@ -74,12 +74,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def checksum(content: bytes | memoryview) -> str:
-    """A number in hexadecimal digits that differs for different contents."""
+    """The BLAKE2b hash of the content, 256 bits in hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def save(path: Path, data: dict[str, Any]) -> str:
-    """Write tensors and plain data, and at the end of the file a checksum of them, which is also returned.
+    """Write tensors and plain data, with their checksum at the end of the file, and return the checksum.
 
     Raises:
         WriteError: it could not be written.
@@ -99,22 +99,22 @@ def save(path: Path, data: dict[str, Any]) -> str:
 def load(path: Path, noted: str | None = None, *, sealed: bool = False) -> dict[str, Any]:
     """Read what `save` wrote, on the CPU; never executes anything from the file.
 
-    Files of the first release have no checksum in them and are read without.
+    Files of the first release have no checksum; they are read unless one is required.
 
     Args:
         path: the file.
-        noted: the checksum that must be in the file.
-        sealed: whether there must be a checksum in the file at all.
+        noted: the checksum that the file must have, as `save` returned it; ``None``: any.
+        sealed: whether a file without a checksum is refused; always so if ``noted`` is given.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds other than data, or is not the one of the noted checksum.
+        CheckpointError: the file is missing or damaged, holds something other than data, or has another checksum.
     """
     import torch
 
     content = _unsealed(path, noted, sealed or noted is not None)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's reader, about pickles that are none of ours
+            warnings.simplefilter("ignore")  # torch warns about pickle files that it did not write
             data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise CheckpointError(
@@ -128,7 +128,7 @@ def load(path: Path, noted: str | None = None, *, sealed: bool = False) -> dict[
 
 
 def texts(data: Any) -> Iterator[str]:
-    """All texts in plain data, keys too."""
+    """All strings in plain data, including the keys of mappings."""
     if isinstance(data, str):
         yield data
     elif isinstance(data, Mapping):
@@ -141,10 +141,10 @@ def texts(data: Any) -> Iterator[str]:
 
 
 def refuse_references(data: Any, path: Path) -> None:
-    """Refuse plain data with ``${…}``, which would be resolved after it was checked, to environment variables say.
+    """Refuse plain data with ``${…}``: OmegaConf would resolve it after the check, e.g. to an environment variable.
 
     Raises:
-        CheckpointError: a text has one; a run writes only what they were resolved to.
+        CheckpointError: a string has one; a run saves resolved values only.
     """
     for text in texts(data):
         if "${" in text:
@@ -154,10 +154,10 @@ def refuse_references(data: Any, path: Path) -> None:
 
 
 def find_weights(path: Path, which: str = "best") -> Path:
-    """The weights file that ``path`` (a run directory or the file itself) means.
+    """The weights file in a run directory: the best if asked for and there, else the last. A file is returned as is.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no weights file.
     """
     if path.is_file():
         return path
@@ -173,16 +173,16 @@ def find_weights(path: Path, which: str = "best") -> Path:
 
 
 def keep_newest(paths: list[Path], n: int) -> None:
-    """Delete all but the last ``n`` files by name."""
+    """Delete the files except the last ``n`` in the order of their names."""
     for old in sorted(paths)[: max(0, len(paths) - n)]:
         old.unlink(missing_ok=True)
 
 
 def _unsealed(path: Path, noted: str | None, sealed: bool) -> bytes:
-    """The content of a file without the checksum at its end, which must be that of the content.
+    """The content of a file without the checksum at its end, which is verified.
 
     Raises:
-        CheckpointError: it is not, or the file cannot be read.
+        CheckpointError: the checksum is wrong or missing, or the file cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -191,7 +191,7 @@ def _unsealed(path: Path, noted: str | None, sealed: bool) -> bytes:
     seal = len(_SEAL) + 2 * _DIGEST_BYTES
     found = content[-2 * _DIGEST_BYTES :] if content[-seal:].startswith(_SEAL) else None
     if found is None and not sealed and content[-22:-18] == _ZIP_END:
-        return content  # of the first release
+        return content  # a file of the first release
     content = content[:-seal]
     digest = checksum(content)
     if found != digest.encode():
@@ -202,14 +202,14 @@ def _unsealed(path: Path, noted: str | None, sealed: bool) -> bytes:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process other than this one has the number."""
+    """Whether another process with this id is running."""
     if pid == os.getpid():
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # another user's
+    except (OSError, OverflowError):  # it runs, but belongs to another user
         return True
     return True
 

@@ -28,21 +28,21 @@ _SUBSTITUTES: Mapping[str, str] = {
 
 
 def substitute_what_cannot_be_shown() -> None:
-    """Let both streams write a substitute for a character that their encoding lacks, instead of raising an error.
+    """Make standard output and error replace characters that their encoding lacks, instead of raising an error.
 
-    ``PYTHONIOENCODING=ascii`` and some locales give them such an encoding. Everything that is printed afterwards is
-    covered: by this program, by libraries, by an environment.
+    ``PYTHONIOENCODING=ascii`` and some locales set such an encoding. Applies to everything that is printed afterwards,
+    also by libraries and environments.
     """
     codecs.register_error(_ERRORS, _substitute)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # in a notebook they are something else, which shows everything
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's streams are of another class, and show every character
             stream.reconfigure(errors=_ERRORS)
 
 
 def program_name() -> str:
     """How this program was started, so that a message can say what to type next.
 
-    In a notebook or a script of the user's, which other programs have started, it is the command.
+    In a notebook or a user's script, it is the installed command ``hymarl``.
     """
     started = Path(sys.argv[0])
     if started.name == "__main__.py":

@@ -16,10 +16,10 @@ _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 
 class Threads(NamedTuple):
-    """How many threads a run uses for what.
+    """The threads that a run uses.
 
     Attributes:
-        torch: threads of one torch operation.
+        torch: number of threads of one torch operation.
         second: whether updates use a second Python thread, for target networks and gradients of weights.
     """
 
@@ -32,15 +32,15 @@ class Threads(NamedTuple):
 
 
 def decide(asked: int | None, jobs: int, collecting: bool) -> Threads:
-    """Threads of one run.
+    """Decide how many threads one run uses.
 
-    More threads for one torch operation change the last bits of results, and on few or shared cores they are slower; so
-    unless told otherwise there is one, on every machine. The second Python thread changes no bit.
+    Several threads for one torch operation change the last bits of results, and are slower on few or shared cores; the
+    default is therefore one, on every machine. The second Python thread does not change results.
 
     Args:
-        asked: threads that learning may use; ``None``: 2 where this run has so many cores for itself, else 1.
-        jobs: runs at the same time, which share the cores.
-        collecting: whether episodes are collected while the learner updates, which takes a core.
+        asked: threads that learning may use; ``None``: 2 if this run has at least 2 cores for itself, else 1.
+        jobs: number of runs at the same time, which share the cores.
+        collecting: whether episodes are collected while the learner updates, which takes one core.
     """
     if asked is None:
         asked = 2 if available_cores() // jobs - collecting >= 2 else 1
@@ -49,7 +49,7 @@ def decide(asked: int | None, jobs: int, collecting: bool) -> Threads:
 
 @contextmanager
 def second_thread(second: ThreadPoolExecutor | None) -> Iterator[None]:
-    """Inside, `in_background` uses this thread; ``None``: no thread."""
+    """Inside the ``with`` block, `in_background` uses this thread; ``None``: no second thread."""
     token = _second.set(second)
     try:
         yield
@@ -58,10 +58,10 @@ def second_thread(second: ThreadPoolExecutor | None) -> Iterator[None]:
 
 
 def in_background(call: Callable[[], T]) -> Callable[[], T]:
-    """Start a call whose result is needed later; calling what is returned waits for the result.
+    """Start a call whose result is needed later; returns a function that waits for the result and returns it.
 
-    The call is made at once in the second thread, if there is one (`second_thread`), else when its result is needed.
-    Whether gradients are recorded is a property of a thread, so the call must say so itself (`torch.no_grad`).
+    The call starts at once in the second thread, if there is one (`second_thread`), else when its result is needed.
+    Torch's gradient mode is set per thread, so the call itself must enter `torch.no_grad` if it needs no gradients.
     """
     second = _second.get()
     return call if second is None else second.submit(call).result
@@ -73,10 +73,10 @@ def available_cores() -> int:
 
 
 def restrain_libraries() -> None:
-    """Give BLAS, OpenMP and numba one thread each in this process and those it starts, unless told otherwise.
+    """Set BLAS, OpenMP and numba to one thread each in this process and those it starts, unless set otherwise.
 
-    Their small products gain nothing from more, and many waiting threads take cores from each other. To be called
-    before NumPy is imported.
+    Our matrix products are too small to gain from more threads, and waiting threads take cores from each other. Call
+    this before NumPy is imported.
     """
     for name in _LIBRARIES:
         os.environ.setdefault(name, "1")
@@ -84,7 +84,7 @@ def restrain_libraries() -> None:
 
 @contextmanager
 def restrained_processes() -> Iterator[None]:
-    """Inside, processes that are started restrain their libraries, see `restrain_libraries`; this one is as it was."""
+    """Inside the ``with`` block, `restrain_libraries` applies to processes that are started; this one is unchanged."""
     added = [name for name in _LIBRARIES if name not in os.environ]
     restrain_libraries()
     try:

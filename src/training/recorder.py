@@ -18,14 +18,14 @@ from .trainer import Checkpoint, Trainer
 
 
 class Recorder:
-    """Takes what `Trainer.run` yields; as a context it closes everything and says how the run ended.
+    """Writes what `Trainer.run` yields; as a context manager, it closes all files and writes how the run ended.
 
     Args:
-        directory: of the run.
-        trainer: whose state is saved.
-        policy: plain data of the policy's description, stored beside weights.
+        directory: the run's directory.
+        trainer: the trainer, whose state is saved.
+        policy: the policy's description as plain data, saved together with the weights.
         loggers: receive records and messages.
-        show: takes what people need in any case, where no logger shows messages.
+        show: receives important messages if no logger shows messages.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Recorder:
                 each.callback(self._directory.status, status, reason)
                 self._tell_failures()
         except WriteError:
-            if kind is None:  # else there is an error already, which says more
+            if kind is None:  # else the first error, which says more, is raised
                 raise
 
     def ended(self, status: Status, reason: str | None = None) -> None:
@@ -76,25 +76,25 @@ class Recorder:
         self._ended = (status, reason)
 
     def say(self, text: str) -> None:
-        """A message to the console and ``train.log``."""
+        """Send a message to the loggers, and write it to ``train.log``."""
         self._loggers.message(text)
         self.note(text)
 
     def say_or_show(self, text: str) -> None:
-        """A message that must be seen: as `say`, and shown where no logger shows messages."""
+        """`say` an important message; if no logger shows messages, also pass it to ``show``."""
         self.say(text)
         if not self._loggers.show_messages:
             with suppress(OSError):  # standard output may be closed
                 self._show(text)
 
     def note(self, text: str) -> None:
-        """A line in ``train.log`` only."""
+        """Write a line to ``train.log`` only."""
         with writing(self._log_path):
             self._log.write(text + "\n")
             self._log.flush()
 
     def take(self, event: Record | Evaluation | Checkpoint) -> None:
-        """Write one event."""
+        """Write one event of `Trainer.run`."""
         self._tell_failures()
         if isinstance(event, Record):
             self._tables[event.table].append({"step": event.step, **event.values})
@@ -110,12 +110,12 @@ class Recorder:
         for row in evaluation.rows():
             self._evaluations.append(row)
         self._evaluations.flush()
-        # The tested weights may be older than the step of the record.
+        # The record has the trainer's step, but the tested weights may be of an earlier one.
         table: TableName = "test" if evaluation.stream == "test" else "evaluation"
         self._loggers.log(Record(table, self._trainer.steps, evaluation.summary()))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
-        """Cut the tables back to what `restore` returned; empty them if there was no checkpoint yet."""
+        """Cut the tables back to the checkpoint that `restore` returned; empty them if it returned None."""
         if saved is None:
             self._directory.clear()
             return
@@ -127,9 +127,9 @@ class Recorder:
             self._log.close()
 
     def _tell_failures(self) -> None:
-        """Say which environments have failed since the last time; their episodes are played again or skipped."""
+        """Say which environments have failed since the last call; their episodes are played again or skipped."""
         for i, runner in enumerate((self._trainer.collector.runner, self._trainer.evaluator.runner)):
-            new = runner.failures[self._failures_told[i] :]  # meanwhile, in the background, there may be more
+            new = runner.failures[self._failures_told[i] :]  # a copy: a background thread may append more
             for failure in new:
                 self.say(f"warning: {failure}")
             self._failures_told[i] += len(new)
@@ -150,7 +150,7 @@ class Recorder:
 
 
 def scalar_names(trainer: Trainer) -> tuple[str, ...]:
-    """Name of every scalar that loggers may get, as ``<table>/<name>``."""
+    """Names of all scalars that loggers may receive, as ``<table>/<name>``."""
     evaluated = Evaluation.summary_names(trainer.collector.runner.spec.metric_names)
     tables: dict[TableName, tuple[str, ...]] = {"metrics": trainer.metric_names, "timing": Stopwatch.columns}
     tables |= {"evaluation": evaluated, "test": evaluated}
@@ -161,7 +161,7 @@ def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
     """Load the last checkpoint of a run into a trainer; changes nothing on disk.
 
     Args:
-        trainer: new.
+        trainer: a newly built trainer.
         path: the run's directory.
 
     Returns:
@@ -190,7 +190,7 @@ def restore(trainer: Trainer, path: Path) -> dict[str, Any] | None:
 
 
 def _has_begun(path: Path) -> bool:
-    """Whether a run has come so far that it must have written a checkpoint to continue from."""
+    """Whether a run has got so far that it must have written a checkpoint."""
     folder = path / "checkpoints"
     if any(folder.glob("replay/*.pt")) or {f.name for f in folder.glob("weights_*.pt")} - {f"weights_{0:012d}.pt"}:
         return True

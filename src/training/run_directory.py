@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables, status, protocol; and to which process it belongs."""
+"""The directory of a run: its tables, status and protocol, and the lock that keeps other processes out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:  # on an operating system that lacks it, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 Mark = Mapping[str, Any]
-"""How far a table had been written: its ``size`` in bytes, and their ``checksum``."""
+"""How far a table was written: its ``size`` in bytes, and the ``checksum`` of these bytes."""
 _LOCK = ".lock"
 
 
@@ -29,7 +29,7 @@ class Table:
 
     Args:
         path: created with a header line if it does not exist.
-        columns: in order.
+        columns: their names, in order.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -44,8 +44,8 @@ class Table:
         """Add one row; a column without a value stays empty.
 
         Raises:
-            ValueError: a value for which there is no column.
-            WriteError: the disk is full, say; likewise the other methods.
+            ValueError: there is no column for a value.
+            WriteError: the file cannot be written, e.g. as the disk is full; so do the other methods.
         """
         unknown = set(values) - set(self._columns)
         if unknown:
@@ -54,7 +54,7 @@ class Table:
             self._file.write(",".join(_text(values.get(column, "")) for column in self._columns) + "\n")
 
     def position(self) -> Mark:
-        """How far it is written, with everything on disk, for `cut`."""
+        """Flush everything to disk, and return how far the table is written, for `cut`."""
         with writing(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -62,7 +62,7 @@ class Table:
         return {"size": len(content), "checksum": checksum(content)}
 
     def flush(self) -> None:
-        """Make rows visible to whoever reads the file."""
+        """Make the rows visible to other programs that read the file."""
         with writing(self._path):
             self._file.flush()
 
@@ -89,10 +89,10 @@ class Table:
 
 
 def check_table(path: Path, position: Mark) -> None:
-    """Refuse a table whose beginning is not what it was at an earlier `Table.position`; changes nothing.
+    """Refuse a table of which the part before an earlier `Table.position` was changed; writes nothing.
 
     Raises:
-        CheckpointError: it is shorter, or has another content.
+        CheckpointError: the table is shorter than that, or its content is another.
     """
     content = path.read_bytes()[: position["size"]] if path.is_file() else b""
     if len(content) < position["size"]:
@@ -102,7 +102,7 @@ def check_table(path: Path, position: Mark) -> None:
 
 
 def read_status(directory: Path) -> str | None:
-    """How a run stands, None where its ``status.json`` does not say so."""
+    """The status in a run's ``status.json``, such as ``finished``; None if it cannot be read."""
     try:
         status = json.loads((directory / "status.json").read_bytes())["status"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -111,9 +111,9 @@ def read_status(directory: Path) -> str | None:
 
 
 def refuse_links(directory: Path) -> None:
-    """Refuse a run directory from which a link leads out, through which other files would be written or deleted.
+    """Refuse a run directory with a symbolic link to the outside: files there could be written or deleted through it.
 
-    Links that stay inside, such as those that wandb makes, are left alone.
+    Links to the inside, such as those that wandb makes, are allowed.
 
     Raises:
         ConfigError: names the link.
@@ -130,13 +130,13 @@ def refuse_links(directory: Path) -> None:
 
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
-    """Inside, a run directory belongs to this process alone; the system gives it back when the process is killed.
+    """Inside the ``with`` block, this process has the lock of a run directory; if it is killed, the lock is released.
 
     Raises:
-        ConfigError: it belongs to another process, or holds a run with links that lead out of it.
+        ConfigError: another process has the lock, or the directory holds a run with links to the outside.
         WriteError: nothing can be written there.
     """
-    if (directory / "config.yaml").exists():  # else it holds no run, and may be any folder
+    if (directory / "config.yaml").exists():  # else it may be any folder, with links of its own
         refuse_links(directory)
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with writing(directory):
@@ -148,15 +148,15 @@ def owning(directory: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             with suppress(OSError):
-                path.unlink()  # while it is locked, so that nobody can have locked it since
+                path.unlink()  # before unlocking: after it, another process may have locked the file
             os.close(descriptor)
-        with suppress(OSError):  # something was written
+        with suppress(OSError):  # a folder in which something was written is not empty
             for folder in new:
                 folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file and write this process's number into it; None where files cannot be locked."""
+    """Lock a file, write this process's id into it, and return its descriptor; None where files cannot be locked."""
     if fcntl is None:
         return None
     while True:
@@ -171,7 +171,7 @@ def _lock(path: Path) -> int | None:
             os.close(descriptor)
             process = f"process {holder}" if holder else "another process"
             raise ConfigError(f"{path.parent} is in use by {process}; wait until it ends, or end it") from None
-        except FileNotFoundError:  # whoever had it has removed it: once more
+        except FileNotFoundError:  # its last owner has just deleted it: try again
             pass
         except OSError:  # a file system without locks
             os.close(descriptor)
@@ -179,14 +179,14 @@ def _lock(path: Path) -> int | None:
                 path.unlink()
             return None
         os.close(descriptor)
-    with suppress(OSError):  # on a full disk the lock holds without the number
+    with suppress(OSError):  # on a full disk the file stays empty, but locked
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
     return descriptor
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, which programs that this one starts do not inherit."""
+    """Open a lock file; programs that this one starts do not inherit the descriptor."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
@@ -210,7 +210,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints are."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def table(self, name: str, columns: Sequence[str]) -> Table:
@@ -219,7 +219,7 @@ class RunDirectory:
         return self._tables[name]
 
     def positions(self) -> dict[str, Mark]:
-        """How far every table is written, with everything on disk."""
+        """Flush all tables to disk, and return how far each is written."""
         return {name: table.position() for name, table in self._tables.items()}
 
     def cut(self, positions: Mapping[str, Mark]) -> None:
@@ -233,7 +233,7 @@ class RunDirectory:
             table.clear()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write ``<name>.json``, whole or not at all."""
+        """Write ``<name>.json`` atomically."""
         write_atomically(self.path / f"{name}.json", _json(content))
 
     def status(self, state: str, reason: str | None = None) -> None:
@@ -242,7 +242,7 @@ class RunDirectory:
         path = self.path / "status.json"
         try:
             write_atomically(path, content)
-        except WriteError:  # where there is no room for a new file, there may be some in the old one
+        except WriteError:  # on a full disk, the old file can still be overwritten
             with writing(path), path.open("r+b") as file:
                 file.write(content)
                 file.truncate()
