@@ -4,6 +4,7 @@ import copy
 import functools
 import gc
 import io
+import math
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -25,6 +26,7 @@ from hymarl.app.directories import register_resolvers
 from hymarl.components import rng
 from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import EpisodeBatch
+from hymarl.components.files import load
 from hymarl.components.spec import Entities, EnvSpec, TimeStep
 from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
 from hymarl.main import main
@@ -174,6 +176,46 @@ def random_batch():
         return batch
 
     return make
+
+
+def leaves(data, name=""):
+    """Name and value of everything in nested data."""
+    if isinstance(data, dict | list | tuple):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from leaves(value, f"{name}.{key}")
+    else:
+        yield name, data
+
+
+@pytest.fixture(scope="session")
+def differences():
+    """Names of what two nested data, such as checkpoints, do not have in common to the bit."""
+
+    def same(a, b):
+        if isinstance(a, torch.Tensor):
+            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        return a == b or (isinstance(a, float) and math.isnan(a) and isinstance(b, float) and math.isnan(b))
+
+    def find(a, b, ignored=()):
+        """``ignored``: beginnings of names that do not count."""
+        one, other = ({n: x for n, x in leaves(data) if not n.startswith(ignored)} for data in (a, b))
+        return [n for n in {**one, **other} if n not in one or n not in other or not same(one[n], other[n])]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def assert_equal_runs(differences):
+    """Run directories are equal to the bit, but for what a clock measured and how the replay is cut into files."""
+
+    def check(run, other):
+        for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
+            assert (run / name).read_bytes() == (other / name).read_bytes(), name
+        for file in ("latest.pt", "best.pt"):
+            saved = (load(path / "checkpoints" / file) for path in (run, other))
+            assert differences(*saved, ignored=(".tables.timing", ".replay.")) == []
+
+    return check
 
 
 class RandomEnv:

@@ -1,7 +1,6 @@
 """What algorithms to come need, as extensions from outside of the package: columns, replay, networks, lag."""
 
 import csv
-import math
 import shutil
 
 import pytest
@@ -54,37 +53,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def leaves(data, name=""):
-    """Name and value of everything in a checkpoint."""
-    if isinstance(data, dict | list | tuple):
-        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            yield from leaves(value, f"{name}.{key}")
-    else:
-        yield name, data
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
-
-
 def stored(run):
     """The column ``log_prob`` of the episodes in a run's replay files, all steps one after the other."""
     checkpoints = run / "checkpoints"
     files = [load(checkpoints / "replay" / entry["file"]) for entry in load(checkpoints / "latest.pt")["replay"]]
     return torch.cat([file["extras.log_prob"][file["filled"]] for file in files])
-
-
-def assert_equal_runs(run, other):
-    """To the bit, but for what a clock measured and how the replay is cut into files."""
-    for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    for file in ("latest.pt", "best.pt"):
-        saved = (leaves(load(path / "checkpoints" / file)) for path in (run, other))
-        a, b = ({n: x for n, x in each if not n.startswith((".tables.timing", ".replay."))} for each in saved)
-        assert list(a) == list(b)
-        assert [name for name in a if not same(a[name], b[name])] == []
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +124,9 @@ def test_what_a_selector_adds_to_episodes_is_there_when_they_are_learned_from(ru
         assert len(set(checked)) > 5
 
 
-def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(watched, continued, tmp_path):
+def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(
+    assert_equal_runs, watched, continued, tmp_path
+):
     whole, parts = watched[0], continued(tmp_path, *Q, *UNIFORM, *SOFTMAX)
     assert_equal_runs(whole, parts)
     assert (stored(whole) < 0).float().mean() > 0.5
@@ -234,7 +209,9 @@ def test_an_actor_critic_computes_advantages_once_for_each_collection(trained):
     assert len(seen) == sum(map(len, prepared))
 
 
-def test_an_actor_critic_is_continued_and_its_weights_are_saved_by_their_names(trained, run, continued, tmp_path):
+def test_an_actor_critic_is_continued_and_its_weights_are_saved_by_their_names(
+    assert_equal_runs, trained, run, continued, tmp_path
+):
     whole = trained[0]
     assert_equal_runs(whole, continued(tmp_path / "parts", *ACTOR_CRITIC))
     best = load(whole / "checkpoints" / "best.pt")
@@ -312,7 +289,9 @@ def test_a_critic_typed_beside_a_learner_with_a_mixer_is_said_too(configured):
 # Weights of three collections ago
 
 
-def test_a_run_with_a_lag_is_continued_from_wherever_it_was_killed(hymarl, run, tmp_path, monkeypatch):
+def test_a_run_with_a_lag_is_continued_from_wherever_it_was_killed(
+    assert_equal_runs, hymarl, run, tmp_path, monkeypatch
+):
     greedy = "selector.anneal_steps=40", "optimizer.lr=0.05"  # so that actions depend on the weights
     settings, take, taken_events = (*Q, *UNIFORM, *greedy, "runner.lag=3"), Recorder.take, []
 

@@ -3,7 +3,6 @@
 import csv
 import errno
 import json
-import math
 import os
 import random
 import re
@@ -94,21 +93,6 @@ def status(run):
     return json.loads((run / "status.json").read_text())
 
 
-def leaves(data, name=""):
-    """Name and value of everything in a checkpoint."""
-    if isinstance(data, dict | list | tuple):
-        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            yield from leaves(value, f"{name}.{key}")
-    else:
-        yield name, data
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
-
-
 def replayed(run):
     """The episodes that a continuation would find in its replay."""
     spec = LearnedPolicy.load(run).spec
@@ -118,19 +102,17 @@ def replayed(run):
     return buffer.first, buffer.n_inserted, buffer.episodes(buffer.first).tensors()
 
 
-def assert_equal_runs(run, other):
-    """To the bit, but for what a clock measured and how the replay is cut into files."""
-    for name in ("metrics.csv", "evaluations.csv", "comparison.csv"):
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    a, b = (dict(leaves(load(path / "checkpoints" / "latest.pt"))) for path in (run, other))
-    wanted, others = ([n for n in names if not n.startswith((".tables.timing.", ".replay."))] for names in (a, b))
-    assert wanted == others
-    assert [name for name in wanted if not same(a[name], b[name])] == []
-    (*counts, episodes), (*other_counts, other_episodes) = replayed(run), replayed(other)
-    assert counts == other_counts
-    assert all(torch.equal(episodes[name], other_episodes[name]) for name in episodes)
-    best, other_best = (load(path / "checkpoints" / "best.pt") for path in (run, other))
-    assert all(same(x, y) for (_, x), (_, y) in zip(leaves(best), leaves(other_best), strict=True))
+@pytest.fixture(scope="session")
+def assert_equal_runs(assert_equal_runs):
+    """As everywhere, and the replay holds the same episodes at the same places."""
+
+    def check(run, other):
+        assert_equal_runs(run, other)
+        (*counts, episodes), (*other_counts, other_episodes) = replayed(run), replayed(other)
+        assert counts == other_counts
+        assert all(torch.equal(episodes[name], other_episodes[name]) for name in episodes)
+
+    return check
 
 
 def assert_not_resumed(hymarl, run):
@@ -242,7 +224,7 @@ def test_odd_settings_work(hymarl, tmp_path, odd, said):
 # The same again
 
 
-def test_equal_seeds_leave_equal_bytes_even_if_a_logger_fails(hymarl, settings, finished, tmp_path):
+def test_equal_seeds_leave_equal_bytes_even_if_a_logger_fails(assert_equal_runs, hymarl, settings, finished, tmp_path):
     (tmp_path / "file").touch()
     loggers = "threads=1", "logger=[console,sacred]", "logger.sacred.directory=file/below"
     run, outcome = begin(hymarl, settings, tmp_path, *loggers)
@@ -287,7 +269,7 @@ def half(stopped, tmp_path):
     return shutil.copytree(stopped[0], tmp_path / "run")
 
 
-def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, stopped, half, finished):
+def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(assert_equal_runs, hymarl, stopped, half, finished):
     outcome = stopped[1]
     assert outcome.code == 130
     assert (outcome.err, status(half)) == ("", {"status": "interrupted", "reason": None})
@@ -300,7 +282,7 @@ def test_ctrl_c_saves_and_the_run_continues_to_the_same_bits(hymarl, stopped, ha
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)])
 def test_the_goodbyes_of_schedulers_and_terminals_are_heeded_like_ctrl_c(
-    hymarl, settings, finished, tmp_path, name, code
+    assert_equal_runs, hymarl, settings, finished, tmp_path, name, code
 ):
     run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL=name, CHANCE_AT="50")
     assert (outcome.code, outcome.err) == (code, "")
@@ -315,7 +297,7 @@ def test_the_goodbyes_of_schedulers_and_terminals_are_heeded_like_ctrl_c(
 
 
 @pytest.mark.parametrize("when", ["during the test", pytest.param("twice", marks=pytest.mark.slow)])
-def test_ctrl_c_ends_a_run_at_once(hymarl, settings, played, tmp_path, when):
+def test_ctrl_c_ends_a_run_at_once(assert_equal_runs, hymarl, settings, played, tmp_path, when):
     finished, n_steps = played
     at = {"during the test": str(n_steps - 2), "twice": "50 51"}[when]
     run, outcome = begin(hymarl, settings, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT=at)
@@ -340,7 +322,9 @@ def killed(start, folder, at, *arguments):
     assert process.exitcode == -signal.SIGKILL, (folder / "output.txt").read_text()
 
 
-def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, settings, played, tmp_path):
+def test_a_run_killed_again_and_again_continues_to_the_same_bits(
+    assert_equal_runs, hymarl, start, settings, played, tmp_path
+):
     finished, n_steps = played
     run = tmp_path / "run"
     killed(start, tmp_path, 2, *settings, "hydra.run.dir=run")  # before its first checkpoint
@@ -358,7 +342,9 @@ def test_a_run_killed_again_and_again_continues_to_the_same_bits(hymarl, start, 
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_continues_to_the_same_bits(hymarl, start, settings, finished, tmp_path):
+def test_a_run_killed_at_any_moment_continues_to_the_same_bits(
+    assert_equal_runs, hymarl, start, settings, finished, tmp_path
+):
     for name in ("first", "whole"):  # the second is as quick as the others
         began = time.monotonic()
         start(tmp_path, *settings, f"hydra.run.dir={name}").join(60)
@@ -391,7 +377,7 @@ def test_a_run_belongs_to_one_process_at_a_time(hymarl, settings, start, copy):
     assert contents(copy) == before
 
 
-def test_two_processes_that_continue_a_run_at_once_do_not_mix(start, half, finished, tmp_path):
+def test_two_processes_that_continue_a_run_at_once_do_not_mix(assert_equal_runs, start, half, finished, tmp_path):
     processes = [start(tmp_path, "resume=run", TRUST) for _ in range(2)]
     for process in processes:
         process.join(60)
@@ -432,7 +418,7 @@ def test_nothing_is_written_through_links_that_lead_out_of_a_run(hymarl, copy, t
         elsewhere.rename(path)
 
 
-def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(hymarl, finished, copy):
+def test_a_finished_run_has_nothing_left_to_do_and_stays_as_it_was(assert_equal_runs, hymarl, finished, copy):
     reached = load(finished / "checkpoints" / "latest.pt")["trainer"]["collector"]["steps"]
     outcome = hymarl(copy.parent, "resume=run", TRUST)
     assert (outcome.code, outcome.err) == (0, "")
@@ -466,7 +452,7 @@ def test_a_resumed_run_keeps_what_is_known_of_its_beginning(hymarl, settings, tm
 
 
 @pytest.mark.slow
-def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
+def test_a_finished_run_can_be_made_longer(differences, hymarl, settings, finished, copy):
     assert hymarl(copy.parent, "resume=run", TRUST, "train.total_steps=300").code == 0
     assert hymarl(copy.parent, *settings, "train.total_steps=300", "hydra.run.dir=long").code == 0
     long = copy.parent / "long"
@@ -476,7 +462,7 @@ def test_a_finished_run_can_be_made_longer(hymarl, settings, finished, copy):
     assert len(at_its_old_end) == 3
     assert [r for r in rows(copy / "evaluations.csv") if r["step"] != old_end] == rows(long / "evaluations.csv")
     a, b = (load(path / "checkpoints" / "latest.pt")["trainer"]["learner"] for path in (copy, long))
-    assert all(same(x, y) for (_, x), (_, y) in zip(leaves(a), leaves(b), strict=True))
+    assert differences(a, b) == []
     assert load_saved_steps(copy) == 300
 
 
@@ -567,7 +553,9 @@ def test_a_run_is_resumed_as_it_was_configured_or_not_at_all(hymarl, finished):
 
 
 @pytest.mark.slow
-def test_directories_may_have_any_name_and_the_program_may_change_to_them(hymarl, settings, finished, tmp_path):
+def test_directories_may_have_any_name_and_the_program_may_change_to_them(
+    assert_equal_runs, hymarl, settings, finished, tmp_path
+):
     name = "ein Lauf: größer, =1"
     chdir = "hydra.job.chdir=true"
     run = tmp_path / name
@@ -612,7 +600,9 @@ def test_environments_that_fail_too_often_end_the_run_as_failed(hymarl, extensio
     assert all("given the joint action [" in line and "fell off the wall" in line for line in warnings)
 
 
-def test_a_full_disk_ends_the_run_as_failed_until_there_is_room_again(hymarl, half, finished, tmp_path):
+def test_a_full_disk_ends_the_run_as_failed_until_there_is_room_again(
+    assert_equal_runs, hymarl, half, finished, tmp_path
+):
     run = half
     (run / "checkpoints" / ".best.pt.999999999.tmp").touch()  # as if killed while it wrote
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -692,7 +682,9 @@ def test_init_from_takes_over_weights_only(hymarl, settings, finished, tmp_path)
     assert rows(tmp_path / "run" / "metrics.csv")[0]["updates"] == rows(finished / "metrics.csv")[0]["updates"]
 
 
-def test_a_run_from_old_weights_without_a_checkpoint_begins_with_them_again(hymarl, settings, finished, tmp_path):
+def test_a_run_from_old_weights_without_a_checkpoint_begins_with_them_again(
+    assert_equal_runs, hymarl, settings, finished, tmp_path
+):
     old = *settings, *SHORT, f"init_from={finished}"
     run, outcome = begin(hymarl, old, tmp_path, CHANCE_SIGNAL="SIGINT", CHANCE_AT="1 2")
     assert (outcome.code, (run / "checkpoints").exists()) == (130, False)
