@@ -122,6 +122,9 @@ Layers = Annotated[int, Range(at_least=1, at_most=100)]
 Positive = Annotated[float, Range(above=0)]
 """A finite number above 0."""
 
+HuberDelta = Annotated[float, Range(above=0, at_most=1e9)]
+"""From which error on Huber's loss is linear: its square still fits into a 32-bit float."""
+
 NonNegative = Annotated[float, Range(at_least=0)]
 """A finite number from 0 on."""
 

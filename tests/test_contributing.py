@@ -48,7 +48,7 @@ def test_mixer() -> None:
     spec = EnvSpec(n_agents=2, n_actions=3, obs_dim=1, state_dim=1, episode_limit=5)
     values = torch.tensor([[[1.0, 3.0]]])  # B T A
     actions = torch.zeros(1, 1, 2, dtype=torch.int64)
-    inputs = MixerInputs(values, values, actions, torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 1))
+    inputs = MixerInputs(values, values, actions, torch.zeros(1, 1, 2, 1), torch.zeros(1, 1, 1))
     assert cls(spec, **settings)(inputs).tolist() == [[[2.0]]]
     assert cls(spec, **settings | {"scale": 2.0})(inputs).tolist() == [[[4.0]]]
 

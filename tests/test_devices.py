@@ -4,10 +4,14 @@ There need not be another device to see that: inside ``with torch.device("meta")
 device of its own has no content, and mixing it with real ones is an error.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from hymarl.app.assembly import build_learner
+from hymarl.app.options import options
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.selectors.greedy import Greedy
@@ -96,3 +100,11 @@ def test_copies_to_a_gpu_are_pinned_and_do_not_wait(monkeypatch, spec, random_ba
     n = len(EpisodeBatch.empty(spec, 1).tensors())
     assert calls.count("pin") == n
     assert calls.count(("cuda:0", True)) == n
+
+
+@pytest.mark.parametrize("algo", options("algo"))
+def test_all_networks_of_an_algorithm_are_on_its_device(configured, spec, algo):
+    config = replace(configured("env=two_step", f"algo={algo}", "network=mlp"), device="meta")
+    learner = build_learner(config, spec)
+    parts = (part for name, part in learner.state.items() if name != "reward_scaler")  # two numbers
+    assert {x.device.type for part in parts for x in part.state_dict().values()} == {"meta"}

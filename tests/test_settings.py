@@ -55,11 +55,13 @@ def make(option, group, name, values):
     elif group in ("mixer", "critic"):
         build(group, name, values, SPEC)
     elif group == "optimizer":
-        weight = torch.nn.Parameter(torch.ones(2))
-        optimizer = build(group, name, values)([weight])
-        (weight * torch.tensor([1.0, 0.0])).sum().backward()
-        optimizer.step()
-        assert weight.isfinite().all()
+        network, factory = torch.nn.Linear(2, 1), build(group, name, values)
+        optimizer = factory({"controller": network})
+        network(torch.tensor([1.0, 0.0])).backward()
+        for n_updates in (0, 1, 10**6):
+            factory.schedule(optimizer, n_updates)
+            optimizer.step()
+        assert all(weight.isfinite().all() for weight in network.parameters())
     elif group == "selector":
         scores, avail = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.bool_)
         selector = build(group, name, values, *([SPEC] if objects(find(group, name)) else []))

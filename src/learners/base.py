@@ -65,6 +65,7 @@ class Learner(ABC):
         on_policy: whether it must learn from the newest episodes only (``replay=latest``).
         max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
         needs: extras of the acting policy without which it cannot learn, such as ``log_prob``.
+        clips_apart: whether the gradient of each network is clipped by its own norm, instead of all by one.
         extras: columns that `prepare` adds to the episodes.
         networks: as given.
         state: what an exact continuation needs besides the optimizer: the networks, and what subclasses add.
@@ -75,6 +76,7 @@ class Learner(ABC):
     on_policy: ClassVar[bool] = False
     max_lag: ClassVar[int | None] = None
     needs: ClassVar[tuple[str, ...]] = ()
+    clips_apart: ClassVar[bool] = False
     extras: Columns = NO_EXTRAS
 
     def __init__(
@@ -91,9 +93,11 @@ class Learner(ABC):
                 f"'step', which weights files hold too; got {', '.join(networks)}"
             )
         self.updates = 0
-        self.networks = nn.ModuleDict(dict(networks)).train()
+        device = next(networks["controller"].parameters()).device  # where those are that the learner did not make
+        self.networks = nn.ModuleDict(dict(networks)).train().to(device)
         self.state = nn.ModuleDict({"networks": self.networks})
-        self.optimizer = optimizer(self.networks.parameters())
+        self.optimizer = optimizer(self.networks)
+        self._schedule = optimizer.schedule
         self._second_thread: ThreadPoolExecutor | None = None
         self._grad_clip = grad_clip
         self._scaler = RewardScaler() if standardize_rewards else None
@@ -140,6 +144,7 @@ class Learner(ABC):
             loss, metrics, priorities = self.loss(sample.episodes, sample.weights)
             loss.backward()
         norm = self._clip()
+        self._schedule(self.optimizer, self.updates)
         self.optimizer.step()
         self.updates += 1
         return Update({"loss": loss.detach(), "grad_norm": norm, **metrics}, priorities)
@@ -188,7 +193,12 @@ class Learner(ABC):
         self.updates = state["updates"]
 
     def _clip(self) -> Tensor:
-        """Clip the norm of the gradient; returns the norm before."""
+        """Clip the norm of the gradient, of each network's with `clips_apart`; returns the whole norm before."""
+        parts = self.networks.values() if self.clips_apart else [self.networks]
+        norms = [self._clip_part([p for p in part.parameters() if p.grad is not None]) for part in parts]
+        return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+
+    def _clip_part(self, parameters: list[nn.Parameter]) -> Tensor:
         if self._grad_clip is not None:
-            return nn.utils.clip_grad_norm_(self.networks.parameters(), self._grad_clip)
-        return nn.utils.get_total_norm([p.grad for p in self.networks.parameters() if p.grad is not None])
+            return nn.utils.clip_grad_norm_(parameters, self._grad_clip)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

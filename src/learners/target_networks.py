@@ -19,25 +19,40 @@ class TargetNetworks(nn.Module):
 
     Args:
         online: the networks to follow, by name.
-        mode: ``hard``, copy every ``interval_updates`` updates; ``soft``, move by ``tau`` at every update.
+        mode: ``hard``, copy every ``interval_updates`` updates; ``soft``, move by ``tau`` at every update; ``none``,
+            there are no copies, the networks themselves make the targets.
         interval_updates: unit: optimizer steps.
         tau: fraction of the way, in (0, 1].
 
     Attributes:
-        networks: the copies, by the same names.
+        networks: the copies, by the same names, or the networks themselves.
+        are_copies: which of both.
     """
 
+    networks: nn.ModuleDict | dict[str, nn.Module]
+
     def __init__(
-        self, online: Mapping[str, nn.Module], *, mode: Literal["hard", "soft"], interval_updates: int, tau: float
+        self,
+        online: Mapping[str, nn.Module],
+        *,
+        mode: Literal["hard", "soft", "none"],
+        interval_updates: int,
+        tau: float,
     ) -> None:
         super().__init__()
         self._online = dict(online)
         self._mode, self._interval, self._tau = mode, interval_updates, tau
-        self.networks = copy.deepcopy(nn.ModuleDict(dict(online)))  # as a whole: what is shared stays shared
-        self.networks.requires_grad_(False).eval()
+        self.are_copies = mode != "none"
+        if self.are_copies:
+            copies = copy.deepcopy(nn.ModuleDict(dict(online)))  # as a whole: what is shared stays shared
+            self.networks = copies.requires_grad_(False).eval()
+        else:
+            self.networks = dict(online)
 
     def describe(self) -> str:
         """How and how often they follow, for people."""
+        if not self.are_copies:
+            return "none: the networks themselves make them"
         if self._mode == "hard":
             return f"copied every {self._interval} updates"
         return f"moved by {self._tau} at every update"
@@ -45,6 +60,8 @@ class TargetNetworks(nn.Module):
     @torch.no_grad()
     def follow(self, n_updates: int) -> None:
         """Copy or move after update number ``n_updates`` (from 1); buffers such as running statistics are copied."""
+        if not self.are_copies:
+            return
         if self._mode == "hard":
             if n_updates % self._interval == 0:
                 self.copy()
@@ -58,5 +75,5 @@ class TargetNetworks(nn.Module):
 
     def copy(self) -> None:
         """Copy all weights and buffers of the networks."""
-        for name, online in self._online.items():
+        for name, online in self._online.items() if self.are_copies else ():
             self.networks[name].load_state_dict(online.state_dict())

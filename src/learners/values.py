@@ -20,5 +20,6 @@ def greedy(scores: Tensor, avail: Tensor) -> Tensor:
 
 
 def best(scores: Tensor, avail: Tensor) -> Tensor:
-    """The largest score of an available action, detached: ``[*, U]`` to ``[*]``."""
-    return scores.detach().masked_fill(~avail, -torch.inf).amax(dim=-1)
+    """The largest score of an available action, detached, 0 where there is none: ``[*, U]`` to ``[*]``."""
+    found = scores.detach().masked_fill(~avail, -torch.inf).amax(dim=-1)
+    return torch.where(found.isneginf(), 0.0, found)

@@ -134,7 +134,7 @@ def test_every_algorithm_trains_a_few_episodes_and_is_stored_under_its_name(hyma
     assert OmegaConf.load(run / "config.yaml").algo == algo
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["16", "32"]
+    assert int(rows[-1]["step"]) >= 32
     assert int(rows[-1]["updates"]) > 0
     assert all(math.isfinite(float(rows[-1][name])) for name in ("return_mean", "loss", "grad_norm"))
 

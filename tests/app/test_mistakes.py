@@ -100,7 +100,10 @@ MISTAKES = [
     ("resume=", "resume is empty; give the directory of a run: resume=results/…"),
     ("init_from=", "the command line: init_from is empty; give a path, or null"),
     # options and modules are names
-    ("algo=[qmix,vdn]", "algo=[qmix,vdn]: one option is chosen by its name, as in algo=iql; one run for each is -m …"),
+    (
+        "algo=[qmix,vdn]",
+        f"algo=[qmix,vdn]: one option is chosen by its name, as in algo={min(options('algo'))}; one run for each is …",
+    ),
     ("env=../../conf/env/two_step", "env=../../conf/env/two_step: there is no such option; did you mean 'two_step'? …"),
     ("-m mixer=vdn,../mixer/qmix", f"mixer=../mixer/qmix: there is no such option; {choices('mixer')}"),
     ("mixer=3", f"mixer=3: one option is chosen by its name, as in mixer={SOME['mixer']}; nothing is mixer=none"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hymarl.components.optimizers.base import without_compiler
+from hymarl.components.optimizers.base import OptimizerFactory, without_compiler
 from hymarl.components.replay.base import Sample
 from hymarl.components.spec import EnvSpec
 from hymarl.learners.base import Learner, Loss
@@ -15,7 +15,16 @@ from hymarl.learners.reward_scaler import RewardScaler
 from hymarl.learners.target_networks import TargetNetworks
 
 SPEC = EnvSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=1, episode_limit=4)
-SGD = without_compiler(torch.optim.SGD)
+
+
+class SGD(OptimizerFactory):
+    """Plain gradient descent."""
+
+    def __init__(self):
+        super().__init__(lr=0.1, lr_of={}, lr_warmup=0, lr_schedule="constant", lr_updates=1, weight_decay=0.0)
+
+    def make(self, groups):
+        return without_compiler(torch.optim.SGD)(groups, lr=self.lr)
 
 
 # Target networks
@@ -137,7 +146,7 @@ def slope_learner():
         with torch.no_grad():
             controller.weight.fill_(1.0)
         settings = {"grad_clip": None, "standardize_rewards": False}
-        return Slope({"controller": controller}, lambda p: SGD(p, lr=0.1), **settings | changes)
+        return Slope({"controller": controller}, SGD(), **settings | changes)
 
     return make
 
@@ -205,7 +214,7 @@ def test_a_learner_is_continued_exactly(slope_learner, random_batch):
 def test_names_of_networks_that_weights_files_could_not_hold_are_refused(names):
     networks = {name: nn.Linear(1, 1) for name in names}
     with pytest.raises(ValueError, match="networks must include 'controller'"):
-        Slope(networks, lambda p: SGD(p, lr=0.1), grad_clip=None, standardize_rewards=False)
+        Slope(networks, SGD(), grad_clip=None, standardize_rewards=False)
 
 
 # Rewards to learn from

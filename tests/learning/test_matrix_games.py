@@ -1,6 +1,8 @@
 """Small games whose limits are known: what each mixer learns from uniformly random play, against closed forms."""
 
+import importlib.util
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,7 @@ import torch
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.rng import Stream
-from hymarl.learners.values import taken
-from hymarl.modules.mixers.base import MixerInputs
+from hymarl.learners.td import mixed
 from hymarl.training.evaluation import Evaluation
 from hymarl.training.settings import TrainingSettings
 
@@ -64,10 +65,7 @@ def learn(component, make_controller):
         for _ in range(n_updates):
             learner.update(Sample(batch, np.arange(batch.n_episodes)))
         with torch.no_grad():
-            scores, features = controller.unroll(batch)
-            values = taken(scores[:, :-1], batch.actions)
-            inputs = MixerInputs(values, values, batch.actions.long(), features[:, :-1], batch.state[:, :-1])
-            return mixer(inputs).numpy()
+            return mixed(mixer, batch, controller.unroll(batch)[0], batch.actions).numpy()
 
     return run
 
@@ -162,6 +160,31 @@ def test_one_step_games_against_closed_forms(every_way, learn, mixer, game):
     row, column = np.broadcast_arrays(payoffs.mean(axis=1)[:, None], payoffs.mean(axis=0)[None])
     wanted = additive_fit(payoffs)[..., None] if mixer == "vdn" else np.stack([row, column], axis=-1)
     assert found == pytest.approx(wanted, abs=0.01 * np.ptp(payoffs))
+
+
+@pytest.fixture(scope="session")
+def payoff():
+    """``payoff(algorithm, game, seed)`` of the example that makes the table of `docs/algorithms.md`."""
+    path = Path(__file__).resolve().parents[2] / "examples" / "matrix_games.py"
+    found = importlib.util.spec_from_file_location("matrix_games", path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.payoff
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("algorithm", "wanted", "at_least"),
+    [
+        *((name, 0, 5) for name in ("vdn", "qmix", "qatten")),
+        *((name, 8, 5) for name in ("cw_qmix", "ow_qmix", "qtran")),
+        ("qplex", 8, 4),
+    ],
+)
+def test_which_algorithms_find_the_best_of_the_qtran_game(payoff, algorithm, wanted, at_least):
+    found = [payoff(algorithm, "qtran_game", seed) for seed in range(11, 16)]
+    assert found.count(wanted) >= at_least
 
 
 # The whole loop: random play through runner, buffer, learner and evaluation

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
-from ...ranges import Fraction, Length
+from ...ranges import Length
 from ...registry import register
-from .base import Decay, Epsilon, LearningRate, without_compiler
+from .base import Decay, Epsilon, OptimizerFactory, without_compiler
 
 _Adam = without_compiler(torch.optim.Adam)
 
 
 @register("optimizer")
-class Adam:
-    """Makes `torch.optim.Adam`, with one pass over all parameters.
+class Adam(OptimizerFactory):
+    """Makes `torch.optim.Adam`, with one pass over all parameters; weight decay is an L2 penalty.
 
     Args:
-        lr: learning rate.
         betas: decay of the running first and second moments.
         eps: added to the denominator.
-        weight_decay: L2 penalty.
+        settings: those of `OptimizerFactory`.
     """
 
     def __init__(
-        self,
-        *,
-        lr: LearningRate,
-        betas: Annotated[list[Decay], Length(at_least=2, at_most=2)],
-        eps: Epsilon,
-        weight_decay: Fraction,
+        self, *, betas: Annotated[list[Decay], Length(at_least=2, at_most=2)], eps: Epsilon, **settings: Any
     ) -> None:
-        self._lr, self._betas, self._eps, self._weight_decay = lr, (betas[0], betas[1]), eps, weight_decay
+        super().__init__(**settings)
+        self.betas, self.eps = (betas[0], betas[1]), eps
 
-    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """See `OptimizerFactory`."""
-        return _Adam(
-            list(parameters),
-            lr=self._lr,
-            betas=self._betas,
-            eps=self._eps,
-            weight_decay=self._weight_decay,
-            fused=True,
-        )
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """See `OptimizerFactory.make`."""
+        decay = self.weight_decay
+        return _Adam(groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=decay, fused=True)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 
-from ...ranges import Fraction
 from ...registry import register
-from .base import Decay, Epsilon, LearningRate, without_compiler
+from .base import Decay, Epsilon, OptimizerFactory, without_compiler
 
 _RMSprop = without_compiler(torch.optim.RMSprop)
 
 
 @register("optimizer")
-class RMSprop:
-    """Makes `torch.optim.RMSprop`.
+class RMSprop(OptimizerFactory):
+    """Makes `torch.optim.RMSprop`; weight decay is an L2 penalty.
 
     Args:
-        lr: learning rate.
         alpha: decay of the running mean square.
         eps: added to the denominator.
-        weight_decay: L2 penalty.
+        settings: those of `OptimizerFactory`.
     """
 
-    def __init__(self, *, lr: LearningRate, alpha: Decay, eps: Epsilon, weight_decay: Fraction) -> None:
-        self._lr, self._alpha, self._eps, self._weight_decay = lr, alpha, eps, weight_decay
+    def __init__(self, *, alpha: Decay, eps: Epsilon, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._alpha, self._eps = alpha, eps
 
-    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """See `OptimizerFactory`."""
-        return _RMSprop(
-            list(parameters), lr=self._lr, alpha=self._alpha, eps=self._eps, weight_decay=self._weight_decay
-        )
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """See `OptimizerFactory.make`."""
+        return _RMSprop(groups, lr=self.lr, alpha=self._alpha, eps=self._eps, weight_decay=self.weight_decay)

@@ -17,14 +17,14 @@ class MixerInputs(NamedTuple):
         values: ``[B, T, A]`` the agents' values of the actions in question.
         best: ``[B, T, A]`` the agents' largest values over available actions.
         actions: ``[B, T, A]`` int64, the actions in question.
-        features: ``[B, T, A, H]`` what the agents' networks know.
+        obs: ``[B, T, A, O]``.
         state: ``[B, T, S]``.
     """
 
     values: Tensor
     best: Tensor
     actions: Tensor
-    features: Tensor
+    obs: Tensor
     state: Tensor
 
 
@@ -43,7 +43,7 @@ class Mixer(nn.Module, ABC):
 
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
-        self._n_agents, self._state_dim = spec.n_agents, spec.state_dim
+        self._n_agents, self._obs_dim, self._state_dim = spec.n_agents, spec.obs_dim, spec.state_dim
 
     @abstractmethod
     def mix(self, inputs: MixerInputs) -> Tensor:
@@ -57,10 +57,18 @@ class Mixer(nn.Module, ABC):
         """
         lead = inputs.values.shape[:-1]
         _check("values", inputs.values, (*lead, self._n_agents))
+        _check("obs", inputs.obs, (*lead, self._n_agents, self._obs_dim))
         _check("state", inputs.state, (*lead, self._state_dim))
         mixed = self.mix(inputs)
         _check("the result", mixed, (*lead, 1 if self.joint else self._n_agents))
         return mixed
+
+
+def hypernet(state_dim: int, hidden_dim: int, out_dim: int) -> nn.Module:
+    """A network that makes weights from the state: one linear layer, or two with ReLU between if ``hidden_dim`` > 0."""
+    if not hidden_dim:
+        return nn.Linear(state_dim, out_dim)
+    return nn.Sequential(nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))
 
 
 def _check(what: str, x: Tensor, shape: tuple[int, ...]) -> None:

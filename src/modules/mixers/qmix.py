@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +13,13 @@ from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec
 from ...ranges import Range, Width
 from ...registry import register
-from .base import Mixer, MixerInputs
+from .base import Mixer, MixerInputs, hypernet
+
+_POSITIVE: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "softplus": F.softplus,
+    "square": torch.square,
+}
 
 
 @register("mixer")
@@ -28,7 +35,7 @@ class QMixer(Mixer):
         embed_dim: E, width of the mixing network.
         hypernet_layers: 1 or 2 layers in the hypernetworks that make weights.
         hypernet_dim: width of their hidden layer (with 2 layers).
-        positive: what makes weights non-negative.
+        positive: what makes weights non-negative: ``abs``, ``softplus`` or ``square``.
 
     Raises:
         ValueError: it does not fit into memory.
@@ -41,7 +48,7 @@ class QMixer(Mixer):
         embed_dim: Width,
         hypernet_layers: Annotated[int, Range(at_least=1, at_most=2)],
         hypernet_dim: Width,
-        positive: Literal["abs", "softplus"],
+        positive: Literal["abs", "softplus", "square"],
     ) -> None:
         super().__init__(spec)
         hidden = hypernet_dim if hypernet_layers == 2 else 0
@@ -50,11 +57,11 @@ class QMixer(Mixer):
         n_weights = sum(linear_weights([spec.state_dim, *between, out]) for out in made)
         n_weights += 2 * linear_weights([spec.state_dim, embed_dim])
         require_memory_for_weights(n_weights, "the mixer", "lower embed_dim or hypernet_dim")
-        self.weight_1 = _hypernet(spec.state_dim, hidden, spec.n_agents * embed_dim)
+        self.weight_1 = hypernet(spec.state_dim, hidden, spec.n_agents * embed_dim)
         self.bias_1 = nn.Linear(spec.state_dim, embed_dim)
-        self.weight_2 = _hypernet(spec.state_dim, hidden, embed_dim)
-        self.value = _hypernet(spec.state_dim, embed_dim, 1)
-        self._positive = torch.abs if positive == "abs" else F.softplus
+        self.weight_2 = hypernet(spec.state_dim, hidden, embed_dim)
+        self.value = hypernet(spec.state_dim, embed_dim, 1)
+        self._positive = _POSITIVE[positive]
         self._embed_dim = embed_dim
 
     def mix(self, inputs: MixerInputs) -> Tensor:
@@ -65,9 +72,3 @@ class QMixer(Mixer):
         weight_2 = self._positive(self.weight_2(state)).unsqueeze(-1)  # N E 1
         mixed = (F.elu(hidden) @ weight_2).squeeze(-1) + self.value(state)  # N 1
         return mixed.view(*inputs.values.shape[:-1], 1)
-
-
-def _hypernet(state_dim: int, hidden_dim: int, out_dim: int) -> nn.Module:
-    if not hidden_dim:
-        return nn.Linear(state_dim, out_dim)
-    return nn.Sequential(nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))

@@ -29,7 +29,7 @@ def random_inputs(b, t, spec=SPEC, scale=1.0, dtype=torch.float32):
         values=values,
         best=values + torch.rand(values.shape, dtype=dtype),
         actions=torch.randint(spec.n_actions, values.shape),
-        features=torch.randn(*values.shape, 7, dtype=dtype),
+        obs=torch.randn(*values.shape, spec.obs_dim, dtype=dtype),
         state=torch.randn(b, t, spec.state_dim, dtype=dtype) * scale,
     )
 
@@ -85,9 +85,9 @@ def test_the_agents_best_actions_are_the_best_joint_action(mixer, name, changes,
     n = len(joint)
     values = q.gather(1, joint.T).T.unsqueeze(1)  # n 1 A
     best = q.max(dim=1).values.expand(n, 1, -1)
-    features = torch.randn(1, 1, SPEC.n_agents, 7, dtype=torch.float64).expand(n, -1, -1, -1)
+    obs = torch.randn(1, 1, SPEC.n_agents, SPEC.obs_dim, dtype=torch.float64).expand(n, -1, -1, -1)
     state = torch.randn(1, 1, SPEC.state_dim, dtype=torch.float64).expand(n, -1, -1)
-    mixed = made(MixerInputs(values, best, joint.unsqueeze(1), features, state)).sum(dim=-1).squeeze(1)
+    mixed = made(MixerInputs(values, best, joint.unsqueeze(1), obs, state)).sum(dim=-1).squeeze(1)
     local = q.argmax(dim=1)
     (row,) = torch.nonzero((joint == local).all(dim=1)).flatten().tolist()
     assert mixed[row] >= mixed.max() - 1e-9

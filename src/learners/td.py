@@ -1,0 +1,148 @@
+"""What learners with TD(lambda) targets and target networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..components.episode import EpisodeBatch
+from ..components.optimizers.base import OptimizerFactory
+from ..components.replay.base import Sample
+from ..controllers.base import Controller
+from ..modules.mixers.base import MixerInputs
+from ..ranges import Count, Fraction, HuberDelta
+from . import losses, targets, values
+from .base import Learner, Loss, Update
+from .target_networks import TargetNetworks, Tau
+
+
+class TDLearner(Learner):
+    """A learner of action values by temporal differences; it makes the targets, subclasses say of what.
+
+    Args:
+        networks: see `Learner`.
+        followed: names of the networks that have a target network.
+        optimizer: makes the optimizer of all networks.
+        gamma: discount per step.
+        td_lambda: lambda of the return: 0 one-step, 1 Monte Carlo.
+        bootstrap_on_timeout: whether a truncated episode has a future value; false only to reproduce papers that
+            treated time limits as terminal.
+        huber_delta: Huber's loss, linear beyond this TD error; null for the square.
+        target_update: ``hard``, ``soft`` or ``none``, see `TargetNetworks`.
+        target_interval_updates: hard: optimizer steps between copies.
+        target_tau: soft: fraction moved per optimizer step.
+        settings: those of `Learner`.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = (*Learner.metric_names, "td_error_abs", "q_taken_mean", "target_mean")
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        followed: Sequence[str],
+        optimizer: OptimizerFactory,
+        *,
+        gamma: Fraction,
+        td_lambda: Fraction,
+        bootstrap_on_timeout: bool,
+        huber_delta: HuberDelta | None,
+        target_update: Literal["hard", "soft", "none"],
+        target_interval_updates: Count,
+        target_tau: Tau,
+        **settings: Any,
+    ) -> None:
+        super().__init__(networks, optimizer, **settings)
+        self.targets = TargetNetworks(
+            {name: networks[name] for name in followed},
+            mode=target_update,
+            interval_updates=target_interval_updates,
+            tau=target_tau,
+        )
+        self.state["targets"] = self.targets
+        self._gamma, self._td_lambda = gamma, td_lambda
+        self._bootstrap_on_timeout, self._huber_delta = bootstrap_on_timeout, huber_delta
+
+    def td_loss(
+        self,
+        batch: EpisodeBatch,
+        q_taken: Tensor,
+        td_targets: Tensor,
+        weights: Tensor | None = None,
+        cell_weights: Tensor | None = None,
+    ) -> Loss:
+        """Mean squared (or Huber's) TD error; for weighted samples also each episode's mean absolute one, its priority.
+
+        Args:
+            batch: the episodes.
+            q_taken: ``[B, T, V]``, values of the actions taken.
+            td_targets: ``[B, T, V]``, see `td_targets`.
+            weights: ``[B]``, how much each episode counts; ``None``: all alike.
+            cell_weights: how much each cell counts beside that, broadcasts to ``[B, T, V]``; ``None``: all alike.
+        """
+        td_error = q_taken - td_targets
+        loss = losses.td_loss(td_error, batch.filled, self._huber_delta, _product(weights, cell_weights))
+        with torch.no_grad():
+            size = td_error.abs()
+            metrics = {
+                "td_error_abs": losses.masked_mean(size, batch.filled),
+                "q_taken_mean": losses.masked_mean(q_taken, batch.filled),
+                "target_mean": losses.masked_mean(td_targets, batch.filled),
+            }
+            priorities = None if weights is None else losses.episode_means(size, batch.filled)
+        return Loss(loss, metrics, priorities)
+
+    @torch.no_grad()
+    def td_targets(self, batch: EpisodeBatch, next_values: Tensor) -> Tensor:
+        """TD(lambda) targets ``[B, T, V]`` from the target networks' values ``[B, T, V]`` of what follows."""
+        ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
+        reward = self.rewards(batch, next_values.shape[-1])
+        return targets.lambda_returns(reward, next_values, ends, batch.filled, self._gamma, self._td_lambda)
+
+    def update(self, sample: Sample) -> Update:
+        """See `Learner.update`; the target networks follow."""
+        update = super().update(sample)
+        self.targets.follow(self.updates)
+        return update
+
+    def describe(self) -> dict[str, str]:
+        """See `Learner.describe`."""
+        return {"targets": self.targets.describe()}
+
+    def weights_replaced(self) -> list[str]:
+        """See `Learner.weights_replaced`."""
+        self.targets.copy()
+        return ["targets start as copies"] if self.targets.are_copies else []
+
+    @torch.no_grad()
+    def target_outputs(self, name: str, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """Values and features of the controller that makes targets, which unrolls from t = 0."""
+        controller = self.targets.networks[name]
+        assert isinstance(controller, Controller)
+        return controller.unroll(batch)
+
+
+def _product(weights: Tensor | None, cell_weights: Tensor | None) -> Tensor | None:
+    """Weights of episodes ``[B]`` times weights of cells."""
+    if weights is None or cell_weights is None:
+        return cell_weights if weights is None else weights
+    return weights[:, None, None] * cell_weights
+
+
+def mixed(mixer: nn.Module, batch: EpisodeBatch, q_values: Tensor, actions: Tensor, first: int = 0) -> Tensor:
+    """The mixed values ``[B, T, V]`` of joint actions.
+
+    Args:
+        mixer: a `Mixer`.
+        batch: the episodes.
+        q_values: ``[B, T+1, A, U]``, of the agents.
+        actions: ``[B, T, A]``.
+        first: 0 for actions at the times 0 to T-1, 1 for actions at the times 1 to T.
+    """
+    times = slice(first, first + actions.shape[1])
+    at, actions = q_values[:, times], actions.long()
+    taken, best = values.taken(at, actions), values.best(at, batch.avail[:, times])
+    value: Tensor = mixer(MixerInputs(taken, best, actions, batch.obs[:, times], batch.state[:, times]))
+    return value
