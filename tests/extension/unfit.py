@@ -3,11 +3,10 @@
 import torch
 
 from hymarl.components.episode import Column
+from hymarl.components.selectors.softmax import Softmax
 from hymarl.learners.base import Learner
 from hymarl.modules.critics.base import Critic
 from hymarl.registry import register
-
-from .softmax import Softmax
 
 
 @register("critic")

@@ -52,13 +52,13 @@ class Network(nn.Module, ABC):
         return None
 
 
-def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear) -> None:
+def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear, head_gain: float = 0.01) -> None:
     """Orthogonal weights and zero bias: gain 1 for the linear layers among ``hidden``, 0.01 for heads, as in PyMARL2.
 
     Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014; Hu et al., "Rethinking the
     Implementation Tricks and Monotonicity Constraint in Cooperative Multi-Agent Reinforcement Learning", 2021.
     """
-    layers = [(layer, 1.0) for layer in hidden if isinstance(layer, nn.Linear)] + [(head, 0.01) for head in heads]
+    layers = [(layer, 1.0) for layer in hidden if isinstance(layer, nn.Linear)] + [(head, head_gain) for head in heads]
     for layer, gain in layers:
         nn.init.orthogonal_(layer.weight, gain=gain)
         if layer.bias is not None:

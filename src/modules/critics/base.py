@@ -32,3 +32,8 @@ class Critic(nn.Module, ABC):
 
 class StateCritic(Critic):
     """A critic of states: `forward` returns ``[B, T+1, V]``, with V = 1 for a common value and A for one per agent."""
+
+    @property
+    @abstractmethod
+    def n_values(self) -> int:
+        """V."""

@@ -22,7 +22,7 @@ class CentralV(StateCritic):
     Args:
         spec: sizes of the environment.
         hidden_dims: widths of the layers.
-        orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01.
+        orthogonal: orthogonal initialization with gain 1.
 
     Raises:
         ValueError: it does not fit into memory.
@@ -30,13 +30,17 @@ class CentralV(StateCritic):
 
     def __init__(self, spec: EnvSpec, *, hidden_dims: Widths, orthogonal: bool) -> None:
         super().__init__(spec)
-        n_values = spec.n_agents if spec.individual_rewards else 1
-        n_weights = linear_weights([spec.state_dim, *hidden_dims, n_values])
+        n_weights = linear_weights([spec.state_dim, *hidden_dims, self.n_values])
         require_memory_for_weights(n_weights, "the critic", "lower hidden_dims")
         self.body, width = mlp(spec.state_dim, hidden_dims)
-        self.head = nn.Linear(width, n_values)
+        self.head = nn.Linear(width, self.n_values)
         if orthogonal:
-            orthogonal_(self.body, self.head)
+            orthogonal_(self.body, self.head, head_gain=1.0)
+
+    @property
+    def n_values(self) -> int:
+        """See `StateCritic`."""
+        return self.spec.n_agents if self.spec.individual_rewards else 1
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """See `StateCritic`."""

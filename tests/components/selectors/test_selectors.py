@@ -212,3 +212,18 @@ def test_nth_available_reaches_the_last_action_and_not_beyond(n):
     avail[..., :n] = True
     assert nth_available(avail, np.array([[1 - 2**-53]])).item() == n - 1
     assert nth_available(avail, np.array([[0.0]])).item() == 0
+
+
+def test_softmax_samples_in_proportion_to_the_exponentials(component):
+    selector, n = component("selector", "softmax", SPEC, temperature=2.0), 20_000
+    scores = np.tile(np.array([1.0, 3.0, 9.0, -2.0, 0.0], np.float32), (n, 3, 1))
+    avail = np.ones(scores.shape, np.bool_)
+    avail[:, :, 2] = False
+    actions, extras = selector.select(scores, avail, Moment(keys(1, Stream.EXPLORATION, np.arange(n)), 4, 0))
+    weights = np.exp(np.array([0.5, 1.5, -np.inf, -1.0, 0.0]))
+    wanted = weights / weights.sum()
+    for agent in range(3):
+        found = np.bincount(actions[:, agent], minlength=5) / n
+        assert np.abs(found - wanted).max() < 5 * 0.5 / n**0.5
+    assert np.allclose(extras["log_prob"], np.log(wanted.clip(1e-30))[actions], atol=1e-6)
+    assert abs(np.corrcoef(actions[:, 0], actions[:, 1])[0, 1]) < 0.04  # agents draw on their own
