@@ -92,8 +92,7 @@ class UniformReplay(Replay):
         Raises:
             ValueError: fewer episodes are stored.
         """
-        if n_episodes > self.size:
-            raise ValueError(f"cannot sample {n_episodes} episodes, the buffer holds {self.size}")
+        self._require(n_episodes)
         places = generator(self._seed, Stream.REPLAY, update).choice(self.size, n_episodes, replace=False)
         return Sample(self._storage.select(torch.from_numpy(places)), self._numbers(places))
 
@@ -134,6 +133,10 @@ class UniformReplay(Replay):
             "updates_per_episode": f"{self._updates_per_episode}",
             "replay_memory": f"{self._n_bytes / 1e6:.0f} MB, as much on disk when full",
         }
+
+    def _require(self, n_episodes: int) -> None:
+        if n_episodes > self.size:
+            raise ValueError(f"cannot sample {n_episodes} episodes, the buffer holds {self.size}")
 
     def _numbers(self, places: IntArray) -> IntArray:
         """The numbers of the episodes at these places of the ring."""
