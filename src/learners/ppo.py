@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,25 +13,12 @@ from ..controllers.base import Controller
 from ..modules.critics.base import StateCritic
 from ..ranges import Fraction, HuberDelta, NonNegative, Range
 from ..registry import register
-from . import losses, targets, values
+from . import losses, targets
 from .base import Learner, Loss
+from .decisions import decisions
 from .value_scaler import ValueScaler
 
 _VALUE_DECAY = 0.99999  # of MAPPO's running means
-
-
-class Decisions(NamedTuple):
-    """What a policy makes of the choices in a batch.
-
-    Attributes:
-        log_prob: ``[B, T, A]`` of the actions taken.
-        entropy: ``[B, T, A]``.
-        chose: ``[B, T, A]`` bool, executed steps at which the agent had more than one available action.
-    """
-
-    log_prob: Tensor
-    entropy: Tensor
-    chose: Tensor
 
 
 @register("learner")
@@ -125,13 +112,13 @@ class PPOLearner(Learner):
 
     def loss(self, batch: EpisodeBatch, weights: Tensor | None = None) -> Loss:
         """See `Learner.loss`."""
-        decisions = self.decisions(batch)
-        log_ratio = decisions.log_prob - batch.extras["log_prob"]
+        made = decisions(batch, self.controller.unroll(batch)[0])
+        log_ratio = made.log_prob - batch.extras["log_prob"]
         ratio, advantages = log_ratio.exp(), batch.extras["advantages"]
         clipped = ratio.clamp(1 - self._clip_ratio, 1 + self._clip_ratio)
         gain = torch.minimum(ratio * advantages, clipped * advantages)
-        chose = decisions.chose
-        policy_loss, entropy = -losses.cell_mean(gain, chose, weights), losses.cell_mean(decisions.entropy, chose)
+        chose = made.chose
+        policy_loss, entropy = -losses.cell_mean(gain, chose, weights), losses.cell_mean(made.entropy, chose)
         outputs = self.critic(batch)[:, :-1]
         value_loss = self._value_loss(batch, outputs, weights)
         loss = policy_loss - self._entropy_weight * entropy + self._value_weight * value_loss
@@ -145,16 +132,6 @@ class PPOLearner(Learner):
                 "value_mean": losses.masked_mean(self._restored(outputs), batch.filled),
             }
         return Loss(loss, metrics)
-
-    def decisions(self, batch: EpisodeBatch) -> Decisions:
-        """The policy's view of the actions that were taken."""
-        scores, _ = self.controller.unroll(batch)
-        avail = batch.avail[:, :-1]
-        avail = avail | ~batch.filled[..., None, None]  # what was not executed must not become infinite
-        log_probs = scores[:, :-1].masked_fill(~avail, -torch.inf).log_softmax(dim=-1)
-        entropy = -(log_probs.exp() * log_probs.masked_fill(~avail, 0.0)).sum(dim=-1)
-        chose = batch.filled.unsqueeze(-1) & (avail.sum(dim=-1) > 1)  # B T A
-        return Decisions(values.taken(log_probs, batch.actions), entropy, chose)
 
     def _restored(self, outputs: Tensor) -> Tensor:
         """The values that the critic's outputs mean, in units of rewards."""

@@ -11,6 +11,7 @@ from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.rng import Stream
 from hymarl.learners import losses
+from hymarl.learners.decisions import decisions
 from hymarl.learners.value_scaler import ValueScaler
 from hymarl.modules.critics.base import StateCritic
 from hymarl.policies.learned import LearnedPolicy
@@ -49,7 +50,7 @@ def with_log_prob(learner, batch, shift=0.0):
     """The batch with the probabilities of the learner's own policy, shifted, as the column of those that acted."""
     columns = {"log_prob": learner_column(batch)}
     with torch.no_grad():
-        log_prob = learner.decisions(batch).log_prob * batch.filled.unsqueeze(-1)
+        log_prob = decisions(batch, learner.controller.unroll(batch)[0]).log_prob * batch.filled.unsqueeze(-1)
     return batch.extended(columns, {"log_prob": log_prob + shift})
 
 
@@ -121,7 +122,7 @@ def test_what_acted_is_what_learns(component, make_controller, random_env, netwo
     policy = LearnedPolicy(runner.spec, controller, component("selector", "softmax", runner.spec))
     batch = runner.play(policy, np.arange(20)).batch
     assert len(set(batch.lengths.tolist())) > 1
-    difference = learner.decisions(batch).log_prob - batch.extras["log_prob"]
+    difference = decisions(batch, learner.controller.unroll(batch)[0]).log_prob - batch.extras["log_prob"]
     assert difference[batch.filled].abs().max() < 1e-6
 
 

@@ -14,8 +14,8 @@ class Critic(nn.Module, ABC):
     """Values of whole episodes.
 
     A critic is a class in ``src/modules/critics/`` decorated with ``@register("critic")`` that inherits from
-    `StateCritic` and whose constructor takes ``(spec, *, settings...)``. A learner asks for one by a parameter named
-    ``critic``, annotated with the kind it needs.
+    `StateCritic` or `ActionCritic` and whose constructor takes ``(spec, *, settings...)``. A learner asks for one by a
+    parameter named ``critic``, annotated with the kind it needs.
 
     Args:
         spec: sizes of the environment.
@@ -25,10 +25,6 @@ class Critic(nn.Module, ABC):
         super().__init__()
         self.spec = spec
 
-    @abstractmethod
-    def forward(self, batch: EpisodeBatch) -> Tensor:
-        """Values at every stored observation."""
-
 
 class StateCritic(Critic):
     """A critic of states: `forward` returns ``[B, T+1, V]``, with V = 1 for a common value and A for one per agent."""
@@ -37,3 +33,20 @@ class StateCritic(Critic):
     @abstractmethod
     def n_values(self) -> int:
         """V."""
+
+    @abstractmethod
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """Values at every stored observation."""
+
+
+class ActionCritic(Critic):
+    """A critic of actions: it says what each action of an agent is worth while the others do what they are said to."""
+
+    @abstractmethod
+    def forward(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
+        """Values ``[B, T+1, A, U]`` of all actions of each agent.
+
+        Args:
+            batch: the episodes.
+            actions: ``[B, T+1, A]``; an agent's own one changes nothing for it.
+        """
