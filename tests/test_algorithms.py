@@ -1,0 +1,63 @@
+"""What every option of ``algo`` owes: the same bits again, also when it was killed, and a policy that can be used."""
+
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+
+from hymarl.app.options import options
+from hymarl.policies.base import Policy
+
+# No interval divides another or the length of a collection; what only some options have is said of those.
+SETTINGS = (
+    *("env=chance", "logger=[]", "eval.episodes=2", "eval.test_episodes=2", "eval.references=false", "network=mlp"),
+    *("train.total_steps=130", "train.log_interval_steps=20", "train.eval_interval_steps=60"),
+    *("train.checkpoint_interval_steps=23", "++when_chosen.network.mlp.hidden_dims=[8]"),
+    *("++when_chosen.runner.parallel.n_envs=3", "++when_chosen.replay.uniform.batch_episodes=4"),
+    *("++when_chosen.replay.uniform.buffer_episodes=15", "++when_chosen.replay.uniform.updates_per_episode=0.7"),
+)
+TRUST = "trust=[extension]"  # runs name the extension's game
+FAST = ("cw_qmix", "mappo")
+
+
+@pytest.mark.parametrize(
+    "algo", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in options("algo")]
+)
+def test_an_algorithm_that_was_killed_is_resumed_exactly_and_evaluated(
+    assert_equal_runs, hymarl, extension, monkeypatch, tmp_path, algo
+):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import processes
+
+    settings = f"hydra.searchpath=['file://{extension}/conf']", *SETTINGS, f"algo={algo}"
+    outcome = hymarl(tmp_path, *settings, "hydra.run.dir=whole")
+    assert (outcome.code, outcome.err) == (0, "")
+    process = processes.start(
+        tmp_path, [*settings, "hydra.run.dir=killed"], {"CHANCE_SIGNAL": "SIGKILL", "CHANCE_AT": "40"}
+    )
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "output.txt").read_text()
+    outcome = hymarl(tmp_path, "resume=killed", TRUST)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
+    assert hymarl(tmp_path, "evaluate=whole", TRUST).code == 0
+    policy = Policy.load(tmp_path / "whole", trust=["extension"])
+    actions, _ = policy.act(np.zeros((policy.spec.n_agents, policy.spec.obs_dim), np.float32))
+    assert actions.shape == (policy.spec.n_agents,)
+
+
+def test_every_algorithm_is_documented():
+    """In the table of `docs/algorithms.md`, with the parts that it chooses."""
+    root = Path(__file__).resolve().parents[1]
+    lines = [line for line in (root / "docs" / "algorithms.md").read_text().splitlines() if line.startswith("| `")]
+    told = {name: line for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    for algo in options("algo"):
+        with initialize_config_module("hymarl.conf", version_base="1.3"):
+            cfg = compose("config", overrides=[f"algo={algo}"], return_hydra_config=True)
+        assert algo in told, f"docs/algorithms.md has no row for {algo}"
+        assert f"`{cfg.hydra.runtime.choices.learner}`" in told[algo]
+        mixer = cfg.hydra.runtime.choices.mixer
+        assert f"`{mixer}`" in told[algo] or (mixer == "none" and "(none)" in told[algo])
