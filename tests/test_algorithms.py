@@ -53,7 +53,7 @@ def test_every_algorithm_is_documented():
     """In the table of `docs/algorithms.md`, with the parts that it chooses."""
     root = Path(__file__).resolve().parents[1]
     lines = [line for line in (root / "docs" / "algorithms.md").read_text().splitlines() if line.startswith("| `")]
-    told = {name: line for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    told = {name: line for line in reversed(lines) for name in re.findall(r"`(\w+)`", line.split("|")[1])}  # the first
     for algo in options("algo"):
         with initialize_config_module("hymarl.conf", version_base="1.3"):
             cfg = compose("config", overrides=[f"algo={algo}"], return_hydra_config=True)

@@ -115,6 +115,11 @@ PYMARL_OPTIONS: Mapping[str, str] = {
     "basic_mac": "mac",
     "q_learner": "q",
     "nq_learner": "q",
+    "max_q_learner": "weighted_q",
+    "qtran_learner": "qtran",
+    "ppo_learner": "ppo",
+    "coma_learner": "coma",
+    "dmaq": "qplex",
 }
 """Options of PyMARL, PyMARL2 and EPyMARL, and the options here that do the same."""
 

@@ -30,8 +30,8 @@ def test_a_command_line_is_translated(typed, ours):
 
 
 def test_what_has_no_counterpart_is_said():
-    assert translate(["--config=coma", "with", "seed=3", "critic_lr=0.1"]) == (
-        "seed=3 (without --config=coma, critic_lr: there is nothing like it here)"
+    assert translate(["--config=maddpg", "with", "seed=3", "critic_lr=0.1"]) == (
+        "seed=3 (without --config=maddpg, critic_lr: there is nothing like it here)"
     )
 
 
