@@ -56,7 +56,10 @@ def make(option, group, name, values):
         build(group, name, values, SPEC)
     elif group == "optimizer":
         network, factory = torch.nn.Linear(2, 1), build(group, name, values)
-        optimizer = factory({"controller": network})
+        try:
+            optimizer = factory({"controller": network})
+        except ValueError as error:  # as in the constructor of a learner, where it is a mistake in the configuration
+            raise ConfigError(str(error)) from error
         network(torch.tensor([1.0, 0.0])).backward()
         for n_updates in (0, 1, 10**6):
             factory.schedule(optimizer, n_updates)

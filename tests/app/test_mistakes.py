@@ -125,6 +125,7 @@ MISTAKES = [
     ("--nope", "unrecognized arguments: --nope; python main.py --help says what can be typed"),
     ("seed=-1 hydra.job.chdir=true", "the command line: seed must be at least 0, got -1"),
     ("init_from=nowhere", "nowhere does not exist; give a run directory or a .pt file of its checkpoints/"),
+    ("optimizer.lr_of={mixr:0.1}", "learner=q: optimizer.lr_of: no network 'mixr' is trained; did you mean 'mixer'? …"),
     # Hydra's logging, which it sets up after it has made the job's folder
     ("+hydra.job_logging.root=-1", "hydra.job_logging: Unable to configure root logger"),
     ("hydra.verbose=3", "hydra.verbose: give true, false, the name of a logger, or a list of names"),
@@ -186,7 +187,7 @@ MORE_MISTAKES = [
     ("env=loadbalance network.hidden_dim=0", "network=entity: hidden_dim must be at least 1, got 0"),
     ("network=mlp network.hidden_dims=[0]", "network=mlp: hidden_dims[0] must be at least 1, got 0"),
     ("controller.sharing=grouped", "controller=mac: groups goes together with sharing=grouped: give both or neither"),
-    ("mixer=null", "mixer=null: one option is chosen by its name, as in mixer=qmix; nothing is mixer=none"),
+    ("mixer=null", f"mixer=null: one option is chosen by its name, as in mixer={SOME['mixer']}; nothing is mixer=none"),
     ("experiment=null", "experiment=null: one option is chosen by its name, as in experiment=goal_swap; none is ~exp…"),
     ("logger=null", "logger=null: one option is chosen by its name, as in logger=[console]; none is logger=[]"),
     ("env=[two_step]", "env=[two_step]: one option is chosen by its name, as in env=climbing; …"),

@@ -21,7 +21,7 @@ class SGD(OptimizerFactory):
     """Plain gradient descent."""
 
     def __init__(self):
-        super().__init__(lr=0.1, lr_of={}, lr_warmup=0, lr_schedule="constant", lr_updates=1, weight_decay=0.0)
+        super().__init__(lr=0.1, lr_of=None, lr_warmup=0, lr_schedule="constant", lr_updates=1, weight_decay=0.0)
 
     def make(self, groups):
         return without_compiler(torch.optim.SGD)(groups, lr=self.lr)

@@ -47,7 +47,7 @@ class OptimizerFactory(ABC):
     Args:
         lr: learning rate.
         lr_of: learning rates of single networks instead, by the names under which the learner saves them, such as
-            ``controller``, ``mixer`` or ``critic``.
+            ``controller``, ``mixer`` or ``critic``; null: none.
         lr_warmup: optimizer steps over which the learning rates rise linearly to their values; 0: none.
         lr_schedule: ``constant``, or how they fall from there to 0: ``linear`` or ``cosine`` (Loshchilov and Hutter,
             2017, eq. 5, without restarts).
@@ -59,7 +59,7 @@ class OptimizerFactory(ABC):
         self,
         *,
         lr: LearningRate,
-        lr_of: dict[str, LearningRate],
+        lr_of: dict[str, LearningRate] | None,
         lr_warmup: Natural,
         lr_schedule: Literal["constant", "linear", "cosine"],
         lr_updates: Count,
@@ -68,7 +68,7 @@ class OptimizerFactory(ABC):
         if lr_schedule != "constant" and lr_warmup >= lr_updates:
             raise ValueError(f"lr_warmup={lr_warmup} must be below lr_updates={lr_updates}")
         self.lr, self.weight_decay = lr, weight_decay
-        self._lr_of, self._warmup, self._schedule, self._updates = lr_of, lr_warmup, lr_schedule, lr_updates
+        self._lr_of, self._warmup, self._schedule, self._updates = lr_of or {}, lr_warmup, lr_schedule, lr_updates
 
     @abstractmethod
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
