@@ -42,6 +42,7 @@ class COMALearner(TDLearner):
 
     metric_names: ClassVar[tuple[str, ...]] = (*TDLearner.metric_names, "policy_loss", "entropy")
     on_policy: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("log_prob",)  # which only selectors that sample from the policy give
     max_lag: ClassVar[int | None] = 0
     clips_apart: ClassVar[bool] = True
 

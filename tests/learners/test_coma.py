@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from hymarl.app.assembly import build_trainer
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.spec import EnvSpec
 from hymarl.controllers.base import Controller
 from hymarl.modules.critics.base import ActionCritic
+from hymarl.registry import ConfigError
 
 PAYOFFS = torch.tensor([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]], dtype=torch.float64)
 GAME = EnvSpec(n_agents=2, n_actions=3, obs_dim=1, state_dim=1, episode_limit=1)
@@ -136,3 +138,11 @@ def test_it_learns_a_collection(make_learner, random_batch, spec):
     assert metrics[-1]["td_error_abs"] < 0.8 * metrics[0]["td_error_abs"]
     assert all(x.isfinite() for x in metrics[-1].values())
     assert tuple(metrics[0]) == learner.metric_names
+
+
+def test_episodes_that_the_policy_did_not_sample_are_refused(configured):
+    config = configured("env=two_step", "algo=coma", "selector=epsilon_greedy")
+    with pytest.raises(
+        ConfigError, match="learner=coma needs the log_prob of every action, which selector=epsilon_greedy"
+    ):
+        build_trainer(config)
