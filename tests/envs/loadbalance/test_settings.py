@@ -91,7 +91,7 @@ def test_drawing_shares_comes_to_an_end_whatever_the_numbers(make_env, start):
     parameters = env.engine.parameters
     for split in (INF, NAN):
         env.engine.parameters = parameters._replace(traffic=parameters.traffic._replace(split=split))
-        start(env)
+        assert start(env).avail.any()
 
 
 def test_nominal_weights(make_env, start, advance):
