@@ -27,13 +27,22 @@ class Decisions(NamedTuple):
     chose: Tensor
 
 
+def log_policy(scores: Tensor, avail: Tensor) -> Tensor:
+    """Log-probabilities of actions whose logits are the scores ``[*, U]``, minus infinity if not available."""
+    return scores.masked_fill(~avail, -torch.inf).log_softmax(dim=-1)
+
+
+def expectation(log_probs: Tensor, x: Tensor) -> Tensor:
+    """Mean of ``x [*, U]`` under the policy ``[*]``; what belongs to actions of probability 0 does not count."""
+    return (log_probs.exp() * x.masked_fill(log_probs.isneginf(), 0.0)).sum(dim=-1)
+
+
 def decisions(batch: EpisodeBatch, scores: Tensor) -> Decisions:
     """The decisions of a policy whose logits are the scores ``[B, T+1, A, U]``.
 
     In cells that do not count every action is available, so that nothing there becomes infinite, not even a gradient.
     """
     avail = batch.avail[:, :-1] | ~batch.filled[..., None, None]
-    log_probs = scores[:, :-1].masked_fill(~avail, -torch.inf).log_softmax(dim=-1)
-    entropy = -(log_probs.exp() * log_probs.masked_fill(~avail, 0.0)).sum(dim=-1)
+    log_probs = log_policy(scores[:, :-1], avail)
     chose = batch.filled.unsqueeze(-1) & (avail.sum(dim=-1) > 1)
-    return Decisions(log_probs, values.taken(log_probs, batch.actions), entropy, chose)
+    return Decisions(log_probs, values.taken(log_probs, batch.actions), -expectation(log_probs, log_probs), chose)

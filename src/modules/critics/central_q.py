@@ -34,20 +34,28 @@ class CentralQ(ActionCritic):
     def __init__(self, spec: EnvSpec, *, hidden_dims: Widths, orthogonal: bool) -> None:
         super().__init__(spec)
         a, u = spec.n_agents, spec.n_actions
-        reads = spec.state_dim + spec.obs_dim + a * u + a
-        require_memory_for_weights(linear_weights([reads, *hidden_dims, u]), "the critic", "lower hidden_dims")
-        self.body, width = mlp(reads, hidden_dims)
+        self._reads = (spec.state_dim, spec.obs_dim + a * u, a)
+        widths = [sum(self._reads), *hidden_dims, u]
+        require_memory_for_weights(linear_weights(widths), "the critic", "lower hidden_dims")
+        self.body, width = mlp(sum(self._reads), hidden_dims)
         self.head = nn.Linear(width, u)
         if orthogonal:
             orthogonal_(self.body, self.head, head_gain=1.0)
-        self.register_buffer("ids", torch.eye(a), persistent=False)
+        self.register_buffer("others", 1 - torch.eye(a), persistent=False)
 
     def forward(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         """See `ActionCritic`."""
-        ids = self.get_buffer("ids")
-        of_others = F.one_hot(actions.long(), self.spec.n_actions).to(ids.dtype).unsqueeze(2) * (1 - ids).unsqueeze(-1)
-        lead = of_others.shape[:3]  # B T+1 A
-        state = batch.state.unsqueeze(2).expand(*lead, -1)
-        inputs = torch.cat([state, batch.obs, of_others.flatten(-2), ids.expand(*lead, -1)], dim=-1)
-        values: Tensor = self.head(self.body(inputs))
+        first, *others = [*self.body, self.head]
+        assert isinstance(first, nn.Linear)
+        values = self._first(first, batch, actions)
+        for layer in others:
+            values = layer(values)
         return values  # B T+1 A U
+
+    def _first(self, layer: nn.Linear, batch: EpisodeBatch, actions: Tensor) -> Tensor:
+        """The first layer, ``[B, T+1, A, H]``; what agents have in common is multiplied by its weights only once."""
+        of_state, of_own, of_id = layer.weight.split(self._reads, dim=1)
+        taken = F.one_hot(actions.long(), self.spec.n_actions).to(batch.obs.dtype)  # B T+1 A U
+        of_others = taken.unsqueeze(2) * self.get_buffer("others").unsqueeze(-1)  # B T+1 A A U
+        own = F.linear(torch.cat([batch.obs, of_others.flatten(-2)], dim=-1), of_own, layer.bias)
+        return own + (F.linear(batch.state, of_state).unsqueeze(2) + of_id.T)
