@@ -77,6 +77,12 @@ class Controller(nn.Module, ABC):
 
         return step
 
+    def observe(self, batch: EpisodeBatch) -> None:
+        """Add newly collected episodes to running statistics, if there are any; they count from `refresh` on."""
+
+    def refresh(self) -> None:
+        """Use running statistics as they are now; called between the updates on a collection and playing the next."""
+
     @abstractmethod
     def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """Scores ``[B, T+1, A, U]`` and features ``[B, T+1, A, H]`` at every stored observation; equals repeated

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.spec import EnvSpec, FloatArray, IntArray
+from .obs_scaler import ObsScaler
 
 
 class FlatInputs(nn.Module):
@@ -14,13 +15,15 @@ class FlatInputs(nn.Module):
 
     Attributes:
         input_dim: I.
+        scaler: normalizes observations; ``None``: they stay as they are.
     """
 
     actions: Tensor
     ids: Tensor
 
-    def __init__(self, spec: EnvSpec, *, agent_id: bool, last_action: bool) -> None:
+    def __init__(self, spec: EnvSpec, *, agent_id: bool, last_action: bool, normalize_obs: bool) -> None:
         super().__init__()
+        self.scaler = ObsScaler(spec.obs_dim) if normalize_obs else None
         self.input_dim = spec.obs_dim + (spec.n_actions if last_action else 0) + (spec.n_agents if agent_id else 0)
         self._n_actions, self._agent_id, self._last_action = spec.n_actions, agent_id, last_action
         self.register_buffer("actions", torch.arange(spec.n_actions), persistent=False)
@@ -33,7 +36,7 @@ class FlatInputs(nn.Module):
         inputs = obs.new_empty(*obs.shape[:-1], self.input_dim)  # T B A I: recurrent networks go along time
         widths = obs.shape[-1], self._n_actions * self._last_action, len(self.ids) * self._agent_id
         own, action, agent = inputs.split(widths, dim=-1)
-        own.copy_(obs)
+        own.copy_(obs if self.scaler is None else self.scaler(obs))
         if self._last_action:
             torch.eq(last_actions.unsqueeze(-1), self.actions, out=action)
         if self._agent_id:
@@ -44,7 +47,7 @@ class FlatInputs(nn.Module):
         """`forward` for a single time step, in NumPy: ``obs [B, A, O]`` and ``last_actions [B, A]``."""
         inputs = np.empty((*last_actions.shape, self.input_dim), np.float32)
         width = obs.shape[-1]
-        inputs[..., :width] = obs
+        inputs[..., :width] = obs if self.scaler is None else self.scaler.arrays(obs)
         if self._last_action:
             action = inputs[..., width : width + self._n_actions]
             np.equal(last_actions[..., None], self._action_numbers, out=action)

@@ -32,9 +32,11 @@ class MAC(Controller):
         groups: for each agent the number of its network, from 0; only with ``sharing=grouped``.
         agent_id: append the agent's one-hot id to its input.
         last_action: append the agent's last action to its input.
+        normalize_obs: normalize observations by running statistics, see `ObsScaler`; critics and mixers read them, and
+            states, as they are.
 
     Raises:
-        ValueError: ``groups`` does not fit, or an agent id for a network that must not depend on who the agent is.
+        ValueError: ``groups`` does not fit, or an agent id or ``normalize_obs`` for a network that reads entities.
     """
 
     def __init__(
@@ -47,18 +49,24 @@ class MAC(Controller):
         groups: list[Natural] | None,
         agent_id: bool,
         last_action: bool,
+        normalize_obs: bool,
     ) -> None:
         super().__init__()
         if takes_entities and agent_id:
             raise ValueError(
                 "an entity network fits any number of agents, so it cannot take agent_id; set agent_id=false"
             )
+        if takes_entities and normalize_obs:
+            raise ValueError(
+                "an entity network fits any number of entities, so its observation has no fixed numbers to normalize; "
+                "set normalize_obs=false"
+            )
         self._n_agents, self._n_actions = spec.n_agents, spec.n_actions
         self.inputs: FlatInputs | EntityInputs
         if takes_entities:
             self.inputs = EntityInputs(spec, last_action=last_action)
         else:
-            self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action)
+            self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action, normalize_obs=normalize_obs)
         self._members = _members(spec.n_agents, sharing, groups)
         self.networks = self._networks(spec, network)
         order = torch.tensor([agent for group in self._members for agent in group])
@@ -72,6 +80,16 @@ class MAC(Controller):
         n, n_weights = len(self._members), sum(weight.numel() for weight in first.parameters())
         require_memory_for_weights(n * n_weights, f"{n} networks", "share them, or make them smaller")
         return nn.ModuleList([first, *(network(spec, self.inputs.input_dim) for _ in range(n - 1))])
+
+    def observe(self, batch: EpisodeBatch) -> None:
+        """See `Controller.observe`."""
+        if isinstance(self.inputs, FlatInputs) and self.inputs.scaler is not None:
+            self.inputs.scaler.observe(batch)
+
+    def refresh(self) -> None:
+        """See `Controller.refresh`."""
+        if isinstance(self.inputs, FlatInputs) and self.inputs.scaler is not None:
+            self.inputs.scaler.refresh()
 
     def initial_state(self, keys: Tensor) -> Tensor:
         """See `Controller.initial_state`; nothing is random."""

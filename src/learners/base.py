@@ -14,6 +14,7 @@ from ..components.episode import NO_EXTRAS, Columns, EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
 from ..components.replay.base import Sample
 from ..components.threads import second_thread
+from ..controllers.base import Controller
 from ..ranges import Positive
 from .reward_scaler import RewardScaler
 
@@ -126,7 +127,14 @@ class Learner(ABC):
         """
         if self._scaler is not None:
             self._scaler.observe(batch.reward, batch.filled)
+        for controller in self._controllers():
+            controller.observe(batch)
         return batch
+
+    def finish_collection(self) -> None:
+        """Called after the updates on a collection, before weights are taken to play the next."""
+        for controller in self._controllers():
+            controller.refresh()
 
     @abstractmethod
     def loss(self, batch: EpisodeBatch, weights: Tensor | None = None) -> Loss:
@@ -191,6 +199,9 @@ class Learner(ABC):
         self.state.load_state_dict(state["state"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = state["updates"]
+
+    def _controllers(self) -> list[Controller]:
+        return [network for network in self.networks.values() if isinstance(network, Controller)]
 
     def _clip(self) -> Tensor:
         """Clip the norm of the gradient, of each network's with `clips_apart`; returns the whole norm before."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..modules.moments import Moments
 
 
-class RewardScaler(nn.Module):
+class RewardScaler(Moments):
     """Running mean and standard deviation of rewards, for learning on standardized ones.
 
     Each collected step is counted once, when it was played, not when it is replayed. As the mean is subtracted from
@@ -14,26 +15,9 @@ class RewardScaler(nn.Module):
     on).
     """
 
-    count: Tensor
-    mean: Tensor
-    square: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("square", torch.zeros((), dtype=torch.float64))  # sum of squared deviations
-
     def observe(self, reward: Tensor, filled: Tensor) -> None:
-        """Add the rewards of executed steps (Chan et al.'s parallel variance)."""
-        new = reward[filled].double()
-        n, count = new.numel(), int(self.count)
-        if n == 0:
-            return
-        total, delta = count + n, float(new.mean()) - float(self.mean)
-        self.square += float((new - new.mean()).square().sum()) + delta * delta * count * n / total
-        self.mean += delta * n / total
-        self.count.fill_(total)
+        """Add the rewards of executed steps."""
+        self.include(reward[filled].flatten())
 
     def forward(self, reward: Tensor) -> Tensor:
         """Standardized rewards; unchanged until two have been seen or while all are equal."""

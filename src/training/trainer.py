@@ -194,6 +194,7 @@ class Trainer:
                 update = self.learner.update(self._on_device(sample))
                 self.replay.learned(sample, update.priorities)
                 self._since.updated(update.metrics)
+            self.learner.finish_collection()
 
     def _on_device(self, sample: Sample) -> Sample:
         device = torch.device(self._device)

@@ -23,14 +23,14 @@ LAST = torch.tensor([[[-1, -1], [2, 0]]])
     ],
 )
 def test_flat_inputs_are_observation_last_action_and_id(agent_id, last_action, second_agent_at_time_1):
-    inputs = FlatInputs(FLAT, agent_id=agent_id, last_action=last_action)
+    inputs = FlatInputs(FLAT, agent_id=agent_id, last_action=last_action, normalize_obs=False)
     made = inputs(OBS, LAST)
     assert made.shape == (1, 2, 2, inputs.input_dim)
     assert torch.equal(made[0, 1, 1], torch.tensor(second_agent_at_time_1, dtype=torch.float32))
 
 
 def test_no_last_action_is_all_zeros():
-    made = FlatInputs(FLAT, agent_id=False, last_action=True)(OBS, LAST)
+    made = FlatInputs(FLAT, agent_id=False, last_action=True, normalize_obs=False)(OBS, LAST)
     assert made[0, :, 0, 2:].tolist() == [[0, 0, 0], [0, 0, 1]]
 
 
@@ -74,7 +74,8 @@ def test_entity_inputs_need_entities():
 
 
 @pytest.mark.parametrize(
-    "inputs", [FlatInputs(FLAT, agent_id=True, last_action=True), EntityInputs(SPEC, last_action=True)]
+    "inputs",
+    [FlatInputs(FLAT, agent_id=True, last_action=True, normalize_obs=False), EntityInputs(SPEC, last_action=True)],
 )
 def test_inputs_have_no_weights(inputs):
     assert not inputs.state_dict()

@@ -1,0 +1,56 @@
+"""Normalized observations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..components.episode import EpisodeBatch
+from ..components.spec import FloatArray
+from ..modules.moments import Moments
+
+_LARGEST = 10.0
+_LEAST_STD = 1e-3
+
+
+class ObsScaler(nn.Module):
+    """Every number of the observation less its running mean, over its running standard deviation, within -10 and 10.
+
+    Statistics are those of all agents together, of executed steps of training episodes (Andrychowicz et al., "What
+    Matters for On-Policy Deep Actor-Critic Methods?", 2021). What episodes have added counts from the next `refresh`
+    on, so that a learner sees observations as the agents saw them when they acted. They are saved with the weights;
+    evaluation uses them and adds nothing. A number that has hardly varied is only shifted.
+
+    Args:
+        obs_dim: O.
+    """
+
+    shift: Tensor
+    factor: Tensor
+
+    def __init__(self, obs_dim: int) -> None:
+        super().__init__()
+        self.moments = Moments(obs_dim)
+        self.register_buffer("shift", torch.zeros(obs_dim))
+        self.register_buffer("factor", torch.ones(obs_dim))
+
+    def observe(self, batch: EpisodeBatch) -> None:
+        """Add newly collected episodes."""
+        self.moments.include(batch.obs[:, :-1][batch.filled].flatten(0, 1).to(self.shift.device))
+
+    def refresh(self) -> None:
+        """Use what was observed so far from now on."""
+        if self.moments.count > 0:
+            std = (self.moments.square / self.moments.count).sqrt()
+            self.shift.copy_(self.moments.mean)
+            self.factor.copy_(torch.where(std < _LEAST_STD, 1.0, 1 / std))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """``[*, O]`` to ``[*, O]``."""
+        return ((obs - self.shift) * self.factor).clamp(-_LARGEST, _LARGEST)
+
+    def arrays(self, obs: FloatArray) -> FloatArray:
+        """`forward` in NumPy."""
+        scaled: FloatArray = np.clip((obs - self.shift.numpy()) * self.factor.numpy(), -_LARGEST, _LARGEST)
+        return scaled
