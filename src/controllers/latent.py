@@ -40,7 +40,8 @@ class LatentHead(nn.Module):
         n_weights = (n_latents + n_ids) * n_actions * (features_dim + 1)
         require_memory_for_weights(n_weights, "the latent's head", "lower n_latents or the network's width")
         self.hypernet = nn.Parameter(torch.empty(n_latents + n_ids, n_actions, features_dim + 1))  # the last: biases
-        nn.init.uniform_(self.hypernet, -(features_dim**-0.5), features_dim**-0.5)  # as the weights of a linear layer
+        bound = len(self.hypernet) ** -0.5  # as PyTorch's linear layers, which the authors use: large enough to differ
+        nn.init.uniform_(self.hypernet, -bound, bound)
         self.n_latents = n_latents
 
     def forward(self, features: Tensor, latents: Tensor) -> Tensor:
