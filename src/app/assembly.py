@@ -124,8 +124,8 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
     chosen, device = config.components, config.device
     component = chosen["learner"]
 
-    def network_of(group: Literal["mixer", "critic"]) -> nn.Module:
-        return expect(nn.Module, chosen[group].factory()(spec), f"{group}={chosen[group].option}").to(device)
+    def network_of(group: Literal["mixer", "critic"], sizes: EnvSpec = spec) -> nn.Module:
+        return expect(nn.Module, chosen[group].factory()(sizes), f"{group}={chosen[group].option}").to(device)
 
     makers: dict[str, Callable[[], Any]] = {
         "spec": lambda: spec,
@@ -138,7 +138,7 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
         makers[f"make_{name}"] = partial(lambda make: make, makers[name])
     parts = _objects_asked_for(component, makers)
     kinds = objects(find("learner", component.name))
-    for group in ("mixer", "critic"):
+    for group in ("controller", "mixer", "critic"):
         kind = kinds.get(group, object)
         if group in parts and inspect.isclass(kind) and kind is not Any and not isinstance(parts[group], kind):
             fitting = [name for name in names(group) if issubclass(find(group, name), kind)]

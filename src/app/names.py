@@ -113,12 +113,15 @@ PYMARL_OPTIONS: Mapping[str, str] = {
     "gymma": "gymnasium",
     "n_mac": "mac",
     "basic_mac": "mac",
+    "noise_mac": "latent",
     "q_learner": "q",
     "nq_learner": "q",
     "max_q_learner": "weighted_q",
     "qtran_learner": "qtran",
     "ppo_learner": "ppo",
     "coma_learner": "coma",
+    "noise_q_learner": "maven",
+    "noisemix": "maven",
     "dmaq": "qplex",
 }
 """Options of PyMARL, PyMARL2 and EPyMARL, and the options here that do the same."""

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     EXPLORATION = 4
     REPLAY = 5
     INITIALIZATION = 6
+    LATENT = 8
     LEARNING = 9
 
 

@@ -13,7 +13,7 @@ from ..components.episode import EpisodeBatch
 from ..components.memory import require_memory_for_weights
 from ..components.rng import UInt64Array
 from ..components.spec import EnvSpec, FloatArray, IntArray
-from ..modules.agents.base import Network, zero_state
+from ..modules.agents.base import ArrayStepper, Network, zero_state
 from ..ranges import Natural
 from ..registry import register
 from .base import Controller, Stepper
@@ -103,36 +103,41 @@ class MAC(Controller):
         return scores.squeeze(1), state
 
     def stepper(self) -> Stepper:
-        """See `Controller.stepper`; by NumPy where all networks have a stepper of their own."""
-        return self._array_stepper() or super().stepper()
+        """See `Controller.stepper`; by NumPy, which is faster than PyTorch for a few rows, where that can be done."""
+        forward = self._array_forward() if "_array_forward" in vars(type(self)) else None
+        if forward is None:
+            return super().stepper()
+        build = self.inputs.arrays
 
-    def _array_stepper(self) -> Stepper | None:
-        """`step` by NumPy, which is faster than PyTorch for a few rows; ``None`` where there is no such stepper.
+        def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:
+            if state is None:
+                state = self.initial_state(torch.from_numpy(keys.view(np.int64))).numpy()
+            scores, _, state = forward(build(obs, last_actions), state)
+            return scores, state
+
+        return step
+
+    def _array_forward(self) -> ArrayStepper | None:
+        """`_forward` of one step by NumPy; ``None`` where a network or the device does not allow it.
 
         A subclass of this class or of a network may compute something else, so each class must define this method (a
         network: `Network.stepper`) itself.
         """
         on_cpu = all(x.device.type == "cpu" for x in (*self.parameters(), *self.buffers()))
-        if not on_cpu or "_array_stepper" not in vars(type(self)):
-            return None
         networks = [n for n in self.networks if isinstance(n, Network) and "stepper" in vars(type(n))]
-        steppers = [stepper for network in networks if (stepper := network.stepper()) is not None]
+        steppers = [stepper for network in networks if (stepper := network.stepper()) is not None] if on_cpu else []
         if len(steppers) < len(self.networks):
             return None
-        shape, build, n_actions = networks[0].state_shape, self.inputs.arrays, self._n_actions
+        if len(steppers) == 1:
+            return steppers[0]
+        members, inverse = self._members, self.get_buffer("inverse_order").numpy().copy()
 
-        def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:
-            inputs = build(obs, last_actions)  # B A I
-            if state is None:
-                state = np.zeros((*last_actions.shape, *shape), np.float32)
-            if len(steppers) == 1:
-                return steppers[0](inputs, state)
-            after, scores = np.empty_like(state), np.empty((*last_actions.shape, n_actions), np.float32)
-            for stepper, agents in zip(steppers, self._members, strict=True):
-                scores[:, agents], after[:, agents] = stepper(inputs[:, agents], state[:, agents])
-            return scores, after
+        def forward(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            parts = [step(inputs[:, own], state[:, own]) for step, own in zip(steppers, members, strict=True)]
+            scores, features, after = (np.concatenate(part, axis=1)[:, inverse] for part in zip(*parts, strict=True))
+            return scores, features, after
 
-        return step
+        return forward
 
     def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """See `Controller.unroll`."""

@@ -51,8 +51,9 @@ class Learner(ABC):
 
     A learner is a class in ``src/learners/`` decorated with ``@register("learner")``; it implements `loss`. Its
     constructor asks for what it needs by name, in any order: ``spec``, ``controller``, ``mixer``, ``critic``,
-    ``optimizer``; ``make_controller``, ``make_mixer`` and ``make_critic`` are functions that make further ones, to be
-    called in the constructor, where random numbers are those of the run's seed. Only what is asked for is built. Its
+    ``optimizer``; ``make_controller``, ``make_mixer`` and ``make_critic`` are functions that make further ones, the
+    latter two also for other sizes (an `EnvSpec`), to be called in the constructor, where random numbers are those of
+    the run's seed. Only what is asked for is built. Its
     keyword-only parameters are its settings; with ``**settings`` it takes over those of the class it inherits from.
 
     Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
@@ -55,10 +56,14 @@ class QLearner(TDLearner):
     def __init__(
         self, controller: Controller, mixer: Mixer, optimizer: OptimizerFactory, *, double_q: bool, **settings: Any
     ) -> None:
-        networks = {"controller": controller, "mixer": mixer}
-        super().__init__(networks, tuple(networks), optimizer, **settings)
+        followed = {"controller": controller, "mixer": mixer}
+        super().__init__({**followed, **self.further_networks()}, tuple(followed), optimizer, **settings)
         self.controller, self.mixer = controller, mixer
         self._double_q = double_q
+
+    def further_networks(self) -> Mapping[str, nn.Module]:
+        """Networks by name that a variant trains beside agents and mixer; asked once, by the constructor."""
+        return {}
 
     def loss(self, batch: EpisodeBatch, weights: Tensor | None = None) -> Loss:
         """See `Learner.loss`."""

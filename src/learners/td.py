@@ -97,9 +97,12 @@ class TDLearner(Learner):
     @torch.no_grad()
     def td_targets(self, batch: EpisodeBatch, next_values: Tensor) -> Tensor:
         """TD(lambda) targets ``[B, T, V]`` from the target networks' values ``[B, T, V]`` of what follows."""
-        ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
         reward = self.rewards(batch, next_values.shape[-1])
-        return targets.lambda_returns(reward, next_values, ends, batch.filled, self._gamma, self._td_lambda)
+        return targets.lambda_returns(reward, next_values, self.ends(batch), batch.filled, self._gamma, self._td_lambda)
+
+    def ends(self, batch: EpisodeBatch) -> Tensor:
+        """``[B, T]`` bool, steps without a future value."""
+        return batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
 
     def update(self, sample: Sample) -> Update:
         """See `Learner.update`; the target networks follow."""

@@ -21,6 +21,7 @@ from hymarl.app.pymarl import translate
             "algo=qmix optimizer.lr=0.0005 train.total_steps=2050000 device=cpu controller.agent_id=true "
             "runner.n_envs=8 mixer=none",
         ),
+        ("--config=noisemix_smac --env-config=sc2 with mac=noise_mac", "algo=maven env=smac controller=latent"),
         ("with checkpoint_path=results/a evaluate=True", "evaluate=results/a"),
         ("--config=qmix with env=two_step seed=3", "algo=qmix env=two_step seed=3"),
     ],

@@ -43,6 +43,7 @@ def test_the_numbers_of_streams_never_change():
         "EXPLORATION": 4,
         "REPLAY": 5,
         "INITIALIZATION": 6,
+        "LATENT": 8,
     }
 
 

@@ -80,6 +80,25 @@ def test_two_step_game_shows_its_state_until_it_is_over():
     assert env.step(np.array([[1, 0]]), every).state.tolist() == [[0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    ("joint_actions", "total"),
+    [
+        ([(0, 0)] * 9 + [(1, 1)], 13),
+        ([(0, 0)] * 9 + [(0, 1)], 10),
+        ([(1, 1)] * 10, 10),
+        ([(1, 1)] * 9 + [(0, 0)], 9),
+        ([(0, 0)] * 4 + [(1, 0)], 4),
+        ([(1, 1)] * 6 + [(0, 0)], 6),
+        ([(0, 1)], 0),
+    ],
+)
+def test_ten_step_game_of_the_maven_paper(joint_actions, total):
+    paid, last = play(game("ten_step"), joint_actions)
+    assert paid == total
+    assert last.terminated.all()
+    assert last.metrics[0, 0] == (total == 13)
+
+
 def test_repeated_game_counts_steps_and_the_best_sum():
     env = game(steps=25)
     total, last = play(env, [(0, 0)] * 25)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ...components.spec import FloatArray
 from ..gru import unroll
 
-ArrayStepper = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
-"""From inputs ``[B, A, I]`` and state ``[B, A, *state_shape]`` to scores ``[B, A, U]`` and the next state."""
+ArrayStepper = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+"""From inputs ``[B, A, I]`` and state ``[B, A, *state_shape]`` to scores ``[B, A, U]``, features ``[B, A, H]`` and the
+next state."""
 
 
 class Network(nn.Module, ABC):

@@ -96,7 +96,7 @@ class EntityNetwork(Network):
         read_advantage, read_value = dense([self.advantage]), dense([self.value])
         places = self.get_buffer("places").numpy().copy()
 
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             lead, (k, i) = inputs.shape[:-2], inputs.shape[-2:]
             inputs = inputs.reshape(-1, k, i)  # N K I
             x = own(inputs.reshape(-1, i)).reshape(len(inputs), k, -1)
@@ -111,6 +111,6 @@ class EntityNetwork(Network):
             advantage = read_advantage(x.reshape(-1, x.shape[-1])).reshape(len(x), -1)  # N (K+1)*kinds
             scores = advantage.take(places, axis=1)  # N U
             scores += read_value(summary) - scores.mean(axis=1, keepdims=True)
-            return scores.reshape(*lead, -1), state
+            return scores.reshape(*lead, -1), summary.reshape(*lead, -1), state
 
         return step

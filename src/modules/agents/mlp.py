@@ -51,12 +51,12 @@ class MLPNetwork(Network):
 
     def stepper(self) -> ArrayStepper | None:
         """See `Network.stepper`."""
-        layers = [*self.body, self.norm, self.head]
-        if not is_dense(layers):
+        if not is_dense([*self.body, self.norm, self.head]):
             return None
-        apply = dense(layers)
+        body, head = dense([*self.body, self.norm]), dense([self.head])
 
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-            return apply(inputs.reshape(-1, inputs.shape[-1])).reshape(*inputs.shape[:-1], -1), state
+        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            lead, features = inputs.shape[:-1], body(inputs.reshape(-1, inputs.shape[-1]))
+            return head(features).reshape(*lead, -1), features.reshape(*lead, -1), state
 
         return step

@@ -62,8 +62,9 @@ class RNNNetwork(Network):
             return None
         body, recur, head = dense(self.body), gru_stepper(self.rnn), dense([self.norm, self.head])
 
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             hidden = recur(body(inputs.reshape(-1, inputs.shape[-1])), state.reshape(-1, state.shape[-1]))
-            return head(hidden).reshape(*inputs.shape[:-1], -1), hidden.reshape(state.shape)
+            scores, hidden = head(hidden).reshape(*inputs.shape[:-1], -1), hidden.reshape(state.shape)
+            return scores, hidden, hidden
 
         return step
