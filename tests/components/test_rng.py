@@ -44,6 +44,7 @@ def test_the_numbers_of_streams_never_change():
         "REPLAY": 5,
         "INITIALIZATION": 6,
         "LATENT": 8,
+        "LEARNING": 9,
     }
 
 
