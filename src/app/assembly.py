@@ -151,10 +151,17 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
 
 def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
     """The policy that plays training episodes, with a copy of the learner's weights."""
-    component = config.components["selector"]
-    parts = _objects_asked_for(component, {"spec": lambda: spec})
-    selector = expect(Selector, component.factory()(*parts.values()), f"selector={component.option}")
-    return LearnedPolicy(spec, _copy_of_controller(learner), selector)
+    chosen, component = config.components["selector"], config.components["policy"]
+    parts = _objects_asked_for(chosen, {"spec": lambda: spec})
+    selector = expect(Selector, chosen.factory()(*parts.values()), f"selector={chosen.option}")
+    makers: dict[str, Callable[[], Any]] = {
+        "spec": lambda: spec,
+        "controller": lambda: _copy_of_controller(learner),
+        "selector": lambda: selector,
+        "seed": lambda: config.seed,
+    }
+    parts = _objects_asked_for(component, makers)
+    return expect(LearnedPolicy, component.factory()(*parts.values()), f"policy={component.option}")
 
 
 def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learner: Learner) -> Replay:
