@@ -34,6 +34,9 @@ class Stream(IntEnum):
     EXPLORATION = 4
     REPLAY = 5
     INITIALIZATION = 6
+    PARAMETER_NOISE = 7  # while acting
+    UPDATE_NOISE = 8
+    TARGET_NOISE = 9
 
 
 def mix64(x):  # type: ignore[no-untyped-def]  # numba infers the types: scalars there, arrays here
