@@ -122,11 +122,13 @@ def make_controller(option):
 def make_trainer():
     """A trainer of parts that were built before: ``make_trainer(runner, validation, learner, selector, replay, …)``."""
 
-    def make(runner, validation, learner, selector, replay, settings, evaluation_episodes=1):
-        def policy(selector=None):
-            return LearnedPolicy(runner.spec, copy.deepcopy(learner.networks["controller"]), selector)
+    def make(runner, validation, learner, selector, replay, settings, evaluation_episodes=1, kind=LearnedPolicy):
+        def policy(kind=LearnedPolicy, *more):
+            return kind(runner.spec, copy.deepcopy(learner.networks["controller"]), *more)
 
-        collector = Collector(runner, policy(selector), lambda: Weights(learner.policy_weights(), learner.updates))
+        collector = Collector(
+            runner, policy(kind, selector), lambda: Weights(learner.policy_weights(), learner.updates)
+        )
         evaluator = Evaluator(policy(), validation, evaluation_episodes)
         return Trainer(collector, evaluator, learner, replay, settings, "cpu")
 

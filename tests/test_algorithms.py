@@ -21,10 +21,22 @@ SETTINGS = (
 )
 TRUST = "trust=[extension]"  # runs name the extension's game
 FAST = ("cw_qmix", "mappo")
+WITH_NOISE = (
+    *("algo=qmix network.noisy=true", "algo=ow_qmix network.noisy=true", "algo=pqn_vdn network.noisy=true"),
+    *("algo=qmix network.noisy=true runner.lag=1", "algo=mappo policy=parameter_noise policy.distance=0.1"),
+    *("algo=qmix policy=parameter_noise controller=independent", "algo=qmix policy=parameter_noise runner.lag=2"),
+)
 
 
 @pytest.mark.parametrize(
-    "algo", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in options("algo")]
+    "algo",
+    [
+        *(
+            f"algo={name}" if name in FAST else pytest.param(f"algo={name}", marks=pytest.mark.slow)
+            for name in options("algo")
+        ),
+        *(pytest.param(changes, marks=pytest.mark.slow) for changes in WITH_NOISE),
+    ],
 )
 def test_an_algorithm_that_was_killed_is_resumed_exactly_and_evaluated(
     assert_equal_runs, hymarl, extension, monkeypatch, tmp_path, algo
@@ -32,7 +44,7 @@ def test_an_algorithm_that_was_killed_is_resumed_exactly_and_evaluated(
     monkeypatch.syspath_prepend(Path(__file__).parent)
     import processes
 
-    settings = f"hydra.searchpath=['file://{extension}/conf']", *SETTINGS, f"algo={algo}"
+    settings = f"hydra.searchpath=['file://{extension}/conf']", *SETTINGS, *algo.split()
     outcome = hymarl(tmp_path, *settings, "hydra.run.dir=whole")
     assert (outcome.code, outcome.err) == (0, "")
     process = processes.start(

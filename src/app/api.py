@@ -170,8 +170,9 @@ def make_env(
 
 def _scripted(config: RunConfig, overrides: Sequence[str]) -> tuple[RunConfig, Subject]:
     if config.learns:
+        option = config.components["policy"].option
         raise ConfigError(
-            "policy=learned: a configuration has no weights; give the directory of a run, or compose another policy"
+            f"policy={option}: a configuration has no weights; give the directory of a run, or compose another policy"
         )
     if overrides:
         raise ConfigError(f"compose the configuration with {', '.join(overrides)}")

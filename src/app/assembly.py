@@ -24,6 +24,7 @@ from ..envs.contract.vector_env import VectorEnv
 from ..learners.base import Learner
 from ..modules.agents.base import Network
 from ..modules.mixers.base import Mixer
+from ..modules.noisy import noisy_layers
 from ..policies.base import Policy
 from ..policies.description import PolicyDescription
 from ..policies.learned import LearnedPolicy
@@ -103,6 +104,7 @@ def build_trainer(config: RunConfig) -> Trainer:
             learner = build_learner(config, spec)
         check_lag(config, learner, runner.lag)
         policy = build_policy(config, spec, learner)
+        check_noise(config, learner, policy)
         replay = build_replay(config, spec, policy, learner)
         greedy = LearnedPolicy(spec, _copy_of_controller(learner))
         collector = Collector(runner, policy, lambda: Weights(learner.policy_weights(), learner.updates))
@@ -151,10 +153,17 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
 
 def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
     """The policy that plays training episodes, with a copy of the learner's weights."""
-    component = config.components["selector"]
-    parts = _objects_asked_for(component, {"spec": lambda: spec})
-    selector = expect(Selector, component.factory()(*parts.values()), f"selector={component.option}")
-    return LearnedPolicy(spec, _copy_of_controller(learner), selector)
+    chosen, component = config.components["selector"], config.components["policy"]
+    parts = _objects_asked_for(chosen, {"spec": lambda: spec})
+    selector = expect(Selector, chosen.factory()(*parts.values()), f"selector={chosen.option}")
+    makers: dict[str, Callable[[], Any]] = {
+        "spec": lambda: spec,
+        "controller": lambda: _copy_of_controller(learner),
+        "selector": lambda: selector,
+        "seed": lambda: config.seed,
+    }
+    parts = _objects_asked_for(component, makers)
+    return expect(LearnedPolicy, component.factory()(*parts.values()), f"policy={component.option}")
 
 
 def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learner: Learner) -> Replay:
@@ -201,6 +210,25 @@ def check_lag(config: RunConfig, learner: Learner, lag: int) -> None:
             f"learner={config.components['learner'].option} learns from episodes that were played with weights at most "
             f"{learner.max_lag} collections old, and the runner lags by {lag}; set runner.lag={learner.max_lag} and "
             f"runner.overlap=false"
+        )
+
+
+def check_noise(config: RunConfig, learner: Learner, policy: LearnedPolicy) -> None:
+    """Refuse noise in weights with which the learner cannot learn.
+
+    Raises:
+        ConfigError: one sentence that says what to change.
+    """
+    name = config.components["learner"].option
+    if learner.on_policy and "log_prob" in learner.needs and noisy_layers(policy.controller):
+        raise ConfigError(
+            f"learner={name} compares the probabilities of actions when acting and when learning, which noisy layers "
+            f"change by other noise; set network.noisy=false"
+        )
+    if learner.max_lag is not None and policy.noise > 0:
+        raise ConfigError(
+            f"learner={name} learns from what its own policy plays, and policy={config.components['policy'].option} "
+            f"acts with other weights; choose policy=learned"
         )
 
 

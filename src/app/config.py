@@ -85,7 +85,7 @@ class RunConfig:
     @property
     def learns(self) -> bool:
         """Whether the policy is a learned one, not a scripted one."""
-        return self.components["policy"].name == "learned"
+        return is_learned(self.components["policy"].name)
 
     def plain(self) -> dict[str, Any]:
         """The configuration as dicts, lists, numbers and text: this is saved, and passed to loggers."""
@@ -219,6 +219,13 @@ def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunCon
         elif group in _ROOT:
             result = replace(result, **{group: getattr(new, group)})
     return result
+
+
+def is_learned(policy: str) -> bool:
+    """Whether the policy of this registered name is a learned one, not a scripted one."""
+    from ..policies.learned import LearnedPolicy  # imports torch
+
+    return issubclass(find("policy", policy), LearnedPolicy)
 
 
 def option(group: str, name: str, searchpath: Sequence[str] = ()) -> Component:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from ..components.files import WriteError
 from ..registry import ConfigError
 from ..training.run_directory import refuse_links
-from .config import SINGLE_GROUPS
+from .config import SINGLE_GROUPS, is_learned
 from .mistakes import explain, values_inside
 from .options import algorithm, check_option
 from .runs import require_run
@@ -81,7 +81,7 @@ def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: b
         folder.rmdir()
 
 
-def _directory(check: Any, resume: Any, evaluate: Any) -> str:
+def _directory(check: Any, resume: Any, evaluate: Any, policy: Any) -> str:
     """The output directory of a single job; refuses mistakes before Hydra creates it."""
     if check is True:
         return "."
@@ -102,8 +102,8 @@ def _directory(check: Any, resume: Any, evaluate: Any) -> str:
     for group in (*SINGLE_GROUPS, "algo"):
         if group in choices:
             check_option(group, choices[group])
-    policy = choices["policy"]
-    return new_directory(choices["env"], algorithm(choices) if policy == "learned" else policy)
+    learned = policy is not None and is_learned(str(policy))
+    return new_directory(choices["env"], algorithm(choices) if learned else choices["policy"])
 
 
 def new_directory(env: str, name: str) -> str:

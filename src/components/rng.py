@@ -34,8 +34,11 @@ class Stream(IntEnum):
     EXPLORATION = 4
     REPLAY = 5
     INITIALIZATION = 6
-    LATENT = 8
-    LEARNING = 9
+    PARAMETER_NOISE = 7  # while acting
+    UPDATE_NOISE = 8
+    TARGET_NOISE = 9
+    LATENT = 10
+    UPDATE_ACTIONS = 11
 
 
 def mix64(x):  # type: ignore[no-untyped-def]  # numba infers the types: scalars there, arrays here

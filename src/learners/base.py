@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from ..components.episode import NO_EXTRAS, Columns, EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
 from ..components.replay.base import Sample
+from ..components.rng import Stream
 from ..components.threads import second_thread
 from ..controllers.base import Controller
+from ..modules.noisy import NoisyLinear, drawn, noisy_layers
 from ..ranges import Positive
 from .reward_scaler import RewardScaler
 
@@ -147,9 +150,9 @@ class Learner(ABC):
         """
 
     def update(self, sample: Sample) -> Update:
-        """One optimizer step."""
+        """One optimizer step; noisy layers have other noise at each, those of target networks noise of their own."""
         self.optimizer.zero_grad(set_to_none=True)
-        with second_thread(self._second_thread):
+        with second_thread(self._second_thread), drawn(self._noisy_layers, self.updates):
             loss, metrics, priorities = self.loss(sample.episodes, sample.weights)
             loss.backward()
         norm = self._clip()
@@ -203,6 +206,12 @@ class Learner(ABC):
 
     def _controllers(self) -> list[Controller]:
         return [network for network in self.networks.values() if isinstance(network, Controller)]
+
+    @cached_property
+    def _noisy_layers(self) -> list[tuple[NoisyLinear, Stream]]:
+        """Those of the networks, and of what subclasses keep beside them."""
+        streams = {name: Stream.UPDATE_NOISE if name == "networks" else Stream.TARGET_NOISE for name in self.state}
+        return [(layer, streams[name]) for name, part in self.state.items() for layer in noisy_layers(part)]
 
     def _clip(self) -> Tensor:
         """Clip the norm of the gradient, of each network's with `clips_apart`; returns the whole norm before."""

@@ -129,7 +129,7 @@ class SACLearner(TDLearner):
     def _sampled(self, log_probs: Tensor, batch: EpisodeBatch) -> Tensor:
         """Actions of the policies ``[B, T+1, A]``, a function of the episode's key and the number of the update."""
         length, n_agents = log_probs.shape[1:3]
-        keys = rng.derive(batch.key.cpu().numpy().view(np.uint64), rng.Stream.LEARNING)
+        keys = rng.derive(batch.key.cpu().numpy().view(np.uint64), rng.Stream.UPDATE_ACTIONS)
         draws = rng.draw(rng.derive(keys, self.updates)[:, None], np.arange(length * n_agents))
         chance = torch.from_numpy(rng.uniform(draws)).view(-1, length, n_agents, 1).to(log_probs.device)
         cumulative = log_probs.double().exp().cumsum(dim=-1)

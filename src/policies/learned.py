@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..components.episode import EpisodeBatch
+from ..components.rng import Stream
 from ..components.selectors.base import Moment, Selector
 from ..components.selectors.greedy import Greedy
 from ..components.spec import EnvSpec, IntArray
 from ..controllers.base import Controller
+from ..modules.noisy import noisy_layers
 from ..registry import register
 from .base import Policy, PolicyState, complete
+
+
+class Job(NamedTuple):
+    """Training episodes to be played, with everything that they depend on; none of it changes later.
+
+    Attributes:
+        numbers: ``[N]`` the episodes' numbers in their stream.
+        steps: training steps so far, for schedules of exploration.
+        n_updates: updates that the weights have seen.
+        weights: of the acting policy, as `LearnedPolicy.load_state_dict` takes them.
+        noise: scale of the noise that is added to them, `LearnedPolicy.noise` when the job was planned.
+    """
+
+    numbers: IntArray
+    steps: int
+    n_updates: int
+    weights: Mapping[str, Tensor]
+    noise: float
 
 
 @register("policy")
@@ -29,7 +51,15 @@ class LearnedPolicy(Policy):
         spec: sizes of the environment.
         controller: the agents' networks.
         selector: from scores to actions; greedy unless told otherwise.
+
+    Attributes:
+        spec: as given.
+        controller: as given; its weights are those that act.
+        extras: see `Policy`.
+        noise: scale of the noise in the weights of collections that are planned from now on; 0 in this class.
     """
+
+    noise: float = 0.0
 
     def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:
         self.spec, self.controller, self._selector = spec, controller.eval(), selector or Greedy()
@@ -55,6 +85,25 @@ class LearnedPolicy(Policy):
                 if given != needed:
                     raise ValueError(f"{name} has the shape {given}, needed is {needed}")
                 weight.copy_(weights[name])
+
+    def explore(self, job: Job) -> None:
+        """Act with the weights of a job, and with the noise in them that belongs to it; once for each collection.
+
+        The noise of noisy layers is a function of their key and the number of the job's first episode.
+        """
+        self.load_state_dict(job.weights)
+        for layer in noisy_layers(self.controller):
+            layer.perturb(Stream.PARAMETER_NOISE, int(job.numbers[0]))
+
+    def adapt(self, job: Job, batch: EpisodeBatch) -> None:
+        """Take note of what was played, in the order of collections; nothing unless a subclass does.
+
+        It is called while later jobs may be played, so it uses nothing that `explore` and `act` do.
+
+        Args:
+            job: what was played.
+            batch: the episodes.
+        """
 
     @classmethod
     def load(cls, path: str | Path, checkpoint: str = "best", trust: Collection[str] = ()) -> LearnedPolicy:

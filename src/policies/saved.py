@@ -16,6 +16,10 @@ from ..registry import ConfigError, check_settings, find, ships
 from .description import PolicyDescription
 from .learned import LearnedPolicy
 
+_NO_NOISE: Mapping[str, Any] = {"noisy": False, "noisy_sigma": 0.5}
+_ADDED: Mapping[str, Mapping[str, Any]] = {"mlp": _NO_NOISE, "rnn": _NO_NOISE}
+"""Settings of networks that older files lack, with the values that make the networks that they describe."""
+
 
 @dataclass(frozen=True)
 class SavedPolicy:
@@ -95,7 +99,8 @@ def read_policy(path: Path, checkpoint: str = "best") -> SavedPolicy:
         description = PolicyDescription.from_plain(saved["policy"])
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no weights file: its policy cannot be read: {error}") from error
-    return SavedPolicy(path, description, networks, step)
+    settings = {**_ADDED.get(description.network_name, {}), **description.network_settings}
+    return SavedPolicy(path, replace(description, network_settings=settings), networks, step)
 
 
 def require_trust(modules: Iterable[str], trust: Collection[str], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..components.episode import EpisodeBatch, columns
 from ..components.memory import require_memory
@@ -19,7 +18,7 @@ from ..components.rng import Stream, UInt64Array, keys
 from ..components.spec import BoolArray, EnvSpec, IntArray, TimeStep
 from ..envs.contract.vector_env import EpisodeFailure, RowFailure
 from ..policies.base import Policy, PolicyState
-from ..policies.learned import LearnedPolicy
+from ..policies.learned import Job, LearnedPolicy
 from .background import Background
 from .placement import Placement
 
@@ -50,22 +49,6 @@ class Played(NamedTuple):
 
     batch: EpisodeBatch
     statistics: EpisodeStatistics
-
-
-class Job(NamedTuple):
-    """Training episodes to be played, with everything that they depend on; none of it changes later.
-
-    Attributes:
-        numbers: ``[N]`` the episodes' numbers in their stream.
-        steps: training steps so far, for schedules of exploration.
-        n_updates: updates that the weights have seen.
-        weights: of the acting policy, as `LearnedPolicy.load_state_dict` takes them.
-    """
-
-    numbers: IntArray
-    steps: int
-    n_updates: int
-    weights: Mapping[str, Tensor]
 
 
 class TooManyFailures(Exception):
@@ -183,19 +166,14 @@ class Runner:
             batch = batch.select(torch.from_numpy(kept))
         return Played(batch, _statistics(batch, numbers[kept], metrics[kept]))
 
+    def perform(self, policy: LearnedPolicy, job: Job) -> Played:
+        """`play` a job; the policy must not be used for anything else meanwhile."""
+        policy.explore(job)
+        return self.play(policy, job.numbers, job.steps)
+
     def submit(self, policy: LearnedPolicy, job: Job) -> Future[Played]:
-        """Play a job in the background, after those submitted before.
-
-        Args:
-            policy: acts with the job's weights; it must not be used for anything else until the job is done.
-            job: the episodes.
-        """
-
-        def play() -> Played:
-            policy.load_state_dict(job.weights)
-            return self.play(policy, job.numbers, job.steps)
-
-        return self._background.submit(play)
+        """`perform` a job in the background, after those submitted before."""
+        return self._background.submit(partial(self.perform, policy, job))
 
     def require_memory(self, n_episodes: int, instead: str) -> None:
         """Refuse so many episodes at once if they do not fit into memory.

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..policies.learned import LearnedPolicy
-from ..runners.base import Job, Played, Runner
+from ..policies.learned import Job, LearnedPolicy
+from ..runners.base import Played, Runner
 
 
 class Weights(NamedTuple):
@@ -66,12 +66,9 @@ class Collector:
         while len(self._planned) < max(1, self.runner.lag):  # at the start, and without a lag always
             self._plan()
         job = self._planned[0].job
-        if self.runner.lag:
-            played = self._begin()[0].result()
-        else:
-            self.policy.load_state_dict(job.weights)
-            played = self.runner.play(self.policy, job.numbers, job.steps)
+        played = self._begin()[0].result() if self.runner.lag else self.runner.perform(self.policy, job)
         self._planned.popleft()
+        self.policy.adapt(job, played.batch)
         played.batch.policy_updates.fill_(job.n_updates)
         self.steps += int(played.statistics.lengths.sum())
         return played
@@ -93,9 +90,9 @@ class Collector:
                     planned.played = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters and the jobs that are not done."""
+        """Counters, the scale of the policy's noise, and the jobs that are not done."""
         jobs = [{**planned.job._asdict(), "numbers": planned.job.numbers.tolist()} for planned in self._planned]
-        return {"steps": self.steps, "next_episode": self.next_episode, "jobs": jobs}
+        return {"steps": self.steps, "next_episode": self.next_episode, "noise": self.policy.noise, "jobs": jobs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`; the jobs begin when the first is asked for.
@@ -105,7 +102,7 @@ class Collector:
         """
         if len(state["jobs"]) not in (0, self.runner.lag):
             raise ValueError(f"{len(state['jobs'])} collections were planned, but runner.lag is {self.runner.lag}")
-        self.steps, self.next_episode = state["steps"], state["next_episode"]
+        self.steps, self.next_episode, self.policy.noise = state["steps"], state["next_episode"], state["noise"]
         jobs = [Job(**{**job, "numbers": np.array(job["numbers"], np.int64)}) for job in state["jobs"]]
         self._planned = deque(map(_Planned, jobs))
 
@@ -114,7 +111,7 @@ class Collector:
         tensors = {name: x.detach().clone() if self.runner.lag else x for name, x in weights.tensors.items()}
         numbers = np.arange(self.next_episode, self.next_episode + self.runner.n_envs)
         self.next_episode += len(numbers)
-        self._planned.append(_Planned(Job(numbers, self.steps, weights.n_updates, tensors)))
+        self._planned.append(_Planned(Job(numbers, self.steps, weights.n_updates, tensors, self.policy.noise)))
 
     def _begin(self) -> list[Future[Played]]:
         """Begin every planned job in the background that has not begun."""

@@ -65,6 +65,7 @@ MISTAKES = [
     ("network=entity", "network=entity fits any number of agents, so it cannot take the agent's id; set controller…"),
     ("network=entity controller.agent_id=false", "network=entity needs an observation that lists entities, which …"),
     ("policy=sed", "policy=sed is played by the environment itself, by its settings rule and random_levels, …"),
+    ("policy=parameter_noise selector=greedy", "policy=parameter_noise: without a distance its target is that of an …"),
     # not an override, or not of a group
     ("mixer", f"cannot read 'mixer': {NO_OVERRIDE}"),
     ("env==two_step", "cannot read 'env==two_step': an override has one =, as in env=two_step"),

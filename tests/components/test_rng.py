@@ -43,8 +43,11 @@ def test_the_numbers_of_streams_never_change():
         "EXPLORATION": 4,
         "REPLAY": 5,
         "INITIALIZATION": 6,
-        "LATENT": 8,
-        "LEARNING": 9,
+        "PARAMETER_NOISE": 7,
+        "UPDATE_NOISE": 8,
+        "TARGET_NOISE": 9,
+        "LATENT": 10,
+        "UPDATE_ACTIONS": 11,
     }
 
 

@@ -9,10 +9,12 @@ from torch import nn
 
 from hymarl.components.optimizers.base import OptimizerFactory, without_compiler
 from hymarl.components.replay.base import Sample
+from hymarl.components.rng import Stream
 from hymarl.components.spec import EnvSpec
 from hymarl.learners.base import Learner, Loss
 from hymarl.learners.reward_scaler import RewardScaler
 from hymarl.learners.target_networks import TargetNetworks
+from hymarl.modules.noisy import NoisyLinear, noisy_layers
 
 SPEC = EnvSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=1, episode_limit=4)
 
@@ -248,3 +250,24 @@ def test_rewards_are_standardized_by_what_was_observed_only_if_asked(slope_learn
         before = learner.rewards(batch, 1).clone()
         update(learner, rewarded(random_batch, 100.0))  # replay teaches the statistics nothing
         assert torch.equal(learner.rewards(batch, 1), before)
+
+
+def test_noisy_layers_have_noise_in_updates_only_and_targets_their_own(
+    component, make_controller, monkeypatch, random_batch, spec
+):
+    torch.manual_seed(0)
+    parts = make_controller(spec, "mlp", {"noisy": True}), component("mixer", "vdn", spec)
+    learner = component("learner", "q", *parts, component("optimizer", "adam"))
+    batch, drawn, draw = random_batch(spec, [3, 5]), [], NoisyLinear.draw
+    monkeypatch.setattr(NoisyLinear, "draw", lambda layer, *which: (drawn.append((layer, *which)), draw(layer, *which)))
+    state = torch.get_rng_state()
+    for _ in range(2):
+        update(learner, batch)
+    online, target = (noisy_layers(m)[0] for m in (learner.networks, learner.targets))
+    assert drawn == [
+        (x, s, n) for n in (0, 1) for x, s in ((online, Stream.UPDATE_NOISE), (target, Stream.TARGET_NOISE))
+    ]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert online.weight_sigma.unique().numel() > 1  # it was learned
+    assert torch.equal(learner.loss(batch).loss, learner.loss(batch).loss)
+    assert len(drawn) == 4

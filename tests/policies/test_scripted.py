@@ -10,7 +10,8 @@ import pytest
 from hymarl.app.api import compose
 from hymarl.app.assembly import environment_factory, environment_for, scripted_policy
 from hymarl.app.composing import changed_option
-from hymarl.app.config import option
+from hymarl.app.config import is_learned, option
+from hymarl.app.config import options as components
 from hymarl.app.evaluate import measure, scripted
 from hymarl.app.options import options
 from hymarl.components.rng import Stream, keys
@@ -18,7 +19,7 @@ from hymarl.envs.loadbalance.parameters import RULES
 from hymarl.policies.base import PolicyState
 from hymarl.registry import ConfigError, find
 
-SCRIPTED = [name for name in options("policy") if name != "learned"]
+SCRIPTED = [name for name, part in components("policy", options("policy")).items() if not is_learned(part.name)]
 SMALL = (
     *("env=loadbalance", "agents=2", "env.episode_limit=4", "env.warmup=1.0", "runner.n_envs=2"),
     *("eval.test_episodes=2", "eval.references=false", "threads=1"),

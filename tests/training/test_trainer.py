@@ -36,7 +36,9 @@ REPLAY = {"batch_episodes": 3, "buffer_episodes": 8, "updates_per_episode": 1.0}
 def trained(component, make_controller, make_trainer, random_env):
     """A trainer built directly; ``env`` is ``random`` or the name of an option."""
 
-    def make(n_envs=1, env="random", seed=1, failures=None, learner=None, evaluation_episodes=2, lag=0, **changes):
+    def make(
+        n_envs=1, env="random", seed=1, failures=None, learner=None, evaluation_episodes=2, lag=0, noise=None, **changes
+    ):
         assert set(changes) <= {*SETTINGS, *REPLAY}
         random = env == "random"
         make_env = partial(random_env, failures=failures) if random else partial(component, "env", env, None)
@@ -45,7 +47,7 @@ def trained(component, make_controller, make_trainer, random_env):
         validation = component("runner", "parallel", make_env, 0, Stream.VALIDATION, **settings)
         spec = runner.spec
         torch.manual_seed(seed)
-        controller = make_controller(spec, "rnn", {"hidden_dims": [], "rnn_dim": 4})
+        controller = make_controller(spec, "rnn", {"hidden_dims": [], "rnn_dim": 4, "noisy": noise == "layers"})
         made = component(
             "learner",
             "q",
@@ -57,9 +59,10 @@ def trained(component, make_controller, make_trainer, random_env):
         selector = component("selector", "epsilon_greedy", start=1.0, finish=0.1, anneal_steps=50)
         replay, training = ({k: changes.get(k, v) for k, v in group.items()} for group in (REPLAY, SETTINGS))
         stored = component("replay", "uniform", spec, {}, seed, **replay)
-        return make_trainer(
-            runner, validation, made, selector, stored, TrainingSettings(**training), evaluation_episodes
-        )
+        parts = runner, validation, made, selector, stored, TrainingSettings(**training), evaluation_episodes
+        if noise != "parameters":
+            return make_trainer(*parts)
+        return make_trainer(*parts, lambda *given: component("policy", "parameter_noise", *given, seed, adapt=2.0))
 
     return make
 
@@ -294,6 +297,9 @@ def save_run(trainer, folder):
     save(folder / "latest.pt", {"trainer": trainer.state_dict(), "replay": entries})
 
 
+SOFT = {"target_update": "soft", "td_lambda": 0.6}
+
+
 def continue_run(make, folder):
     trainer, saved = make(), load(folder / "latest.pt")
     trainer.load_state_dict(saved["trainer"])
@@ -305,8 +311,19 @@ def continue_run(make, folder):
     ("n_envs", "changes"),
     [
         (1, {"updates_per_episode": 0.3, "log_interval_steps": 17}),  # checkpoints with credit and with pending metrics
-        (3, {"learner": {"standardize_rewards": False}, "buffer_episodes": 3, "eval_interval_steps": 11}),
-        (2, {"learner": {"target_update": "soft", "td_lambda": 0.6}, "lag": 2, "updates_per_episode": 1.5}),
+        (
+            3,
+            {
+                "learner": {"standardize_rewards": False},
+                "buffer_episodes": 3,
+                "eval_interval_steps": 11,
+                "noise": "layers",
+            },
+        ),
+        (2, {"learner": SOFT, "lag": 2, "updates_per_episode": 1.5, "noise": "parameters"}),
+        pytest.param(2, {"learner": SOFT, "lag": 2, "updates_per_episode": 1.5}, marks=pytest.mark.slow),
+        pytest.param(2, {"noise": "parameters"}, marks=pytest.mark.slow),
+        pytest.param(2, {"noise": "layers", "lag": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_continued_from_any_checkpoint_equals_an_uninterrupted_one(trained, tmp_path, n_envs, changes):
@@ -352,6 +369,27 @@ def test_a_stopped_run_saves_and_continues_as_if_nothing_had_happened(trained, u
     assert again.steps == last.step
     assert story(events) + story(again.run()) == told
     assert equal_tensors(again, uninterrupted)
+
+
+# Noise in weights
+
+
+@pytest.mark.parametrize("noise", ["layers", "parameters"])
+def test_only_what_acts_in_training_has_noise(trained, undisturbed, noise):
+    trainer = trained(2, noise=noise)
+    told = story(trainer.run())
+    weights = trainer.learner.policy_weights()
+    assert all(torch.equal(x, weights[name]) for name, x in trainer.evaluator._policy.controller.state_dict().items())
+    newest = trainer.collector._newest().tensors
+    trainer.collector.policy.load_state_dict(newest)
+    trainer.collector.take()
+    acting = trainer.collector.policy.controller.state_dict()
+    changed = {name for name, x in acting.items() if not torch.equal(x, newest[name])}
+    assert changed == ({"networks.0.head.weight", "networks.0.head.bias"} if noise == "layers" else {*newest})
+    if noise == "parameters":
+        assert {"sigma", "distance"} < {*trainer.metric_names}
+        assert next(line for line in told if line.startswith("evaluation")) in undisturbed[1]
+        assert trainer.collector.policy.noise != 0.05
 
 
 # Collecting while learning

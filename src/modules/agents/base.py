@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...components.spec import FloatArray
 from ..gru import unroll
+from ..noisy import NoisyLinear
 
 ArrayStepper = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 """From inputs ``[B, A, I]`` and state ``[B, A, *state_shape]`` to scores ``[B, A, U]``, features ``[B, A, H]`` and the
@@ -75,9 +76,14 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers), input_dim
 
 
+def linear_head(n_inputs: int, n_outputs: int, sigma: float | None) -> nn.Linear:
+    """The last layer: a `NoisyLinear` with this initial scale of its noise; ``None``: without noise."""
+    return nn.Linear(n_inputs, n_outputs) if sigma is None else NoisyLinear(n_inputs, n_outputs, sigma)
+
+
 def is_dense(layers: Iterable[nn.Module]) -> bool:
     """Whether `dense` can compute all of these layers."""
-    return all(type(layer) in (nn.Linear, nn.ReLU, nn.Identity) for layer in layers)
+    return all(type(layer) in (nn.Linear, NoisyLinear, nn.ReLU, nn.Identity) for layer in layers)
 
 
 def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:

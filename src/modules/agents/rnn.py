@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec, FloatArray
-from ...ranges import Width, Widths
+from ...ranges import Range, Width, Widths
 from ...registry import register
 from ..gru import gru_stepper
-from .base import ArrayStepper, Network, dense, is_dense, mlp, orthogonal_, run_gru
+from .base import ArrayStepper, Network, dense, is_dense, linear_head, mlp, orthogonal_, run_gru
 
 
 @register("network")
@@ -24,6 +26,8 @@ class RNNNetwork(Network):
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the head with 0.01; the GRU keeps its own
             (as in PyMARL2).
         layer_norm: layer normalization between the GRU and the head.
+        noisy: normally distributed weights of the head, for exploration, see `NoisyLinear`; evaluation has their means.
+        noisy_sigma: initial scale of their standard deviations.
 
     Raises:
         ValueError: it does not fit into memory.
@@ -38,16 +42,18 @@ class RNNNetwork(Network):
         rnn_dim: Width,
         orthogonal: bool,
         layer_norm: bool,
+        noisy: bool,
+        noisy_sigma: Annotated[float, Range(above=0, at_most=100)],
     ) -> None:
         super().__init__()
-        n_weights = linear_weights([input_dim, *hidden_dims]) + linear_weights([rnn_dim, spec.n_actions])
+        n_weights = linear_weights([input_dim, *hidden_dims]) + (1 + noisy) * linear_weights([rnn_dim, spec.n_actions])
         n_weights += gru_weights([input_dim, *hidden_dims][-1], rnn_dim)
         require_memory_for_weights(n_weights, "the network", "lower hidden_dims or rnn_dim")
         self.state_shape = (rnn_dim,)
         self.body, width = mlp(input_dim, hidden_dims)
         self.rnn = nn.GRU(width, rnn_dim)
         self.norm = nn.LayerNorm(rnn_dim) if layer_norm else nn.Identity()
-        self.head = nn.Linear(rnn_dim, spec.n_actions)
+        self.head = linear_head(rnn_dim, spec.n_actions, noisy_sigma if noisy else None)
         if orthogonal:
             orthogonal_(self.body, self.head)
 
