@@ -249,8 +249,8 @@ def test_an_actor_critic_is_resumed_and_evaluated_as_what_it_is(hymarl, trained,
         ),
         (
             "selector=epsilon_greedy",
-            "learner=actor_critic needs the log_prob of every action, which selector=epsilon_greedy does not store; "
-            "choose another selector",
+            "learner=actor_critic learns from samples of its own policy, and selector=epsilon_greedy takes none; "
+            "choose selector=softmax",
         ),
         (
             "selector=unfit",
