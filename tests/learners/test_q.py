@@ -276,7 +276,7 @@ def test_normalized_values_by_hand(by_hand):
     assert learner.value_scaler.mean.item() == pytest.approx(mean, rel=1e-4)
 
 
-@pytest.mark.parametrize("mixer", ["none", "vdn"])
+@pytest.mark.parametrize("mixer", ["vdn", pytest.param("none", marks=pytest.mark.slow)])
 def test_normalized_values_end_at_the_values_of_the_game(make_learner, mixer):
     """Both agents do the same; the first action pays 1000 or 3000, the second -500 or 200, and every way is played."""
     first, second = torch.tensor([1000.0, 3000.0]), torch.tensor([-500.0, 200.0])
@@ -462,7 +462,9 @@ def test_padding_and_garbage_change_no_other_return_either(learner, random_batch
         assert_same(other, wanted)
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize(
+    "mixer", [m if m in ("none", "qmix", "qplex") else pytest.param(m, marks=pytest.mark.slow) for m in MIXERS]
+)
 def test_the_gradient_equals_finite_differences(option, make_controller, component, random_batch, mixer):
     """In double precision, for every weight; what is detached stays as it is."""
     spec = EnvSpec(n_agents=2, n_actions=3, obs_dim=2, state_dim=2, episode_limit=4)

@@ -64,6 +64,7 @@ def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, seed):
     assert nopt > 0
 
 
+@pytest.mark.slow
 def test_normalized_values_end_at_the_rewards(make_learner, random_batch, spec):
     learner, batch = make_learner(normalize_values=True, gamma=0.0), random_batch(spec, LENGTHS)
     batch.reward[:] = 500 + 1000 * batch.reward

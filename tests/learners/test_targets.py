@@ -217,8 +217,8 @@ def test_garbage_changes_no_return(rows, seed, gamma, garbage):
         assert torch.equal(x[filled], y[filled])
 
 
-# One episode of three steps, rewards 1, 2, 3, with two actions, gamma 0.9, lambda 0.5. At time 1 the values are 5 and 4,
-# and action 1 was taken; at time 2 they are 6 and 2, and action 0 was taken. It terminates, or is cut off before a
+# One episode of three steps, rewards 1, 2, 3, with two actions, gamma 0.9, lambda 0.5. At time 1 the values are 5 and
+# 4, and action 1 was taken; at time 2 they are 6 and 2, and action 0 was taken. It terminates, or is cut off before a
 # value of 7.
 Q = torch.tensor([[0.0, 0.0], [5.0, 4.0], [6.0, 2.0], [7.0, 7.0]]).unsqueeze(0)
 TAKEN, BEST, AVAIL = (
