@@ -114,9 +114,8 @@ def measure(size: Size, repetitions: int) -> dict[str, float]:
     torch.manual_seed(0)
     settings = {**mac.settings, "agent_id": False}
     controller = PolicyDescription(spec, mac.name, settings, network.name, network.settings).controller()
-    policy = LearnedPolicy(
-        spec, controller, EpsilonGreedy(schedule="linear", start=1.0, finish=0.05, anneal_steps=50000)
-    )
+    selector = EpsilonGreedy(spec, (), schedule="linear", start=1.0, finish=0.05, anneal_steps=50000, explore="agent")
+    policy = LearnedPolicy(spec, controller, selector)
     batch, _ = runner.play(policy, np.arange(max(size.n_envs, BATCH_EPISODES)))
     batch = batch.select(torch.arange(BATCH_EPISODES))
     steps = size.n_envs * size.length

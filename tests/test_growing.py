@@ -133,6 +133,31 @@ def test_what_a_selector_adds_to_episodes_is_the_same_after_an_interruption(
     assert torch.equal(stored(whole)[-20:], stored(parts)[-20:])  # how much of the old is kept, depends on the files
 
 
+RETRACE = (
+    *("learner.td_lambda=0.8", "learner.trace=retrace", "learner.trace_epsilon=0.1"),
+    "selector.anneal_steps=100",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (*RETRACE, "learner.normalize_values=true"),
+        ("learner.n_steps=3", "learner.normalize_values=true", "selector.explore=team", "selector.anneal_steps=100"),
+    ],
+)
+def test_targets_that_need_more_than_values_are_the_same_after_an_interruption(
+    assert_equal_runs, run, continued, tmp_path, settings
+):
+    whole = run(tmp_path / "whole", *Q, *UNIFORM, *settings)
+    parts = continued(tmp_path / "parts", *Q, *UNIFORM, *settings)
+    assert_equal_runs(whole, parts)
+    assert "value_scaler" in load(whole / "checkpoints" / "best.pt")
+    if settings[:4] == RETRACE:
+        assert len(stored(whole).unique()) > 10  # the probabilities change with epsilon
+
+
 # The newest episodes only, several times
 
 
@@ -249,8 +274,8 @@ def test_an_actor_critic_is_resumed_and_evaluated_as_what_it_is(hymarl, trained,
         ),
         (
             "selector=epsilon_greedy",
-            "learner=actor_critic needs the log_prob of every action, which selector=epsilon_greedy does not store; "
-            "choose another selector",
+            "learner=actor_critic learns from samples of its own policy, and selector=epsilon_greedy takes none; "
+            "choose selector=softmax",
         ),
         (
             "selector=unfit",

@@ -67,7 +67,8 @@ def make(option, group, name, values):
         assert all(weight.isfinite().all() for weight in network.parameters())
     elif group == "selector":
         scores, avail = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.bool_)
-        selector = build(group, name, values, *([SPEC] if objects(find(group, name)) else []))
+        offered = {"spec": SPEC, "needs": ("log_prob",) if values.get("explore") == "agent" else ()}
+        selector = build(group, name, values, *(offered[asked] for asked in objects(find(group, name))))
         for steps in (0, 1, 10**6):
             selector.select(scores, avail, Moment(np.zeros(1, np.uint64), 0, steps))
             assert all(0 <= x <= 1 for x in selector.metrics(steps).values())

@@ -130,7 +130,7 @@ def make_policy(config: RunConfig, spec: EnvSpec) -> LearnedPolicy:
     from hymarl.policies.learned import LearnedPolicy
 
     controller = describe_policy(config, spec).controller()
-    return LearnedPolicy(spec, controller, config.components["selector"].factory()())
+    return LearnedPolicy(spec, controller, config.components["selector"].factory()(spec, ()))
 
 
 def act(case: str, seconds: float, overrides: Sequence[str]) -> None:

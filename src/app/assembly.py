@@ -152,10 +152,19 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
 
 
 def build_policy(config: RunConfig, spec: EnvSpec, learner: Learner) -> LearnedPolicy:
-    """The policy that plays training episodes, with a copy of the learner's weights."""
+    """The policy that plays training episodes, with a copy of the learner's weights.
+
+    Raises:
+        ConfigError: the learner must learn from samples of its own policy, and the selector takes none.
+    """
     chosen, component = config.components["selector"], config.components["policy"]
-    parts = _objects_asked_for(chosen, {"spec": lambda: spec})
+    parts = _objects_asked_for(chosen, {"spec": lambda: spec, "needs": lambda: learner.needs})
     selector = expect(Selector, chosen.factory()(*parts.values()), f"selector={chosen.option}")
+    if learner.on_policy and "log_prob" in learner.needs and not selector.samples:
+        raise ConfigError(
+            f"learner={config.components['learner'].option} learns from samples of its own policy, and "
+            f"selector={chosen.option} takes none; choose selector=softmax"
+        )
     makers: dict[str, Callable[[], Any]] = {
         "spec": lambda: spec,
         "controller": lambda: _copy_of_controller(learner),

@@ -69,7 +69,8 @@ class Learner(ABC):
         metric_names: names of what `update` measures.
         on_policy: whether it must learn from the newest episodes only (``replay=latest``).
         max_lag: how many collections old the weights may be with which its episodes are played; ``None``: any number.
-        needs: extras of the acting policy without which it cannot learn, such as ``log_prob``.
+        needs: extras of the acting policy without which it cannot learn, such as ``log_prob``; they may depend on its
+            settings. A selector that can store them is told (`hymarl.components.selectors.base.Selector`).
         clips_apart: whether the gradient of each network is clipped by its own norm, instead of all by one.
         extras: columns that `prepare` adds to the episodes.
         networks: as given.
@@ -80,8 +81,8 @@ class Learner(ABC):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
     on_policy: ClassVar[bool] = False
     max_lag: ClassVar[int | None] = None
-    needs: ClassVar[tuple[str, ...]] = ()
     clips_apart: ClassVar[bool] = False
+    needs: tuple[str, ...] = ()
     extras: Columns = NO_EXTRAS
 
     def __init__(
@@ -216,7 +217,8 @@ class Learner(ABC):
     def _clip(self) -> Tensor:
         """Clip the norm of the gradient, of each network's with `clips_apart`; returns the whole norm before."""
         parts = self.networks.values() if self.clips_apart else [self.networks]
-        norms = [self._clip_part([p for p in part.parameters() if p.grad is not None]) for part in parts]
+        trained = [[p for p in part.parameters() if p.grad is not None] for part in parts]
+        norms = [self._clip_part(part) for part in trained if part]
         return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
 
     def _clip_part(self, parameters: list[nn.Parameter]) -> Tensor:

@@ -27,7 +27,8 @@ class COMALearner(TDLearner):
     agent's action is Q_i(s, u) - sum_a pi_i(a) Q_i(s, (u_-i, a)); its mean under the agent's policy is 0. The
     controller's scores are the logits of the policy. The critic gives the values of all actions of an agent at once; it
     is regressed to TD(lambda) targets of the actions taken, with a target network. After the last step of an episode
-    that was cut off, where nobody acted, the agents' likeliest actions are taken for theirs.
+    that was cut off, where nobody acted, the agents' likeliest actions are taken for theirs. Advantages are in units of
+    rewards, also with normalized values.
 
     One update learns from whole collections, once. Gradients of policy and critic are clipped apart. An agent with a
     single available action does not count for the policy.
@@ -42,7 +43,7 @@ class COMALearner(TDLearner):
 
     metric_names: ClassVar[tuple[str, ...]] = (*TDLearner.metric_names, "policy_loss", "entropy")
     on_policy: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("log_prob",)  # which only selectors that sample from the policy give
+    needs: tuple[str, ...] = ("log_prob",)
     max_lag: ClassVar[int | None] = 0
     clips_apart: ClassVar[bool] = True
 
@@ -67,8 +68,8 @@ class COMALearner(TDLearner):
         q_values = self.critic(batch, joint)[:, :-1]  # B T A U
         with torch.no_grad():
             next_values = values.taken(self.targets.networks["critic"](batch, joint), joint)[:, 1:]
-            taken, policy = values.taken(q_values, batch.actions), made.log_probs.exp()
-            advantages = taken - (policy * q_values).sum(dim=-1)  # B T A
+            restored, policy = self.restored(q_values), made.log_probs.exp()
+            advantages = values.taken(restored, batch.actions) - (policy * restored).sum(dim=-1)  # B T A
         td = self.td_loss(batch, values.taken(q_values, batch.actions), self.td_targets(batch, next_values), weights)
         policy_loss = -losses.cell_mean(advantages * made.log_prob, made.chose, weights)
         entropy = losses.cell_mean(made.entropy, made.chose)

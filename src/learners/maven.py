@@ -20,7 +20,7 @@ from ..modules.agents.base import mlp, run_gru
 from ..modules.mixers.base import Mixer
 from ..ranges import NonNegative, Width
 from ..registry import register
-from . import losses, targets, values
+from . import losses, values
 from .base import Loss
 from .q import Estimates, QLearner
 
@@ -114,10 +114,7 @@ class MAVENLearner(QLearner):
         """See `Learner.loss`."""
         estimates = self.estimates(batch)
         log_q = self.log_q(batch, estimates.q_values)  # B T 1
-        td_targets = estimates.td_targets
-        if self._intrinsic_weight:
-            td_targets = td_targets + self._intrinsic_returns(batch, log_q.detach())
-        td = self.td_loss(batch, estimates.q_taken, td_targets, weights)
+        td = self.td_loss(batch, estimates.q_taken, estimates.td_targets, weights)
         mi_loss = -losses.cell_mean(log_q, batch.filled.unsqueeze(-1), weights)
         with torch.no_grad():
             bound = math.log(self._n_latents) + losses.masked_mean(log_q, batch.filled)
@@ -129,6 +126,14 @@ class MAVENLearner(QLearner):
         one_hot = F.one_hot(self._latents(batch.key), self._n_latents).to(batch.state.dtype)  # B Z
         one_hot = one_hot.unsqueeze(1).expand(-1, batch.state.shape[1], -1)
         return super().estimates(replace(batch, state=torch.cat([batch.state, one_hot], dim=-1)))
+
+    @torch.no_grad()
+    def bonus(self, batch: EpisodeBatch, q_values: Tensor) -> Tensor | None:
+        """See `QLearner.bonus`: weighted log q + log Z."""
+        if not self._intrinsic_weight:
+            return None
+        log_q = self.log_q(replace(batch, state=batch.state[..., : -self._n_latents]), q_values)
+        return self._intrinsic_weight * (log_q + math.log(self._n_latents))
 
     def log_q(self, batch: EpisodeBatch, q_values: Tensor) -> Tensor:
         """What the discriminator makes of the z that was drawn, log q ``[B, T, 1]``.
@@ -143,11 +148,3 @@ class MAVENLearner(QLearner):
         policies = q_values.masked_fill(~available, -torch.inf).softmax(dim=-1)
         log_probs = self.discriminator(torch.where(filled, batch.state[:, :-1], 0.0), policies)
         return values.taken(log_probs, self._latents(batch.key)[:, None].expand(filled.shape[:2])).unsqueeze(-1)
-
-    def _intrinsic_returns(self, batch: EpisodeBatch, log_q: Tensor) -> Tensor:
-        """What intrinsic rewards add to targets ``[B, T, 1]``: targets are linear in rewards and next values."""
-        rewards = self._intrinsic_weight * (log_q + math.log(self._n_latents))
-        ends = self.ends(batch)
-        return targets.lambda_returns(
-            rewards, torch.zeros_like(rewards), ends, batch.filled, self._gamma, self._td_lambda
-        )

@@ -16,9 +16,7 @@ from ..registry import register
 from . import losses, targets
 from .base import Learner, Loss
 from .decisions import decisions
-from .value_scaler import ValueScaler
-
-_VALUE_DECAY = 0.99999  # of MAPPO's running means
+from .value_scaler import DECAY, ValueScaler
 
 
 @register("learner")
@@ -57,7 +55,7 @@ class PPOLearner(Learner):
         *("policy_loss", "value_loss", "entropy", "kl", "clipped", "value_mean"),
     )
     on_policy: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("log_prob",)
+    needs: tuple[str, ...] = ("log_prob",)
     clips_apart: ClassVar[bool] = True
 
     def __init__(
@@ -78,7 +76,7 @@ class PPOLearner(Learner):
         normalize_values: bool,
         **settings: Any,
     ) -> None:
-        self.value_scaler = ValueScaler(_VALUE_DECAY) if normalize_values else None
+        self.value_scaler = ValueScaler(DECAY) if normalize_values else None
         networks = {"controller": controller, "critic": critic}
         if self.value_scaler is not None:
             networks["value_scaler"] = self.value_scaler  # without it the critic's weights mean other values

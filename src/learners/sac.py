@@ -51,7 +51,7 @@ class SACLearner(TDLearner):
     I-SAC. With pi, alpha and min Q:
 
     - critics: (Q(s, u) - y)^2 with y = r + gamma V(s'), V = sum_a pi(a) (min Q'(s', a) - alpha log pi(a)), Q' being
-      target networks;
+      target networks; with ``td_lambda`` the return goes on along the episode, entropies included;
     - policy: sum_a pi(a) (alpha log pi(a) - min Q(s, a));
     - temperature: log alpha * (H(pi) - target), where the target is a share of the largest entropy that there can be,
       the logarithm of the number of available actions.
@@ -67,7 +67,10 @@ class SACLearner(TDLearner):
         optimizer: makes the optimizer.
         temperature: alpha at the start.
         target_entropy: share of the largest entropy; null: alpha stays as it is.
-        settings: those of `TDLearner`.
+        settings: those of `TDLearner`; alpha is in units of what the critics give.
+
+    Raises:
+        ValueError: n-step returns, which leave out the entropies on the way.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = (*TDLearner.metric_names, "policy_loss", "entropy", "temperature")
@@ -88,6 +91,8 @@ class SACLearner(TDLearner):
         critics = {"critic": critic, "twin": make_critic()}
         networks = {"controller": controller, **critics, "temperature": self.temperature}
         super().__init__(networks, tuple(critics), optimizer, **settings)
+        if self._n_steps > 1:
+            raise ValueError("its returns have entropies in them, which n_steps would leave out; set n_steps=1")
         self.controller, self.critics, self._target_entropy = controller, tuple(critics.values()), target_entropy
 
     def loss(self, batch: EpisodeBatch, weights: Tensor | None = None) -> Loss:
@@ -101,7 +106,7 @@ class SACLearner(TDLearner):
         with torch.no_grad():
             of_next = [self.targets.networks[name](batch, joint) for name in ("critic", "twin")]
             soft_values = expectation(log_probs, torch.minimum(*of_next) - alpha * log_probs)
-            targets = self.td_targets(batch, soft_values[:, 1:])  # B T A
+            targets = self.td_targets(batch, soft_values[:, 1:], bonus=self._later_entropy(batch, log_probs, alpha))
             same = not self.critics[0].sees_others
             of_joint = of_taken if same else [critic(batch, joint)[:, :-1] for critic in self.critics]
             advised = torch.minimum(*of_joint)
@@ -124,6 +129,15 @@ class SACLearner(TDLearner):
             "temperature": alpha,
         }
         return Loss(loss, metrics, td.priorities)
+
+    def _later_entropy(self, batch: EpisodeBatch, log_probs: Tensor, alpha: Tensor) -> Tensor | None:
+        """What lambda-returns get for the entropy at the next step ``[B, T, A]``, where one was executed."""
+        if self._td_lambda == 0:
+            return None
+        entropy = -alpha * expectation(log_probs, log_probs)
+        later = torch.where(batch.filled[:, 1:, None], entropy[:, 1:-1], 0.0)
+        later = torch.cat([later, torch.zeros_like(entropy[:, :1])], dim=1)
+        return self._gamma * self._td_lambda * (self.restored(later) - self.restored(torch.zeros_like(later)))
 
     @torch.no_grad()
     def _sampled(self, log_probs: Tensor, batch: EpisodeBatch) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,28 @@ from ..ranges import Count, Fraction, HuberDelta
 from . import losses, targets, values
 from .base import Learner, Loss, Update
 from .target_networks import TargetNetworks, Tau
+from .value_scaler import DECAY, ValueScaler
+
+
+class Correction(NamedTuple):
+    """What off-policy returns need beside the values of what follows, see `targets.trace_returns`.
+
+    Attributes:
+        q_taken: ``[B, T, V]``, the target networks' values of the actions taken.
+        traces: ``[B, T, V]``.
+    """
+
+    q_taken: Tensor
+    traces: Tensor
 
 
 class TDLearner(Learner):
     """A learner of action values by temporal differences; it makes the targets, subclasses say of what.
+
+    With normalized values (as ``standardise_returns`` in EPyMARL; Papoudakis et al., 2021) every value that a network
+    gives, also a target network, is relative to the running mean and standard deviation of all targets so far, those of
+    `ValueScaler`, of which there is one pair for all values. Targets are made in units of rewards; loss and Huber's
+    delta are in units of standard deviations, metrics and priorities in units of rewards.
 
     Args:
         networks: see `Learner`.
@@ -28,13 +46,18 @@ class TDLearner(Learner):
         optimizer: makes the optimizer of all networks.
         gamma: discount per step.
         td_lambda: lambda of the return: 0 one-step, 1 Monte Carlo.
+        n_steps: n of the n-step return, with ``td_lambda=0``; 1 one-step.
         bootstrap_on_timeout: whether a truncated episode has a future value; false only to reproduce papers that
             treated time limits as terminal.
         huber_delta: Huber's loss, linear beyond this TD error; null for the square.
         target_update: ``hard``, ``soft`` or ``none``, see `TargetNetworks`.
         target_interval_updates: hard: optimizer steps between copies.
         target_tau: soft: fraction moved per optimizer step.
+        normalize_values: the networks learn values relative to the running mean and standard deviation of the targets.
         settings: those of `Learner`.
+
+    Raises:
+        ValueError: n-step returns together with lambda-returns.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = (*Learner.metric_names, "td_error_abs", "q_taken_mean", "target_mean")
@@ -47,13 +70,22 @@ class TDLearner(Learner):
         *,
         gamma: Fraction,
         td_lambda: Fraction,
+        n_steps: Count,
         bootstrap_on_timeout: bool,
         huber_delta: HuberDelta | None,
         target_update: Literal["hard", "soft", "none"],
         target_interval_updates: Count,
         target_tau: Tau,
+        normalize_values: bool,
         **settings: Any,
     ) -> None:
+        if n_steps > 1 and td_lambda > 0:
+            raise ValueError(
+                f"the return has either n_steps={n_steps} or td_lambda={td_lambda}; set td_lambda=0 or n_steps=1"
+            )
+        self.value_scaler = ValueScaler(DECAY) if normalize_values else None
+        if self.value_scaler is not None:
+            networks = {**networks, "value_scaler": self.value_scaler}  # without it weights mean other values
         super().__init__(networks, optimizer, **settings)
         self.targets = TargetNetworks(
             {name: networks[name] for name in followed},
@@ -62,7 +94,7 @@ class TDLearner(Learner):
             tau=target_tau,
         )
         self.state["targets"] = self.targets
-        self._gamma, self._td_lambda = gamma, td_lambda
+        self._gamma, self._td_lambda, self._n_steps = gamma, td_lambda, n_steps
         self._bootstrap_on_timeout, self._huber_delta = bootstrap_on_timeout, huber_delta
 
     def td_loss(
@@ -77,7 +109,7 @@ class TDLearner(Learner):
 
         Args:
             batch: the episodes.
-            q_taken: ``[B, T, V]``, values of the actions taken.
+            q_taken: ``[B, T, V]``, the networks' values of the actions taken.
             td_targets: ``[B, T, V]``, see `td_targets`.
             weights: ``[B]``, how much each episode counts; ``None``: all alike.
             cell_weights: how much each cell counts beside that, broadcasts to ``[B, T, V]``; ``None``: all alike.
@@ -85,7 +117,8 @@ class TDLearner(Learner):
         td_error = q_taken - td_targets
         loss = losses.td_loss(td_error, batch.filled, self._huber_delta, _product(weights, cell_weights))
         with torch.no_grad():
-            size = td_error.abs()
+            q_taken, td_targets = self.restored(q_taken), self.restored(td_targets)
+            size = (q_taken - td_targets).abs()
             metrics = {
                 "td_error_abs": losses.masked_mean(size, batch.filled),
                 "q_taken_mean": losses.masked_mean(q_taken, batch.filled),
@@ -95,14 +128,47 @@ class TDLearner(Learner):
         return Loss(loss, metrics, priorities)
 
     @torch.no_grad()
-    def td_targets(self, batch: EpisodeBatch, next_values: Tensor) -> Tensor:
-        """TD(lambda) targets ``[B, T, V]`` from the target networks' values ``[B, T, V]`` of what follows."""
-        reward = self.rewards(batch, next_values.shape[-1])
-        return targets.lambda_returns(reward, next_values, self.ends(batch), batch.filled, self._gamma, self._td_lambda)
+    def td_targets(
+        self,
+        batch: EpisodeBatch,
+        next_values: Tensor,
+        correction: Correction | None = None,
+        bonus: Tensor | None = None,
+    ) -> Tensor:
+        """The targets ``[B, T, V]`` of the values of the actions taken, in the networks' units.
 
-    def ends(self, batch: EpisodeBatch) -> Tensor:
-        """``[B, T]`` bool, steps without a future value."""
-        return batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
+        To be called once per update: with normalized values, it takes the targets into their mean and deviation.
+
+        Args:
+            batch: the episodes.
+            next_values: ``[B, T, V]``, the target networks' values of what follows.
+            correction: for off-policy returns; ``None`` for n-step or lambda-returns.
+            bonus: ``[B, T, V]``, what is added to rewards; ``None`` for nothing.
+        """
+        reward = self.rewards(batch, next_values.shape[-1])
+        if bonus is not None:
+            reward = reward + bonus
+        returns = self._returns(batch, reward, self.restored(next_values), correction)
+        if self.value_scaler is None:
+            return returns
+        self.value_scaler.observe(returns, batch.filled)
+        return self.value_scaler.normalized(returns)
+
+    def restored(self, outputs: Tensor) -> Tensor:
+        """Values in units of rewards, from those that a network gives."""
+        return outputs if self.value_scaler is None else self.value_scaler.restored(outputs)
+
+    def _returns(
+        self, batch: EpisodeBatch, reward: Tensor, next_values: Tensor, correction: Correction | None
+    ) -> Tensor:
+        """The targets in units of rewards, see `td_targets`."""
+        ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
+        if correction is not None:
+            q_taken, traces = self.restored(correction.q_taken), correction.traces
+            return targets.trace_returns(reward, next_values, q_taken, traces, ends, batch.filled, self._gamma)
+        if self._n_steps > 1:
+            return targets.n_step_returns(reward, next_values, ends, batch.filled, self._gamma, self._n_steps)
+        return targets.lambda_returns(reward, next_values, ends, batch.filled, self._gamma, self._td_lambda)
 
     def update(self, sample: Sample) -> Update:
         """See `Learner.update`; the target networks follow."""
@@ -134,7 +200,14 @@ def _product(weights: Tensor | None, cell_weights: Tensor | None) -> Tensor | No
     return weights[:, None, None] * cell_weights
 
 
-def mixed(mixer: nn.Module, batch: EpisodeBatch, q_values: Tensor, actions: Tensor, first: int = 0) -> Tensor:
+def mixed(
+    mixer: nn.Module,
+    batch: EpisodeBatch,
+    q_values: Tensor,
+    actions: Tensor,
+    first: int = 0,
+    agent_values: Tensor | None = None,
+) -> Tensor:
     """The mixed values ``[B, T, V]`` of joint actions.
 
     Args:
@@ -143,9 +216,11 @@ def mixed(mixer: nn.Module, batch: EpisodeBatch, q_values: Tensor, actions: Tens
         q_values: ``[B, T+1, A, U]``, of the agents.
         actions: ``[B, T, A]``.
         first: 0 for actions at the times 0 to T-1, 1 for actions at the times 1 to T.
+        agent_values: ``[B, T, A]``, what is mixed instead of the agents' values of these actions; ``None``: those.
     """
     times = slice(first, first + actions.shape[1])
     at, actions = q_values[:, times], actions.long()
-    taken, best = values.taken(at, actions), values.best(at, batch.avail[:, times])
+    taken = values.taken(at, actions) if agent_values is None else agent_values
+    best = values.best(at, batch.avail[:, times])
     value: Tensor = mixer(MixerInputs(taken, best, actions, batch.obs[:, times], batch.state[:, times]))
     return value

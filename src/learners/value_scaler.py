@@ -1,18 +1,22 @@
-"""Normalized values for critics."""
+"""Normalized values."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+DECAY = 0.99999
+"""What stays of MAPPO's running means at an update."""
+
 _LEAST_VARIANCE = 1e-2
 
 
 class ValueScaler(nn.Module):
-    """Exponential running mean and standard deviation of returns, to which a critic's outputs are relative.
+    """Exponential running mean and standard deviation of returns, to which a network's outputs are relative.
 
     As in MAPPO (Yu et al., 2022, section 5.1; ValueNorm in the authors' code): the means are divided by the sum of
-    their weights, so that the first returns count fully, and the variance is at least 0.01. A collection counts once.
+    their weights, so that the first returns count fully, and the variance is at least 0.01. Returns that are given
+    together, such as those of a collection, count as one.
 
     Args:
         decay: what of the running means stays at an update.
@@ -50,9 +54,9 @@ class ValueScaler(nn.Module):
         return torch.where(self.weight_sum > 0, variance.sqrt(), 1.0).float()
 
     def normalized(self, returns: Tensor) -> Tensor:
-        """What a critic is to say for these returns."""
+        """What a network is to say for these returns."""
         return (returns - self.mean) / self.std
 
     def restored(self, outputs: Tensor) -> Tensor:
-        """The returns that a critic's outputs mean."""
+        """The returns that a network's outputs mean."""
         return outputs * self.std + self.mean

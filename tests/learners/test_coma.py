@@ -100,6 +100,18 @@ def make_learner(component, make_controller, spec):
     return make
 
 
+def test_advantages_are_in_units_of_rewards_also_with_normalized_values(component):
+    """The critic says (payoff - 3) / 6, which means the payoff: the advantage of both taking action 0 is 13.3333."""
+    batch, _ = every_joint_action()
+    parts = Logits(torch.zeros(2, 3, dtype=torch.float64)), Payoffs(), component("optimizer", "adam")
+    learner = component("learner", "coma", *parts, entropy_weight=0.0, normalize_values=True)
+    learner.value_scaler.observe(torch.tensor([[[-3.0], [9.0]]]), torch.ones(1, 2, dtype=torch.bool))
+    learner.critic.table.data = (PAYOFFS - 3) / 6
+    _, metrics, _ = learner.loss(batch.select(torch.tensor([0])))
+    assert metrics["policy_loss"].item() == pytest.approx(13.33333 * np.log(3), rel=1e-5)
+    assert metrics["target_mean"].item() == pytest.approx(8)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_critics_loss_equals_plain_sums(make_learner, random_batch, spec, seed):
     learner, batch, gamma = make_learner(gamma=0.9, td_lambda=0.0), random_batch(spec, LENGTHS, seed=seed), 0.9
@@ -142,7 +154,5 @@ def test_it_learns_a_collection(make_learner, random_batch, spec):
 
 def test_episodes_that_the_policy_did_not_sample_are_refused(configured):
     config = configured("env=two_step", "algo=coma", "selector=epsilon_greedy")
-    with pytest.raises(
-        ConfigError, match="learner=coma needs the log_prob of every action, which selector=epsilon_greedy"
-    ):
+    with pytest.raises(ConfigError, match="learner=coma learns from samples of its own policy, and selector=epsilon_"):
         build_trainer(config)

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hymarl import registry
-from hymarl.components.episode import EpisodeBatch
+from hymarl.app.assembly import build_trainer
+from hymarl.components.episode import Column, EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.spec import EnvSpec
 from hymarl.controllers.base import Controller
@@ -178,6 +179,121 @@ def test_standardized_rewards_by_hand(by_hand):
     assert loss.item() == pytest.approx(((3 - (-1 + 10)) ** 2 + (4 - (1 + 40)) ** 2) / 2)
 
 
+# Off-policy traces. At time 1 agent 0 did not take its best action, agent 1 did; the target says 20 and 10 of them.
+# What follows is 2, then a value of 40 for each agent, or of 38 if it takes its other action with probability 0.2.
+
+
+def with_log_prob(batch, log_prob):
+    """The batch with the logarithms ``[B, T, A]`` of the probabilities of its actions."""
+    return batch.extended({"log_prob": Column((2,), torch.float32, "T")}, {"log_prob": log_prob})
+
+
+@pytest.mark.parametrize(
+    ("mixer", "changes", "targets"),
+    [
+        ("vdn", {"trace": "watkins"}, [[1 + 0.5 * 20], [42]]),
+        ("none", {"trace": "watkins"}, [[1 + 0.5 * 10, 1 + 0.5 * (10 + 0.25 * (22 - 10))], [22, 22]]),
+        # Both agents have 0.8 * 10 + 0.2 * 20 = 12 at time 1; pi of the actions is 0.2 and 0.8.
+        ("vdn", {"trace": "tree_backup", "trace_epsilon": 0.4}, [[1 + 0.5 * (24 + 0.04 * (40 - 30))], [40]]),
+        (
+            "none",
+            {"trace": "tree_backup", "trace_epsilon": 0.4},
+            [[1 + 0.5 * (12 + 0.05 * (21 - 20)), 1 + 0.5 * (12 + 0.2 * (21 - 10))], [21, 21]],
+        ),
+        # mu is 0.1 and 1: the team's ratio is 2 * 0.8, an agent's 2 and 0.8.
+        ("vdn", {"trace": "retrace", "trace_epsilon": 0.4}, [[1 + 0.5 * (24 + 0.25 * (40 - 30))], [40]]),
+        (
+            "none",
+            {"trace": "retrace", "trace_epsilon": 0.4},
+            [[1 + 0.5 * (12 + 0.25 * (21 - 20)), 1 + 0.5 * (12 + 0.2 * (21 - 10))], [21, 21]],
+        ),
+        ("vdn", {"n_steps": 2, "td_lambda": 0.0}, [[1 + 0.5 * 2 + 0.25 * 80], [42]]),
+        ("vdn", {"n_steps": 2, "td_lambda": 0.0, "bootstrap_on_timeout": False}, [[2], [2]]),
+    ],
+)
+def test_targets_by_hand(by_hand, mixer, changes, targets):
+    batch = with_log_prob(episode(), torch.tensor([[[0.1, 1.0], [0.1, 1.0]]]).log())
+    learner = by_hand(mixer, **{"td_lambda": 0.25, **changes})
+    assert learner.estimates(batch).td_targets[0].tolist() == [pytest.approx(target) for target in targets]
+
+
+def test_without_epsilon_retrace_and_tree_backup_are_watkins_and_need_no_probabilities(learner, random_batch, spec):
+    batch = random_batch(spec, [6, 4, 2, 6])
+    settings = {"td_lambda": 0.9, "trace_epsilon": 0.0}
+    wanted, *others = (
+        learner("qplex", trace=trace, **settings).estimates(batch).td_targets
+        for trace in ("watkins", "retrace", "tree_backup")
+    )
+    assert all(torch.equal(other, wanted) for other in others)
+    assert not torch.equal(learner("qplex", **settings).estimates(batch).td_targets, wanted)
+    assert learner(trace="retrace", **settings).needs == ()
+    assert learner(trace="retrace", td_lambda=0.9, trace_epsilon=0.1).needs == ("log_prob",)
+    assert learner(trace="tree_backup", td_lambda=0.9, trace_epsilon=0.1).needs == ()
+
+
+def test_probabilities_are_stored_where_a_trace_needs_them(configured):
+    retrace = "learner.td_lambda=0.5", "learner.trace=retrace", "learner.trace_epsilon=0.1"
+    trainer = build_trainer(configured("env=two_step", *retrace))
+    trainer.close()
+    assert set(trainer.collector.policy.extras) == {"log_prob"}
+    sentence = "learner=q needs the log_prob of every action, which selector=greedy does not store; choose another"
+    with pytest.raises(registry.ConfigError, match=sentence):
+        build_trainer(configured("env=two_step", *retrace, "selector=greedy"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"n_steps": 3, "td_lambda": 0.5}, "the return has either n_steps=3 or td_lambda=0.5; set td_lambda=0 or n_st"),
+        ({"n_steps": 3, "trace": "watkins"}, "the return has either n_steps=3 or trace=watkins; set n_steps=1 or trac"),
+        (
+            {"trace_epsilon": 0.1},
+            "trace=peng has no trace_epsilon, got 0.1; set it to 0 or choose trace=retrace or tre",
+        ),
+        ({"trace": "watkins", "trace_epsilon": 0.1}, "trace=watkins has no trace_epsilon, got 0.1"),
+    ],
+)
+def test_returns_that_do_not_go_together_are_refused(by_hand, changes, sentence):
+    with pytest.raises(registry.ConfigError, match=sentence):
+        by_hand(**changes)
+
+
+# Normalized values
+
+
+def test_normalized_values_by_hand(by_hand):
+    """The first targets, 11 and 42, have the mean 26.5 and the deviation 15.5; the second ones are made of what the
+    target's 20 and 80 mean by then, and all four count."""
+    learner = by_hand(normalize_values=True)
+    loss, metrics, _ = learner.loss(episode())
+    assert loss.item() == pytest.approx(((3 + 1) ** 2 + (4 - 1) ** 2) / 2)
+    assert metrics["q_taken_mean"].item() == pytest.approx(26.5 + 3.5 * 15.5)
+    assert metrics["target_mean"].item() == pytest.approx(26.5)
+    assert metrics["td_error_abs"].item() == pytest.approx((4 + 3) * 15.5 / 2)
+    second = 1 + 0.5 * (26.5 + 20 * 15.5), 2 + 0.5 * (26.5 + 80 * 15.5)
+    mean = np.mean([11, 42, *second])
+    assert learner.loss(episode()).metrics["target_mean"].item() == pytest.approx(np.mean(second), rel=1e-4)
+    assert learner.value_scaler.mean.item() == pytest.approx(mean, rel=1e-4)
+
+
+@pytest.mark.parametrize("mixer", ["vdn", pytest.param("none", marks=pytest.mark.slow)])
+def test_normalized_values_end_at_the_values_of_the_game(make_learner, mixer):
+    """Both agents do the same; the first action pays 1000 or 3000, the second -500 or 200, and every way is played."""
+    first, second = torch.tensor([1000.0, 3000.0]), torch.tensor([-500.0, 200.0])
+    batch, choices = EpisodeBatch.empty(SPEC, 4), torch.cartesian_prod(torch.arange(2), torch.arange(2))
+    batch.obs[:], batch.actions[:] = torch.eye(3).unsqueeze(1), choices.unsqueeze(-1).to(batch.actions.dtype)
+    batch.reward[:] = torch.stack([first[choices[:, 0]], second[choices[:, 1]]], dim=1)
+    batch.filled[:], batch.terminated[:, 1] = True, True
+    learner = make_learner(
+        Table([[0.0, 0.0]] * 3), mixer, SPEC, lr=0.05, gamma=GAMMA, target_interval_updates=10, normalize_values=True
+    )
+    for _ in range(150):
+        learner.update(sampled(batch))
+    found = learner.restored(learner.estimates(batch).q_taken)
+    wanted = torch.stack([first[choices[:, 0]] + GAMMA * 200, second[choices[:, 1]]], dim=1)
+    assert torch.allclose(found, wanted.unsqueeze(-1).expand_as(found), atol=20)
+
+
 class Clock(Controller):
     """The score is the number of observations seen so far: it tells where a network began to unroll."""
 
@@ -274,7 +390,8 @@ def assert_same(a, b):
 
 def padded(spec, batch, more_rows, more_steps):
     b, t = batch.filled.shape
-    bigger = EpisodeBatch.empty(spec, b + more_rows, t + more_steps).tensors()
+    extras = {name: batch.columns[f"extras.{name}"] for name in batch.extras}
+    bigger = EpisodeBatch.empty(spec, b + more_rows, t + more_steps, extras).tensors()
     for name, x in batch.tensors().items():
         if x.dim() == 1:
             bigger[name][:b] = x
@@ -300,6 +417,8 @@ def garbage(batch, seed):
     n_actions = batch.avail.shape[-1]
     nonsense = torch.randint(n_actions, batch.actions.shape, generator=g).to(batch.actions.dtype)
     dirty.actions[~batch.filled] = nonsense[~batch.filled]
+    for x in dirty.extras.values():
+        x[~batch.filled] = torch.nan
     return dirty
 
 
@@ -318,6 +437,68 @@ def test_padding_and_garbage_in_masked_cells_change_neither_loss_nor_gradient(
     larger = padded(spec, batch, more_rows, more_steps)
     assert_same(loss_and_gradient(made, larger), wanted)
     assert_same(loss_and_gradient(made, garbage(larger, seed)), wanted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"td_lambda": 0.9, "trace": "watkins"},
+        {"td_lambda": 0.9, "trace": "tree_backup", "trace_epsilon": 0.3},
+        {"td_lambda": 0.9, "trace": "retrace", "trace_epsilon": 0.3},
+        {"n_steps": 3},
+        {"normalize_values": True},
+    ],
+)
+@pytest.mark.parametrize("mixer", ["none", "qplex"])
+def test_padding_and_garbage_change_no_other_return_either(learner, random_batch, spec, mixer, changes):
+    batch = random_batch(spec, [6, 1, 4, 5], seed=3)
+    log_prob = -torch.rand(batch.actions.shape, generator=torch.Generator().manual_seed(0))
+    batch = with_log_prob(batch, log_prob * batch.filled.unsqueeze(-1))
+    larger = padded(spec, batch, 1, 2)
+    wanted, *others = (
+        loss_and_gradient(learner(mixer, **changes), x) for x in (batch, larger, garbage(larger, 5))
+    )  # each by a learner of its own, since normalized values depend on what was seen before
+    for other in others:
+        assert_same(other, wanted)
+
+
+@pytest.mark.parametrize(
+    "mixer", [m if m in ("none", "qmix", "qplex") else pytest.param(m, marks=pytest.mark.slow) for m in MIXERS]
+)
+def test_the_gradient_equals_finite_differences(option, make_controller, component, random_batch, mixer):
+    """In double precision, for every weight; what is detached stays as it is."""
+    spec = EnvSpec(n_agents=2, n_actions=3, obs_dim=2, state_dim=2, episode_limit=4)
+    widths = ("embed_dim", "hypernet_dim", "lambda_dim", "n_heads", "head_dim", "hypernet_layers", "lambda_layers")
+    sizes = {name: 1 if name.endswith("layers") else 2 for name in option("mixer", mixer)[1] if name in widths}
+    torch.manual_seed(5)
+    controller = make_controller(spec, "mlp", {"hidden_dims": [3]}, last_action=False, agent_id=False)
+    parts = controller, component("mixer", mixer, spec, **sizes), component("optimizer", "adam")
+    made, batch = component("learner", "q", *parts, td_lambda=0.5), random_batch(spec, [3, 1, 4, 2], seed=2)
+    made.state.double()
+    for weight in made.targets.parameters():  # so that online and target networks differ
+        weight.data += 0.1 * torch.randn(weight.shape, dtype=weight.dtype)
+    batch.obs, batch.state, batch.reward = batch.obs.double(), batch.state.double(), batch.reward.double()
+
+    detached, detach = [], torch.Tensor.detach
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "detach", lambda x: (detached.append(detach(x).clone()), detached[-1])[1])
+        loss = made.loss(batch).loss
+    loss.backward()
+    gradients = {name: p.grad for name, p in made.networks.named_parameters()}
+
+    def loss_at(weight, index, value):
+        again = iter(detached)
+        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+            patch.setattr(torch.Tensor, "detach", lambda x: next(again))
+            weight.data.view(-1)[index] = value
+            return made.loss(batch).loss.item()
+
+    step = 1e-5
+    for name, weight in made.networks.named_parameters():
+        for index, at in enumerate(weight.data.flatten().tolist()):
+            difference = loss_at(weight, index, at + step) - loss_at(weight, index, at - step)
+            weight.data.view(-1)[index] = at
+            assert difference / (2 * step) == pytest.approx(gradients[name].view(-1)[index].item(), rel=1e-5, abs=1e-7)
 
 
 def test_the_order_of_episodes_does_not_matter(learner, random_batch, spec):
@@ -429,7 +610,7 @@ def test_a_saved_learner_continues_to_the_same_bits(
     learner, random_batch, spec, mixer, network, optimizer, target_update
 ):
     changes = {"optimizer": optimizer, "target_update": target_update, "target_interval_updates": 3}
-    changes |= {"standardize_rewards": True, "target_tau": 0.1}
+    changes |= {"standardize_rewards": True, "target_tau": 0.1, "normalize_values": True}
     batches = [random_batch(spec, [6, 3, 2], seed=seed) for seed in range(8)]
     original = learner(mixer, network, **changes)
     for batch in batches[:4]:  # targets were copied after update 3: online, target and initial networks all differ

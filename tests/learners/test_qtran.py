@@ -64,6 +64,17 @@ def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, seed):
     assert nopt > 0
 
 
+@pytest.mark.slow
+def test_normalized_values_end_at_the_rewards(make_learner, random_batch, spec):
+    learner, batch = make_learner(normalize_values=True, gamma=0.0), random_batch(spec, LENGTHS)
+    batch.reward[:] = 500 + 1000 * batch.reward
+    for _ in range(100):
+        metrics = learner.update(Sample(batch, np.arange(4))).metrics
+    rewards = batch.reward[batch.filled]
+    assert metrics["target_mean"].item() == pytest.approx(rewards.mean().item(), rel=1e-4)
+    assert metrics["td_error_abs"].item() < 0.15 * rewards.std().item()
+
+
 def test_the_joint_value_does_not_learn_from_the_agents(make_learner, random_batch, spec):
     def gradients(**weights):
         learner = make_learner(**weights)

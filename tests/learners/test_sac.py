@@ -134,10 +134,10 @@ def make_learner(component, make_controller, spec):
     return make
 
 
-@pytest.mark.parametrize("critic", ["own_q", "central_q"])
-def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, critic):
+@pytest.mark.parametrize(("critic", "td_lambda"), [("own_q", 0.0), ("central_q", 0.7)])
+def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, critic, td_lambda):
     gamma, share = 0.9, 0.4
-    learner = make_learner(critic, gamma=gamma, temperature=0.2, target_entropy=share)
+    learner = make_learner(critic, gamma=gamma, td_lambda=td_lambda, temperature=0.2, target_entropy=share)
     batch, weights = random_batch(spec, LENGTHS), torch.tensor([0.5, 2.0, 1.0, 1.5])
     with torch.no_grad():
         scores = learner.controller.unroll(batch)[0]
@@ -151,21 +151,28 @@ def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, critic):
             of_joint.append(network(batch, joint))
             of_next.append(copy(batch, joint))
         td, policy, temperature, n, n_chose = 0.0, 0.0, 0.0, 0, 0
+
+        def policy_at(b, t, i):
+            actions = torch.nonzero(batch.avail[b, t, i]).flatten().tolist()
+            return list(zip(actions, scores[b, t, i, actions].softmax(-1).tolist(), strict=True))
+
+        def soft_return(b, t, i):
+            y = batch.reward[b, t].item()
+            if batch.terminated[b, t]:
+                return y
+            choices, goes_on = policy_at(b, t + 1, i), t + 1 < LENGTHS[b]
+            entropy = -sum(p * math.log(p) for _, p in choices)
+            value = sum(p * min(q[b, t + 1, i, u].item() for q in of_next) for u, p in choices) + 0.2 * entropy
+            if goes_on:
+                value = (1 - td_lambda) * value + td_lambda * (soft_return(b, t + 1, i) + 0.2 * entropy)
+            return y + gamma * value
+
         for b, length in enumerate(LENGTHS):
             for t, i in itertools.product(range(length), range(spec.n_agents)):
-
-                def policy_at(t, b=b, i=i):
-                    actions = torch.nonzero(batch.avail[b, t, i]).flatten().tolist()
-                    probs = scores[b, t, i, actions].softmax(-1).tolist()
-                    return list(zip(actions, probs, strict=True))
-
-                y = batch.reward[b, t].item()
-                if not batch.terminated[b, t]:
-                    for u, p in policy_at(t + 1):
-                        y += gamma * p * (min(q[b, t + 1, i, u].item() for q in of_next) - 0.2 * math.log(p))
+                y = soft_return(b, t, i)
                 td += weights[b].item() * sum((q[b, t, i, taken[b, t, i]].item() - y) ** 2 for q in of_taken)
                 n += 1
-                choices = policy_at(t)
+                choices = policy_at(b, t, i)
                 if len(choices) > 1:
                     n_chose += 1
                     entropy = -sum(p * math.log(p) for _, p in choices)

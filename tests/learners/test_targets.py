@@ -1,11 +1,15 @@
 """Targets compared with the definition of the lambda-return, written out as sums."""
 
+import itertools
+import math
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hymarl.learners.targets import lambda_returns, one_step
+from hymarl.learners.targets import lambda_returns, n_step_returns, one_step, trace_returns
+from hymarl.learners.values import epsilon_greedy_mean, epsilon_greedy_probability
 
 UNIT = st.floats(0, 1)
 ROWS = st.lists(st.tuples(st.integers(1, 7), st.booleans()), min_size=1, max_size=5)  # length, whether terminated
@@ -146,3 +150,164 @@ def test_targets_keep_the_value_axis(n_values):
     case = random_case([(3, True), (2, False)], 0, n_values)
     assert lambda_returns(*case, 0.9, 0.5).shape == (2, 3, n_values)
     assert lambda_returns(*case, 0.9, 0.0).shape == (2, 3, n_values)
+
+
+# Off-policy traces
+
+
+def by_recursion(reward, values, q_taken, traces, ends, filled, gamma):
+    """The definition: one row, one agent and one time after another, from the end."""
+    out = torch.full_like(reward, torch.nan)
+    for b in range(reward.shape[0]):
+        length = int(filled[b].sum())
+        for v, t in itertools.product(range(reward.shape[2]), reversed(range(length))):
+            total = reward[b, t, v].item()
+            if not ends[b, t]:
+                future = values[b, t, v].item()
+                if t + 1 < length:
+                    future += traces[b, t + 1, v].item() * (out[b, t + 1, v] - q_taken[b, t + 1, v]).item()
+                total += gamma * future
+            out[b, t, v] = total
+    return out
+
+
+def random_traces(reward, seed):
+    g = torch.Generator().manual_seed(seed + 1)
+    q_taken, traces = torch.randn(reward.shape, generator=g).double(), torch.rand(reward.shape, generator=g).double()
+    return q_taken, torch.where(traces < 0.2, 0.0, traces)
+
+
+@settings(max_examples=20)
+@given(ROWS, st.integers(0, 10**6), UNIT, st.integers(1, 3), st.integers(0, 2))
+def test_trace_returns_equal_the_definition(rows, seed, gamma, n_values, spare):
+    reward, values, ends, filled = random_case(rows, seed, n_values, spare)
+    case = reward, values, *random_traces(reward, seed), ends, filled, gamma
+    assert close(trace_returns(*case), by_recursion(*case), filled)
+
+
+@settings(max_examples=20)
+@given(ROWS, st.integers(0, 10**6), UNIT, UNIT)
+def test_without_a_correction_trace_returns_are_lambda_returns_and_without_traces_one_step(rows, seed, gamma, lam):
+    reward, values, ends, filled = random_case(rows, seed)
+    now = torch.cat([torch.full_like(values[:, :1], torch.nan), values[:, :-1]], dim=1)  # V_t, not known at time 0
+    found = trace_returns(reward, values, now, torch.full_like(values, lam), ends, filled, gamma)
+    assert close(found, lambda_returns(reward, values, ends, filled, gamma, lam), filled)
+    found = trace_returns(reward, values, now, torch.zeros_like(values), ends, filled, gamma)
+    assert close(found, one_step(reward, values, ends, gamma), filled)
+
+
+@settings(max_examples=20)
+@given(ROWS, st.integers(0, 10**6), UNIT, st.sampled_from([1e7, torch.nan, torch.inf]))
+def test_garbage_changes_no_return(rows, seed, gamma, garbage):
+    reward, values, ends, filled = random_case(rows, seed, spare=1)
+    q_taken, traces = random_traces(reward, seed)
+
+    def returns():
+        return (
+            trace_returns(reward, values, q_taken, traces, ends, filled, gamma),
+            n_step_returns(reward, values, ends, filled, gamma, 3),
+        )
+
+    wanted = returns()
+    values[~filled | ends] = garbage
+    for x in (reward, q_taken, traces):
+        x[~filled] = garbage
+    q_taken[:, 0] = traces[:, 0] = garbage  # nothing comes before the first step
+    for x, y in zip(returns(), wanted, strict=True):
+        assert torch.equal(x[filled], y[filled])
+
+
+# One episode of three steps, rewards 1, 2, 3, with two actions, gamma 0.9, lambda 0.5. At time 1 the values are 5 and
+# 4, and action 1 was taken; at time 2 they are 6 and 2, and action 0 was taken. It terminates, or is cut off before a
+# value of 7.
+Q = torch.tensor([[0.0, 0.0], [5.0, 4.0], [6.0, 2.0], [7.0, 7.0]]).unsqueeze(0)
+TAKEN, BEST, AVAIL = (
+    torch.tensor([[0, 1, 0]]),
+    torch.zeros(1, 4, dtype=torch.int64),
+    torch.ones(1, 4, 2, dtype=torch.bool),
+)
+
+
+def three_steps(probability, epsilon, terminated=True, lam=0.5):
+    """The returns, where the trace is lambda times ``probability(pi)``."""
+    ends = torch.tensor([[False, False, terminated]])
+    expected = epsilon_greedy_mean(Q, BEST, AVAIL, epsilon)[:, 1:, None]
+    pi = epsilon_greedy_probability(TAKEN, BEST[:, :-1], AVAIL[:, :-1], epsilon)
+    q_taken = Q[:, :-1].gather(-1, TAKEN.unsqueeze(-1))
+    traces = lam * probability(pi).unsqueeze(-1)
+    reward = torch.tensor([[[1.0], [2.0], [3.0]]])
+    filled = torch.ones(1, 3, dtype=torch.bool)
+    return trace_returns(reward, expected, q_taken, traces, ends, filled, 0.9).flatten().tolist()
+
+
+MU = epsilon_greedy_probability(TAKEN, BEST[:, :-1], AVAIL[:, :-1], 0.4)
+
+
+@pytest.mark.parametrize(
+    ("probability", "epsilon", "returns"),
+    [
+        (torch.ones_like, 0.0, [6.4225, 6.05, 3]),  # Q*(lambda) with correction (Harutyunyan et al., 2016)
+        (lambda pi: pi, 0.0, [5.5, 6.05, 3]),  # Watkins
+        (lambda pi: (pi / MU).clamp(max=1), 0.2, [5.7903, 5.69, 3]),  # Retrace
+        (lambda pi: (pi / MU).clamp(max=1), 0.0, [5.5, 6.05, 3]),
+        (lambda pi: pi, 0.2, [5.4921, 5.825, 3]),  # tree backup
+    ],
+)
+def test_returns_of_three_steps_by_hand(probability, epsilon, returns):
+    assert three_steps(probability, epsilon) == pytest.approx(returns, abs=1e-4)
+
+
+def test_pengs_returns_of_three_steps_by_hand():
+    reward, values = torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[[5.0], [6.0], [7.0]]])
+    filled = torch.ones(1, 3, dtype=torch.bool)
+
+    def returns(lam, terminated=True):
+        ends = torch.tensor([[False, False, terminated]])
+        return lambda_returns(reward, values, ends, filled, 0.9, lam).flatten().tolist()
+
+    assert returns(0.5) == pytest.approx([5.9725, 6.05, 3], abs=1e-4)
+    assert returns(0.0) == pytest.approx([5.5, 7.4, 3], abs=1e-4)
+    assert returns(1.0) == pytest.approx([5.23, 4.7, 3], abs=1e-4)
+    assert returns(0.5, terminated=False) == pytest.approx(
+        [7.24825, 8.885, 9.3], abs=1e-4
+    )  # with lambda 1/2 from 9.3 on
+    assert three_steps(lambda pi: pi, 0.0, terminated=False) == pytest.approx([5.5, 8.885, 9.3], abs=1e-4)
+    assert three_steps(lambda pi: pi, 0.0, lam=0.0) == pytest.approx([5.5, 7.4, 3], abs=1e-4)
+
+
+# n steps
+
+
+@settings(max_examples=20)
+@given(ROWS, st.integers(0, 10**6), UNIT, st.integers(1, 9), st.integers(1, 3), st.integers(0, 2))
+def test_n_step_returns_equal_the_definition(rows, seed, gamma, n, n_values, spare):
+    reward, values, ends, filled = random_case(rows, seed, n_values, spare)
+    found = n_step_returns(reward, values, ends, filled, gamma, n)
+    for b, (length, _) in enumerate(rows):
+        for t, v in itertools.product(range(length), range(n_values)):
+            row = reward[b, :, v].tolist(), values[b, :, v].tolist(), ends[b].tolist()
+            assert math.isclose(found[b, t, v], n_step(*row, t, min(n, length - t), gamma), rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_one_step_is_one_and_many_are_monte_carlo():
+    reward, values, ends, filled = random_case([(7, True), (4, False), (2, True)], 0)
+    assert torch.equal(n_step_returns(reward, values, ends, filled, 0.9, 1), one_step(reward, values, ends, 0.9))
+    found = n_step_returns(reward, values, ends, filled, 0.9, 10**9)
+    assert close(found, lambda_returns(reward, values, ends, filled, 0.9, 1.0), filled)
+
+
+# The policy that is learned
+
+
+@settings(max_examples=20)
+@given(st.lists(st.booleans(), min_size=1, max_size=6).filter(any), st.integers(0, 10**6), UNIT)
+def test_an_epsilon_greedy_policy_by_its_definition(avail, seed, epsilon):
+    g = torch.Generator().manual_seed(seed)
+    scores, free = torch.randn(len(avail), generator=g, dtype=torch.float64), [u for u, on in enumerate(avail) if on]
+    best = max(free, key=lambda u: scores[u].item())
+    available, chosen = torch.tensor(avail), torch.tensor(best)
+    wanted = [epsilon / len(free) + (1 - epsilon) * (u == best) for u in free]
+    found = [epsilon_greedy_probability(torch.tensor(u), chosen, available, epsilon).item() for u in free]
+    assert found == pytest.approx(wanted, abs=1e-6)
+    mean = sum(p * scores[u].item() for p, u in zip(wanted, free, strict=True))
+    assert epsilon_greedy_mean(scores, chosen, available, epsilon).item() == pytest.approx(mean, abs=1e-6)

@@ -48,8 +48,11 @@ def best_actions(batch, b, t, q):
     ]
 
 
-def by_plain_sums(learner, batch, weighting):
-    """Both losses and the mean weight, one episode and one time after another."""
+def by_plain_sums(learner, batch, weighting, before=(0.0, 1.0), after=(0.0, 1.0)):
+    """Both losses and the mean weight, one episode and one time after another.
+
+    ``before`` and ``after``: mean and deviation that values are relative to before and after these targets were seen.
+    """
     target = learner.targets.networks
     with torch.no_grad():
         q, central_q = learner.controller.unroll(batch)[0], learner.central_controller.unroll(batch)[0]
@@ -61,7 +64,9 @@ def by_plain_sums(learner, batch, weighting):
                 y = batch.reward[b, t].item()
                 if not batch.terminated[b, t]:
                     follows = best_actions(batch, b, t + 1, q)
-                    y += GAMMA * value(target["central_mixer"], batch, b, t + 1, target_q, follows)
+                    said = value(target["central_mixer"], batch, b, t + 1, target_q, follows)
+                    y += GAMMA * (before[0] + before[1] * said)
+                y = (y - after[0]) / after[1]
                 taken = value(learner.mixer, batch, b, t, q, joint)
                 best = best_actions(batch, b, t, q)
                 if weighting == "ow":
@@ -84,6 +89,20 @@ def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, weighting,
     assert metrics["central_loss"].item() == pytest.approx(central, rel=1e-5)
     assert metrics["weight_mean"].item() == pytest.approx(weight, rel=1e-5)
     assert ALPHA < weight < 1  # both kinds of joint actions are there
+
+
+@pytest.mark.parametrize("weighting", ["cw", "ow"])
+def test_normalized_values_are_compared_in_one_unit(make_learner, random_batch, spec, weighting):
+    learner, batch = make_learner(weighting, normalize_values=True), random_batch(spec, LENGTHS, seed=1)
+    learner.value_scaler.observe(torch.tensor([[[-3.0], [9.0]]]), torch.ones(1, 2, dtype=torch.bool))
+    before = learner.value_scaler.mean.item(), learner.value_scaler.std.item()
+    loss, metrics, _ = learner.loss(batch)
+    after = learner.value_scaler.mean.item(), learner.value_scaler.std.item()
+    assert before == pytest.approx((3, 6))
+    assert after[1] < 5
+    mixed, central, weight = by_plain_sums(learner, batch, weighting, before, after)
+    assert loss.item() == pytest.approx(mixed + central, rel=1e-4)
+    assert metrics["weight_mean"].item() == pytest.approx(weight, rel=1e-5)
 
 
 def test_with_alpha_1_every_joint_action_counts(make_learner, random_batch, spec):

@@ -61,7 +61,8 @@ def last_return(component, make_controller, make_trainer):
         learner = component("learner", "q", controller, *parts, target_interval_updates=20, gamma=0.95)
         schedule = {"start": 1.0, "finish": 0.05, "anneal_steps": n_episodes * spec.episode_limit // 2}
         selector = ("epsilon_greedy", schedule) if way in ("parameters", "epsilon") else ("greedy", {})
-        selector = component("selector", selector[0], **selector[1])
+        runtime = (spec, ()) if selector[0] == "epsilon_greedy" else ()
+        selector = component("selector", selector[0], *runtime, **selector[1])
         replay = component("replay", "uniform", spec, {}, seed, batch_episodes=16, buffer_episodes=n_episodes)
         intervals = ("log_interval_steps", "eval_interval_steps", "checkpoint_interval_steps")
         steps = n_episodes * spec.episode_limit

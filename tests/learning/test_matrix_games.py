@@ -11,6 +11,8 @@ import torch
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.rng import Stream
+from hymarl.components.spec import EnvSpec
+from hymarl.controllers.base import Controller
 from hymarl.learners.td import mixed
 from hymarl.training.evaluation import Evaluation
 from hymarl.training.settings import TrainingSettings
@@ -162,6 +164,67 @@ def test_one_step_games_against_closed_forms(every_way, learn, mixer, game):
     assert found == pytest.approx(wanted, abs=0.01 * np.ptp(payoffs))
 
 
+# Centrally weighted QMIX, whose unrestricted value knows many random games at once; the state says which one is played.
+
+
+class Choices(Controller):
+    """A table of scores for each agent and game."""
+
+    def __init__(self, n_games):
+        super().__init__()
+        self.scores = torch.nn.Parameter(0.1 * torch.randn(2, n_games, 3))
+
+    def initial_state(self, keys):
+        return torch.zeros(len(keys), 2, 0)
+
+    def step(self, obs, last_actions, state):
+        raise NotImplementedError
+
+    def unroll(self, batch):
+        return torch.einsum("btag,agu->btau", batch.obs, self.scores), batch.obs
+
+
+class Payoffs(torch.nn.Module):
+    """In place of the central mixer: the truth."""
+
+    def __init__(self, payoffs):
+        super().__init__()
+        self.payoffs = payoffs
+
+    def forward(self, inputs):
+        return self.payoffs[inputs.state.argmax(dim=-1), *inputs.actions.unbind(dim=-1)].unsqueeze(-1)
+
+
+def best_of_random_games(component, alpha, seed=0, n_games=15, n_updates=100):
+    """In how many games the agents' best actions are the best joint action."""
+    torch.manual_seed(seed)
+    payoffs = torch.rand(n_games, 9).argsort(dim=-1).view(n_games, 3, 3).float()  # 0 to 8, each once
+    spec = EnvSpec(n_agents=2, n_actions=3, obs_dim=n_games, state_dim=n_games, episode_limit=1)
+    games, *joint = torch.cartesian_prod(torch.arange(n_games), torch.arange(3), torch.arange(3)).unbind(dim=-1)
+    batch = EpisodeBatch.empty(spec, len(games))
+    batch.state[:, 0] = torch.eye(n_games)[games]
+    batch.obs[:, 0] = batch.state[:, 0, None]
+    batch.actions[:, 0] = torch.stack(joint, dim=-1).to(batch.actions.dtype)
+    batch.reward[:, 0], batch.filled[:], batch.terminated[:] = payoffs[games, *joint], True, True
+    parts = Choices(n_games), component("mixer", "qmix", spec, embed_dim=8, hypernet_layers=1)
+    optimizer = component("optimizer", "adam", lr=0.03)
+    learner = component(
+        "learner", "weighted_q", *parts, lambda: Choices(n_games), spec, optimizer, weighting="cw", alpha=alpha,
+        central_dims=[], grad_clip=None, target_interval_updates=10**6,
+    )  # fmt: skip
+    learner.targets.networks["central_mixer"] = Payoffs(payoffs)
+    for _ in range(n_updates):
+        learner.update(Sample(batch, np.arange(batch.n_episodes)))
+    chosen = parts[0].scores.argmax(dim=-1)  # A games
+    return (payoffs[torch.arange(n_games), *chosen] == payoffs.flatten(1).amax(dim=1)).sum().item() / n_games
+
+
+def test_centrally_weighted_qmix_finds_the_best_joint_action_of_random_games(component):
+    """Rashid et al. (2020), theorem 2: with alpha small enough and Q* exact; without weights it does not."""
+    assert best_of_random_games(component, alpha=0.01) == 1
+    assert best_of_random_games(component, alpha=1.0) < 0.9
+
+
 @pytest.fixture(scope="session")
 def payoff():
     """``payoff(algorithm, game, seed)`` of the example that makes the table of `docs/algorithms.md`."""
@@ -210,7 +273,7 @@ def train(component, make_controller, make_trainer):
         trainer = make_trainer(
             *runners,
             learner,
-            component("selector", "epsilon_greedy", start=1.0, finish=1.0),
+            component("selector", "epsilon_greedy", spec, (), start=1.0, finish=1.0),
             component("replay", "uniform", spec, {}, seed, updates_per_episode=1.0, batch_episodes=32, **replay),
             TrainingSettings(total_steps=total_steps, keep_checkpoints=1, **never),
         )

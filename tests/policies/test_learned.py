@@ -52,7 +52,7 @@ def test_acting_is_the_greedy_action_of_the_unrolled_controller(controller, obse
 
 def test_the_selector_gets_the_exploration_keys_the_time_and_the_steps(controller, component, observations, spec):
     obs, avail = observations
-    selector = component("selector", "epsilon_greedy", start=1.0, finish=0.0, anneal_steps=1000)
+    selector = component("selector", "epsilon_greedy", spec, (), start=1.0, finish=0.0, anneal_steps=1000)
     actions, _ = play(LearnedPolicy(spec, controller, selector), obs, avail, PolicyState.start(spec, KEYS, steps=480))
     last, hidden = torch.full((4, spec.n_agents), -1), controller.initial_state(torch.arange(4))
     for t in range(5):
@@ -90,7 +90,7 @@ def test_acting_keeps_no_graph_and_leaves_the_weights_trainable(controller, obse
 
 
 def test_metrics_are_those_of_the_selector(controller, component, spec):
-    selector = component("selector", "epsilon_greedy", start=1.0, finish=0.0, anneal_steps=100)
+    selector = component("selector", "epsilon_greedy", spec, (), start=1.0, finish=0.0, anneal_steps=100)
     exploring, greedy = LearnedPolicy(spec, controller, selector), LearnedPolicy(spec, controller)
     assert (exploring.metric_names, exploring.metrics(25)) == (("epsilon",), {"epsilon": 0.75})
     assert (greedy.metric_names, greedy.metrics(25)) == ((), {})

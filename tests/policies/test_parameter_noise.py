@@ -22,7 +22,7 @@ def controller(make_controller, spec):
 def make(component, controller, spec):
     def policy(epsilon=None, **changes):
         schedule = {"schedule": "linear", "start": epsilon, "finish": 0.0, "anneal_steps": 100}
-        selector = Greedy() if epsilon is None else component("selector", "epsilon_greedy", **schedule)
+        selector = Greedy() if epsilon is None else component("selector", "epsilon_greedy", spec, (), **schedule)
         return component("policy", "parameter_noise", spec, controller, selector, 1, **changes)
 
     return policy

@@ -56,7 +56,7 @@ def make_runner(component, random_env):
 def learned(make_controller, component):
     def make(spec):
         torch.manual_seed(0)
-        selector = component("selector", "epsilon_greedy", start=0.3, finish=0.3)
+        selector = component("selector", "epsilon_greedy", spec, (), start=0.3, finish=0.3)
         return LearnedPolicy(spec, make_controller(spec, "rnn"), selector)
 
     return make

@@ -56,7 +56,7 @@ def trained(component, make_controller, make_trainer, random_env):
             component("optimizer", "adam", lr=0.01),
             **{"target_interval_updates": 4, "standardize_rewards": True, **(learner or {})},
         )
-        selector = component("selector", "epsilon_greedy", start=1.0, finish=0.1, anneal_steps=50)
+        selector = component("selector", "epsilon_greedy", spec, (), start=1.0, finish=0.1, anneal_steps=50)
         replay, training = ({k: changes.get(k, v) for k, v in group.items()} for group in (REPLAY, SETTINGS))
         stored = component("replay", "uniform", spec, {}, seed, **replay)
         parts = runner, validation, made, selector, stored, TrainingSettings(**training), evaluation_episodes

@@ -46,15 +46,19 @@ class Selector(ABC):
     """Chooses among available actions by their scores.
 
     A selector is a class in ``src/components/selectors/`` decorated with ``@register("selector")`` whose constructor
-    takes ``(*, settings...)``, or ``(spec, *, settings...)`` where it needs the sizes of the environment.
+    asks for what it needs by name: ``spec``, the sizes of the environment, and ``needs``, the names of the extras that
+    the learner needs, for a selector that stores what costs memory only then. Its keyword-only parameters are settings.
 
     Attributes:
         metric_names: keys of what `metrics` returns.
+        samples: whether actions are samples of the policy whose logits are the scores, from which learners that are on
+            policy and need probabilities must learn.
         extras: columns that it adds to every episode, such as the log-probability of the actions; `select` returns
             their values.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ()
+    samples: ClassVar[bool] = False
     extras: Columns = NO_EXTRAS
 
     def metrics(self, steps: int) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 
@@ -27,6 +29,8 @@ class Softmax(Selector):
         spec: sizes of the environment.
         temperature: what scores are divided by; learners take the scores as they are, so only 1 is on-policy.
     """
+
+    samples: ClassVar[bool] = True
 
     def __init__(self, spec: EnvSpec, *, temperature: Positive) -> None:
         self.extras = {"log_prob": Column((spec.n_agents,), torch.float32, "T")}

@@ -30,7 +30,8 @@ def made(component):
     """A selector as its YAML file says, in the situations below; one that asks for it is told how large they are."""
 
     def make(name):
-        return component("selector", name, *([SPEC] if registry.objects(registry.find("selector", name)) else []))
+        offered, asked = {"spec": SPEC, "needs": ("log_prob",)}, registry.objects(registry.find("selector", name))
+        return component("selector", name, *(offered[part] for part in asked))
 
     return make
 
@@ -45,10 +46,9 @@ def choose(selector, scores, avail, episode_keys, t, steps):
 
 @pytest.fixture(scope="session")
 def epsilon_greedy(component):
-    def make(start, finish=None, **changes):
-        return component(
-            "selector", "epsilon_greedy", start=start, finish=start if finish is None else finish, **changes
-        )
+    def make(start, finish=None, needs=(), **changes):
+        finish = start if finish is None else finish
+        return component("selector", "epsilon_greedy", SPEC, needs, start=start, finish=finish, **changes)
 
     return make
 
@@ -115,6 +115,38 @@ def test_two_draws_per_decision_say_whether_and_which(epsilon_greedy, n_envs, t)
     explored = nth_available(avail, chances[:, 1::2])
     wanted = np.where(chances[:, ::2] < 0.4, explored, greedy_actions(scores, avail))
     assert (choose(epsilon_greedy(0.4), scores, avail, episode_keys, t, 0) == wanted).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_the_probability_of_an_action_is_stored_where_the_learner_needs_it(epsilon_greedy, epsilon):
+    scores, avail, episode_keys = situation(40)
+    moment, greedy = Moment(episode_keys, 3, 0), greedy_actions(scores, avail)
+    actions, extras = epsilon_greedy(epsilon, needs=("log_prob",)).select(scores, avail, moment)
+    plain, nothing = epsilon_greedy(epsilon).select(scores, avail, moment)
+    assert (actions == plain).all()
+    assert dict(nothing) == {}
+    for b, a in np.ndindex(actions.shape):
+        wanted = epsilon / avail[b, a].sum() + (1 - epsilon) * (actions[b, a] == greedy[b, a])
+        assert extras["log_prob"][b, a] == pytest.approx(np.log(wanted))
+
+
+def test_a_team_explores_together_or_not_at_all(epsilon_greedy):
+    n = 20_000
+    scores, avail = np.tile(np.arange(10, dtype=np.float32), (n, 3, 1)), np.ones((n, 3, 10), bool)
+    episode_keys = keys(1, Stream.EXPLORATION, np.arange(n))
+    together = choose(epsilon_greedy(0.3, explore="team"), scores, avail, episode_keys, 5, 0)
+    alone = choose(epsilon_greedy(0.3), scores, avail, episode_keys, 5, 0)
+    random = uniform(draw(episode_keys, 2 * 5 * 3)) < 0.3  # the first agent's draw is the team's
+    assert (together[~random] == 9).all()
+    assert abs((together[random] != 9).mean() - 0.9) < 0.02
+    assert (together[:, 0] == alone[:, 0]).all()
+    a, b = together[random][:, :2].T  # which action is up to each of them
+    assert abs((a == b).mean() - 0.1) < 0.02
+
+
+def test_agents_of_a_team_that_explores_together_have_no_probabilities_of_their_own(epsilon_greedy):
+    with pytest.raises(registry.ConfigError, match="with explore=team the agents' actions are not independent"):
+        epsilon_greedy(0.3, needs=("log_prob",), explore="team")
 
 
 def test_arrays_that_do_not_fit_are_refused(epsilon_greedy):
