@@ -9,11 +9,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from ..components.compiled import announced_compilation
 from ..components.threads import restrained_processes
+from ..envs.adapters.joint_agent import make_joint
 from ..envs.contract.vector_env import VectorEnv
 from ..policies.learned import LearnedPolicy
 from ..registry import ConfigError, expect
@@ -145,6 +147,7 @@ def make_env(
     n_envs: int = 1,
     agents: int | None = None,
     *,
+    joint: bool = False,
     searchpath: Iterable[str | Path] = (),
     **settings: Any,
 ) -> VectorEnv:
@@ -156,6 +159,7 @@ def make_env(
         option: as in ``env=<option>``.
         n_envs: number of environments.
         agents: number of agents in each; None: the environment's own number.
+        joint: whether one agent sees what all see and chooses for all, as policies of runs with ``joint=true`` need it.
         searchpath: see `compose`.
         settings: replace those of the option's file.
 
@@ -164,8 +168,8 @@ def make_env(
     """
     if n_envs < 1:
         raise ConfigError(f"n_envs={n_envs}: there must be at least one")
-    component = changed_option("env", option, [*searchpath], settings)
-    return expect(VectorEnv, component.factory()(agents, n_envs), f"env={option}")
+    make = partial(changed_option("env", option, [*searchpath], settings).factory(), agents)
+    return make_joint(make, n_envs) if joint else expect(VectorEnv, make(n_envs), f"env={option}")
 
 
 def _scripted(config: RunConfig, overrides: Sequence[str]) -> tuple[RunConfig, Subject]:

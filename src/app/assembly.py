@@ -20,6 +20,7 @@ from ..components.rng import Stream, keys
 from ..components.selectors.base import Selector
 from ..components.spec import EnvSpec
 from ..controllers.base import Controller
+from ..envs.adapters.joint_agent import make_joint
 from ..envs.contract.vector_env import VectorEnv
 from ..learners.base import Learner
 from ..modules.agents.base import Network
@@ -38,7 +39,8 @@ from .config import Component, RunConfig
 
 def environment_factory(config: RunConfig) -> Callable[[int], VectorEnv]:
     """A function that makes the configured `VectorEnv` for a given number of parallel games; picklable."""
-    return partial(config.components["env"].factory(), config.agents)
+    make = partial(config.components["env"].factory(), config.agents)
+    return partial(make_joint, make) if config.joint else make
 
 
 def build_runner(config: RunConfig, stream: Stream) -> Runner:
@@ -85,9 +87,10 @@ def check_fit(config: RunConfig, spec: EnvSpec) -> None:
         )
     takes = find("network", network.name)
     if spec.entities is None and issubclass(takes, Network) and takes.takes_entities:
+        which = "that of one agent for all (joint=true)" if config.joint else f"env={config.components['env'].option}"
         raise ConfigError(
-            f"network={network.option} needs an observation that lists entities, which "
-            f"env={config.components['env'].option} does not; choose network=rnn or network=mlp"
+            f"network={network.option} needs an observation that lists entities, which {which} does not; choose "
+            f"network=rnn or network=mlp"
         )
 
 
@@ -247,11 +250,14 @@ def scripted_policy(policy: Component, spec: EnvSpec) -> Policy:
 
 
 def environment_for(config: RunConfig, policy: Component) -> RunConfig:
-    """The configuration, changed to the settings of the environment that a policy needs.
+    """The configuration, changed to the settings of the environment that a scripted policy needs.
+
+    Such a policy plays the environment as it is, each agent by itself, also where one learned agent chooses for all.
 
     Raises:
         ConfigError: the environment has no such settings, or does not allow these values.
     """
+    config = replace(config, joint=False)
     kind, env = find("policy", policy.name), config.components["env"]
     asked = kind.environment_settings(policy.settings) if issubclass(kind, Policy) else {}
     if not asked:

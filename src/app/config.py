@@ -57,6 +57,7 @@ class RunConfig:
         train: the length of training, and the intervals of logging, validation and checkpoints.
         eval: how policies are evaluated.
         agents: number of agents asked for, None for the environment's own.
+        joint: whether one agent sees what all agents see and chooses for all, see `JointAgent`.
         seed: the run's seed.
         device: torch's device for the learner.
         threads: threads that learning may use, None to decide by the number of cores.
@@ -73,6 +74,7 @@ class RunConfig:
     train: TrainingSettings
     eval: EvaluationSettings
     agents: int | None
+    joint: bool
     seed: int
     device: str
     threads: int | None
@@ -126,6 +128,7 @@ class SavedSettings:
     """The settings of a run that belong to no component."""
 
     agents: Agents | None
+    joint: bool
     seed: Seed
     device: str
     threads: Annotated[int, Range(at_least=1, at_most=256)] | None  # with very many OpenMP crashes

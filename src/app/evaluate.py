@@ -16,6 +16,7 @@ from ..components.spec import EnvSpec
 from ..components.threads import decide
 from ..policies.base import Policy
 from ..policies.saved import read_policy
+from ..registry import ConfigError
 from ..reports.comparison import Comparison
 from ..runners.base import Runner
 from ..training.evaluation import Evaluation, evaluate
@@ -23,7 +24,7 @@ from ..training.run_directory import RunDirectory
 from .assembly import build_runner, environment_for, scripted_policy
 from .check import check_metrics
 from .config import Component, RunConfig, options
-from .protocol import as_lines
+from .protocol import as_lines, team
 from .render import Medium, render
 from .saved import to_yaml
 
@@ -83,7 +84,7 @@ class Measured:
         measured = {
             "policy": f"{name}, {weights}, step {step:,}" if weights else name,
             "environment": player.config.components["env"].option,
-            "agents": self.spec.n_agents,
+            "agents": team(player.config, self.spec),
             "evaluation_seed": player.config.eval.seed,
         }
         return "\n".join([*self.shown, as_lines(measured), "", self.comparison.text()])
@@ -105,8 +106,17 @@ def learned(config: RunConfig, source: Path) -> Subject:
 
 
 def scripted(config: RunConfig) -> Subject:
-    """The configured scripted policy (``policy=sed``)."""
+    """The configured scripted policy (``policy=sed``).
+
+    Raises:
+        ConfigError: one agent is to choose for all, or the policy does not fit the environment.
+    """
     policy = config.components["policy"]
+    if config.joint:
+        raise ConfigError(
+            f"joint=true is for a policy that learns, and policy={policy.option} chooses for each agent by itself; set "
+            f"joint=false"
+        )
     return Subject(policy.option, scripted_player(config, policy))
 
 

@@ -20,7 +20,7 @@ from .render import Medium
 from .runs import require_run, require_unused
 from .train import train
 
-_WHEN_CHECKING = frozenset({"check", "env", "agents"})
+_WHEN_CHECKING = frozenset({"check", "env", "agents", "joint"})
 
 
 @announced_compilation()

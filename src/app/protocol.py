@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..components.spec import EnvSpec
 from ..components.threads import Threads, available_cores
 from ..runners.base import Runner
 from ..training.trainer import Trainer
@@ -23,7 +24,7 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
     header = {
         "algorithm": f"{config.algo} ({parts})",
         "environment": f"{chosen['env'].option} (hymarl {importlib.metadata.version('hymarl')})",
-        "agents": runner.spec.n_agents,
+        "agents": team(config, runner.spec),
         "seed": f"{config.seed} (evaluation {config.eval.seed})",
         "parameters": sum(p.numel() for p in learner.networks.parameters()),
         "steps": _steps(config.train.total_steps, runner),
@@ -34,6 +35,11 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         "values_dropped": ", ".join(config.dropped) or "none",
     }
     return {"header": header, "versions": _versions(), "git_revision": _revision()}
+
+
+def team(config: RunConfig, spec: EnvSpec) -> int | str:
+    """The number of agents, or that there is one for all."""
+    return "one for all (joint)" if config.joint else spec.n_agents
 
 
 def as_lines(rows: Mapping[str, Any]) -> str:

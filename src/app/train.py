@@ -219,13 +219,15 @@ def _recording(
     parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
     same = {name: value for name, value in config.plain().items() if name not in _BESIDE}
     digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
-    group = f"{'-'.join(parts)}-{spec.n_agents}agents-{digest}"  # the same for all seeds of one configuration
+    team = "joint" if config.joint else f"{spec.n_agents}agents"
+    group = f"{'-'.join(parts)}-{team}-{digest}"  # the same for all seeds of one configuration
     info = RunInfo(
         directory=path,
         name=f"{group}-seed{config.seed}",
         group=group,
-        tags=(*parts, f"{spec.n_agents} agents"),
-        config={**config.plain(), "agents": spec.n_agents},  # the actual number; config.agents may be None
+        tags=(*parts, _team(config, spec.n_agents)),
+        # The actual number; config.agents may be None.
+        config={**config.plain(), "agents": config.agents if config.joint else spec.n_agents},
         total_steps=config.train.total_steps,
         resumed=resume,
         step=trainer.steps,
@@ -300,4 +302,8 @@ def _title(config: RunConfig, n_agents: int) -> str:
     """The title of the learning curve, by which runs can be told apart."""
     env, mixer = config.components["env"].option, config.components.get("mixer")
     mixed = [f"mixer {mixer.option}"] if mixer else []
-    return ", ".join([env, config.algo, *mixed, f"{n_agents} agents", f"seed {config.seed}"])
+    return ", ".join([env, config.algo, *mixed, _team(config, n_agents), f"seed {config.seed}"])
+
+
+def _team(config: RunConfig, n_agents: int) -> str:
+    return "one agent for all" if config.joint else f"{n_agents} agents"

@@ -147,8 +147,8 @@ class Gymnasium(AdaptedEnvs):
 
     Observations and actions are padded, masks taken, agents whose part ends early treated as `PettingZoo` does it.
     ``terminated`` and ``truncated`` may be one for all or one per agent, the reward too. Masks come from the method
-    ``get_avail_actions()`` of the environment, else from ``action_mask`` (one per agent) in its infos; the state from
-    ``get_state()``, else it is all observations. Gymnasium's own wrapper for time limits is not needed: a registered
+    ``get_avail_actions()`` of the environment, else from ``action_mask`` (one per agent) in its infos; the own
+    state from ``get_state()``, where there is one. Gymnasium's own wrapper for time limits is not needed: a registered
     ``max_episode_steps`` is kept here.
 
     Args:

@@ -11,6 +11,7 @@ from ..registry import register
 from .adapters.parallel_game import ParallelGame
 from .contract.scene import GridScene, Thing, team_color
 from .contract.team_reward import Reward
+from .contract.team_state import State
 from .gymnasium import Gymnasium, TupleEnv
 
 
@@ -65,6 +66,7 @@ class Foraging(Gymnasium):
         kwargs: dict[str, Any] | None,
         episode_limit: Count | None,
         reward: Reward,
+        state: State,
         metrics: list[str],
     ) -> None:
         limit = {} if episode_limit is None else {"max_episode_steps": episode_limit}
@@ -79,6 +81,7 @@ class Foraging(Gymnasium):
             episode_limit=episode_limit,
             at_limit="truncated",
             reward=reward,
+            state=state,
             metrics=metrics,
             global_random=False,  # the library has generators of its own
         )

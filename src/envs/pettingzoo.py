@@ -15,10 +15,10 @@ class PettingZoo(AdaptedEnvs):
     """Any PettingZoo ``ParallelEnv`` with discrete actions; each is stepped by itself.
 
     Observations are flattened and, like the actions, padded to the largest agent's. Action masks are taken from
-    observations or infos under the key ``action_mask``. The state is the environment's ``state()``, where it has one,
-    else all observations. An agent whose part ends early has zero observations, only its first action and no rewards
-    from then on. The episode ends with the team's last agent: terminated if no part was cut off by a time limit,
-    truncated otherwise, and also at ``episode_limit``.
+    observations or infos under the key ``action_mask``. The own state is the environment's ``state()``, where it
+    has one. An agent whose part ends early has zero observations, only its first action and no rewards from then on.
+    The episode ends with the team's last agent: terminated if no part was cut off by a time limit, truncated otherwise,
+    and also at ``episode_limit``.
 
     Args:
         agents: the number of agents asked for; ``None`` is the environment's own.
@@ -26,7 +26,8 @@ class PettingZoo(AdaptedEnvs):
         entry_point: ``module:function``; the function returns a ``ParallelEnv``.
         others: agents that are not of the team but scripted: the beginning of their names to the ``module:function``
             that plays them, see `hymarl.envs.adapters.parallel_game.Situation`. Rewards, sizes, metrics and the end of
-            an episode are those of the team alone; the state stays the environment's. ``None``: there are none.
+            an episode are those of the team alone, and so are observations that a state is made of; the environment's
+            own stays. ``None``: there are none.
         settings: those of `AdaptedEnvs`.
 
     Raises:

@@ -16,6 +16,7 @@ from .adapters.common import AdaptedEnvs, InfoMetrics, Treatment, limit, own_lim
 from .adapters.global_generators import library_seed
 from .adapters.importing import loaded, made
 from .contract.scene import Scene
+from .contract.team_state import of_observations, state_dim
 
 _METHODS = ("reset", "step", "get_obs", "get_state", "get_avail_actions", "get_env_info")
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape")
@@ -60,7 +61,7 @@ class PymarlGame:
         known = env.get_env_info()
         sizes = {name: _size(name, known) for name in _SIZES}
         self._env = env
-        self._at_limit, self._reward = treatment.at_limit, treatment.reward
+        self._at_limit, self._reward, self._state_of = treatment.at_limit, treatment.reward, treatment.state
         self._metrics = InfoMetrics(treatment.metrics)
         self._own_limit = known.get("episode_limit") or own_limit(env)
         self._takes_seed = "seed" in inspect.signature(env.reset).parameters
@@ -72,7 +73,7 @@ class PymarlGame:
             n_agents=sizes["n_agents"],
             n_actions=sizes["n_actions"],
             obs_dim=sizes["obs_shape"],
-            state_dim=sizes["state_shape"],
+            state_dim=state_dim(self._state_of, sizes["n_agents"], sizes["obs_shape"], sizes["state_shape"]),
             episode_limit=limit(treatment.episode_limit, self._own_limit),
             metric_names=self._metrics.names,
             individual_rewards=self._reward == "individual",
@@ -112,9 +113,10 @@ class PymarlGame:
         return self._t == self._own_limit and self._at_limit == "truncated"
 
     def _row(self, reward: Any, told: Mapping[str, Any], *, terminated: bool, truncated: bool) -> TimeStep:
+        obs = rows("get_obs", self._env.get_obs(), self.spec.n_agents, self.spec.obs_dim).astype(np.float32)
         return TimeStep(
-            obs=rows("get_obs", self._env.get_obs(), self.spec.n_agents, self.spec.obs_dim).astype(np.float32),
-            state=self._state(),
+            obs=obs,
+            state=self._own_state() if self._state_of == "own" else of_observations(obs, self._state_of),
             avail=self._available(over=terminated or truncated),
             reward=team_reward(reward, self.spec.n_agents, self._reward),
             terminated=np.array(terminated),
@@ -122,7 +124,7 @@ class PymarlGame:
             metrics=self._metrics.read([told], over=terminated or truncated),
         )
 
-    def _state(self) -> NDArray[Any]:
+    def _own_state(self) -> NDArray[Any]:
         returned = self._env.get_state()
         state = numbers(returned)
         if state is None or state.size != self.spec.state_dim:

@@ -15,6 +15,7 @@ from ..ranges import Count
 from ..registry import register, suggest
 from .adapters.importing import imported, with_agents
 from .adapters.single import describe
+from .contract.team_state import State, of_observations, state_dim
 
 _INSTALL = "pip install 'hymarl[smax]'"
 _OWN_ARGUMENTS = frozenset({"scenario", "max_steps", "action_type"})
@@ -45,11 +46,11 @@ class Numbers(NamedTuple):
 class Smax:
     """An SMAX battle against the library's scripted enemies; all rows are one compiled computation.
 
-    The agents are the allies. A dead one has zero observations and can only stop (action 4). The state is the library's
-    world state. The reward is the library's, which all allies have in common: the enemies' loss of health, as a share
-    of all they had, and a bonus for winning. The episode is terminated when a side is gone and truncated at the time
-    limit. The metric ``won`` is 1 at the end of a battle after which there are allies but no enemies; its mean is the
-    win rate.
+    The agents are the allies. A dead one has zero observations and can only stop (action 4). The own state is the
+    library's world state. The reward is the library's, which all allies have in common: the enemies' loss of health, as
+    a share of all they had, and a bonus for winning. The episode is terminated when a side is gone and truncated at the
+    time limit. The metric ``won`` is 1 at the end of a battle after which there are allies but no enemies; its mean is
+    the win rate.
 
     The first reset and the first step compile for some seconds, once per process for the same settings and B. An
     episode's random numbers derive from all 64 bits of its seed and from the step's number.
@@ -61,6 +62,7 @@ class Smax:
             ``num_allies`` and ``num_enemies`` in ``kwargs``) say.
         kwargs: keyword arguments of the library's ``HeuristicEnemySMAX`` and ``SMAX``; ``None``: none.
         episode_limit: steps after which a battle is truncated; ``None``: the library's own.
+        state: what mixers and central critics see in training, see `hymarl.envs.contract.team_state.State`.
 
     Raises:
         ValueError: jaxmarl is not installed, or the settings do not fit together.
@@ -74,6 +76,7 @@ class Smax:
         scenario: str | None,
         kwargs: dict[str, Any] | None,
         episode_limit: Count | None,
+        state: State,
     ) -> None:
         arguments = _arguments(agents, scenario, kwargs, episode_limit)
         self._functions = _functions(scenario, json.dumps(arguments, sort_keys=True))
@@ -82,12 +85,13 @@ class Smax:
             raise ValueError(f"agents={agents}, but env.scenario={scenario} has {battle.num_allies} allies")
         self._keys = self._functions.keys(np.zeros(n_envs, np.uint64))
         self._state, numbers = self._functions.shapes(self._keys)
-        self.n_envs = n_envs
+        self.n_envs, self._state_of = n_envs, state
+        _, n_agents, obs_dim = numbers.obs.shape
         self.spec = EnvSpec(
-            n_agents=numbers.avail.shape[1],
+            n_agents=n_agents,
             n_actions=numbers.avail.shape[2],
-            obs_dim=numbers.obs.shape[2],
-            state_dim=numbers.state.shape[1],
+            obs_dim=obs_dim,
+            state_dim=state_dim(state, n_agents, obs_dim, numbers.state.shape[1]),
             episode_limit=int(battle.max_steps),
             metric_names=("won",),
             headline_metrics=("won",),
@@ -121,7 +125,8 @@ class Smax:
         """What is seen of the rows in play; the others are zeros."""
         out = TimeStep.zeros(self.spec, self.n_envs)
         out.obs[where] = np.asarray(numbers.obs)[where]
-        out.state[where] = np.asarray(numbers.state)[where]
+        own = self._state_of == "own"
+        out.state[where] = (np.asarray(numbers.state) if own else of_observations(out.obs, self._state_of))[where]
         out.avail[where] = np.asarray(numbers.avail)[where]
         return out
 

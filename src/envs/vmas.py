@@ -23,6 +23,7 @@ from .adapters.single import describe
 from .adapters.tensor_rows import batched_tensors, put_rows, rows_kept
 from .contract.scene import PictureScene
 from .contract.team_reward import Reward, of_team
+from .contract.team_state import State, of_observations, state_dim
 
 _INSTALL = "pip install 'hymarl[vmas]'"
 _SEED_SHIFT = np.uint64(32)  # NumPy's old generator, which the library seeds too, takes 32 bits
@@ -49,8 +50,8 @@ class Vmas:
     """A VMAS scenario with discrete actions.
 
     Each agent has one discrete action: the library's product of its movement, rotation and communication choices.
-    Observations and actions are padded to the largest agent's; the state is all observations, one after the other.
-    Scripted agents belong to the environment. The episode is terminated when the scenario says that it is done and
+    Observations and actions are padded to the largest agent's; there is no state of the library's own. Scripted agents
+    belong to the environment. The episode is terminated when the scenario says that it is done and
     truncated at ``episode_limit``.
 
     All rows are played in one simulation. It steps all of them, so before a call that would change a row which waits in
@@ -69,6 +70,7 @@ class Vmas:
         agents_kwarg: the one of them that takes the number of agents; ``None``: the number is fixed.
         episode_limit: steps after which an episode is truncated.
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent.
+        state: what mixers and central critics see in training, see `hymarl.envs.contract.team_state.State`.
 
     Raises:
         ValueError: vmas is not installed, or the settings do not fit the scenario.
@@ -84,6 +86,7 @@ class Vmas:
         agents_kwarg: str | None,
         episode_limit: Count,
         reward: Reward,
+        state: State,
     ) -> None:
         taken = sorted(_OWN_ARGUMENTS & (kwargs or {}).keys())
         if taken:
@@ -92,7 +95,7 @@ class Vmas:
 
         def simulation(n_rows: int, alone: bool) -> Simulation:
             env = _make(scenario, -(-n_rows // _ROWS_TOGETHER) * _ROWS_TOGETHER, arguments)
-            return Simulation(env, alone=alone, episode_limit=episode_limit, reward=reward)
+            return Simulation(env, alone=alone, episode_limit=episode_limit, reward=reward, state=state)
 
         together = simulation(n_envs, False)
         self.spec, self.n_envs = together.spec, n_envs
@@ -150,10 +153,11 @@ class Simulation:
         alone: whether one episode has all rows for itself; then they are reset together, else one by one.
         episode_limit: see `Vmas`.
         reward: see `Vmas`.
+        state: see `Vmas`.
     """
 
-    def __init__(self, env: Any, *, alone: bool, episode_limit: int, reward: Reward) -> None:
-        self._env, self._alone, self._reward = env, alone, reward
+    def __init__(self, env: Any, *, alone: bool, episode_limit: int, reward: Reward, state: State) -> None:
+        self._env, self._alone, self._reward, self._state_of = env, alone, reward, state
         self.n_rows = int(env.num_envs)
         self._n_actions = np.array([int(space.n) for space in env.action_space])
         obs_dim = max(_flat(obs).shape[1] for obs in self._observe())
@@ -161,7 +165,7 @@ class Simulation:
             n_agents=env.n_agents,
             n_actions=self._n_actions.max(),
             obs_dim=obs_dim,
-            state_dim=obs_dim * env.n_agents,
+            state_dim=state_dim(state, env.n_agents, obs_dim),
             episode_limit=episode_limit,
             individual_rewards=reward == "individual",
         )
@@ -264,7 +268,7 @@ class Simulation:
         for agent, observation in enumerate(observations):
             flat = _flat(observation).numpy()
             out.obs[where, agent, : flat.shape[1]] = flat[where]
-        out.state[:] = out.obs.reshape(self.n_rows, -1)
+        out.state[:] = of_observations(out.obs, self._state_of)
         out.avail[where] = self._avail
         return out
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..components.rng import Stream, derive, draw, keys, uniform
 from ..components.selectors.base import nth_available
 from ..components.threads import available_cores
+from ..envs.adapters.joint_agent import JointAgent
 from ..envs.adapters.single import SingleEnvs
 from ..envs.contract.vector_env import EpisodeFailure, VectorEnv
 from ..envs.workers.pool import WorkerEnvs
@@ -56,7 +57,7 @@ def place(make_env: MakeEnv, n_envs: int, workers: int | None, timeout_s: float,
     if workers == 0:
         return Placement(env, here)
     with closing(env):
-        if isinstance(env, SingleEnvs):
+        if isinstance(env.env if isinstance(env, JointAgent) else env, SingleEnvs):
             return _by_step_time(make_env, n_envs, timeout_s, busy, _step_time(env))
     return Placement(make_env(n_envs), here)
 

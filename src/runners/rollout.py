@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..components.rng import UInt64Array
-from ..envs.contract.scene import Scene, Visible
+from ..envs.contract.scene import Scene, require_visible
 from ..envs.contract.vector_env import VectorEnv
 from ..policies.base import Policy, PolicyState
 
@@ -31,15 +31,14 @@ def record_rollout(env: VectorEnv, policy: Policy, key: UInt64Array) -> Rollout:
         ValueError: the environment cannot be rendered, or not with these settings.
         EpisodeFailure: the environment failed.
     """
-    if not isinstance(env, Visible):
-        raise ValueError("this environment has no picture of itself (a method scene)")
+    visible = require_visible(env)
     running = np.ones(1, np.bool_)
     step, state = env.reset(key, running), PolicyState.start(env.spec, key)
-    scenes, rewards = [env.scene(0)], [0.0]
+    scenes, rewards = [visible.scene(0)], [0.0]
     while running.any():
         actions, state = policy.act(step.obs, step.avail, state)
         step = env.step(actions, running)
         running = ~(step.terminated | step.truncated)
-        scenes.append(env.scene(0))
+        scenes.append(visible.scene(0))
         rewards.append(float(step.reward.mean()))
     return Rollout(tuple(scenes), tuple(rewards))

@@ -32,7 +32,8 @@ def importable(monkeypatch):
 
 def uneven(n_envs=1, agents=None, entry_point="parallel_games:Uneven", **changes):
     values = {"install": None, "kwargs": None, "agents_kwarg": None, "episode_limit": None, "reward": "sum"}
-    values |= {"at_limit": "terminated", "metrics": [], "others": None, "global_random": True} | changes
+    values |= {"at_limit": "terminated", "metrics": [], "others": None, "global_random": True, "state": "own"}
+    values |= changes
     return PettingZoo(agents, n_envs, entry_point=entry_point, **values)
 
 

@@ -17,7 +17,7 @@ EAST, STOP, ATTACK = 1, 4, 5
 
 
 def battle(n_envs=3, agents=None, **changes):
-    return Smax(agents, n_envs, **{"scenario": "3m", "kwargs": None, "episode_limit": None} | changes)
+    return Smax(agents, n_envs, **{"scenario": "3m", "kwargs": None, "episode_limit": None, "state": "own"} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,17 @@ def test_battle_is_the_library_s(env):
     assert t > 5
     alive = np.asarray(state.state.unit_alive)
     assert now.metrics[1, 0] == (alive[:3].any() and not alive[3:].any())
+
+
+@pytest.mark.parametrize("state", ["concat", "mean"])
+def test_state_may_be_made_of_observations(env, state):
+    made = battle(state=state)
+    now, own = start(made), start(env)
+    assert np.array_equal(now.obs, own.obs)
+    assert np.array_equal(now.state, now.obs.mean(axis=1) if state == "mean" else now.obs.reshape(3, -1))
+    assert now.state.shape == (3, made.spec.state_dim)
+    waiting = made.reset(rng.keys(0, Stream.TEST, np.arange(3)), np.array([True, False, True]))
+    assert waiting.state.any(axis=1).tolist() == [True, False, True]
 
 
 def test_victory(peaceful):

@@ -28,7 +28,8 @@ def importable(monkeypatch):
 
 def scenario(name="balance", n_envs=3, agents=None, **changes):
     name = name if name.islower() else f"vmas_scenarios:{name}"
-    values = {"kwargs": None, "agents_kwarg": "n_agents", "episode_limit": 10, "reward": "mean"} | changes
+    values = {"kwargs": None, "agents_kwarg": "n_agents", "episode_limit": 10, "reward": "mean", "state": "own"}
+    values |= changes
     return Vmas(agents, n_envs, scenario=name, **values)
 
 
@@ -57,6 +58,16 @@ def test_rows_of_one_simulation_keep_the_contract(name, n_envs):
 def test_scenarios_whose_rows_depend_on_each_other_get_a_simulation_per_row(name, kwargs, n_envs):
     env = scenario(name, n_envs, kwargs=kwargs)
     assert len(env._simulations) == n_envs
+    check_environment(env, n_episodes=1)
+
+
+def test_state_is_all_observations_or_their_mean():
+    for state, size in (("own", 48), ("concat", 48), ("mean", 16)):
+        env = scenario(state=state)
+        now = start(env)
+        assert now.state.shape == (3, env.spec.state_dim) == (3, size)
+        wanted = now.obs.mean(axis=1) if state == "mean" else now.obs.reshape(3, -1)
+        assert np.array_equal(now.state, wanted)
     check_environment(env, n_episodes=1)
 
 

@@ -13,6 +13,7 @@ from hymarl.components.replay.base import Sample
 from hymarl.components.rng import Stream
 from hymarl.components.spec import EnvSpec
 from hymarl.controllers.base import Controller
+from hymarl.envs.adapters.joint_agent import JointAgent
 from hymarl.learners.td import mixed
 from hymarl.training.evaluation import Evaluation
 from hymarl.training.settings import TrainingSettings
@@ -34,13 +35,12 @@ def additive_fit(payoffs):
 def every_way(component):
     """A batch with every sequence of joint actions once: exactly uniform data."""
 
-    def play(env_name, **changes):
-        env = component("env", env_name, None, 1, **changes)
-        spec = env.spec
+    def play(env_name, wrap=lambda env: env, **changes):
+        spec = wrap(component("env", env_name, None, 1, **changes)).spec
         choices = itertools.product(range(spec.n_actions), repeat=spec.n_agents * spec.episode_limit)
         sequences = np.array(list(choices)).reshape(-1, spec.episode_limit, spec.n_agents)
         n, on = len(sequences), np.ones(len(sequences), bool)
-        env, batch = component("env", env_name, None, n, **changes), EpisodeBatch.empty(spec, n)
+        env, batch = wrap(component("env", env_name, None, n, **changes)), EpisodeBatch.empty(spec, n)
         arrays = {name: x.numpy() for name, x in batch.tensors().items()}
         step = env.reset(np.zeros(n, np.uint64), on)
         for t in range(spec.episode_limit):
@@ -131,6 +131,16 @@ def test_what_a_monotonic_mixer_makes_of_a_game_that_is_not(every_way, learn, mi
         assert ((found - payoffs) ** 2).mean() == pytest.approx(320 / 9, rel=0.01)  # 16^2 + 4 * 4^2 = 320: 35.56
     best = np.unravel_index(found.argmax(), found.shape)
     assert payoffs[best] == 0  # never the 8
+
+
+def test_one_agent_for_all_learns_the_game_itself(every_way, learn):
+    """Deep Q-learning over the joint action has the value of each, whatever the game."""
+    batch, spec = every_way("qtran_game", JointAgent)
+    values = learn(batch, spec, "none", 200, 0.03)[:, 0, 0]
+    found = np.empty(9)
+    found[batch.actions[:, 0, 0]] = values
+    assert found.reshape(3, 3) == pytest.approx(np.array(NON_MONOTONIC), abs=0.3)
+    assert found.argmax() == 0  # the 8
 
 
 def penalty(k):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hymarl.components.rng import Stream
+from hymarl.envs.adapters.joint_agent import JointAgent, make_joint
 from hymarl.envs.adapters.single import SingleEnvs
 from hymarl.envs.workers.pool import WorkerEnvs
 from hymarl.policies.random import RandomPolicy
@@ -82,6 +83,19 @@ def test_what_was_asked_for_is_done(placed):
 
 def test_batched_environments_stay(component):
     env, text = place(lambda n: component("env", "goal_swap", None, n), 8, None, 1.0)
+    assert text == "in this process"
+    env.close()
+
+
+def test_one_agent_for_all_is_placed_as_its_environment_is(component, cores):
+    import slow_games
+
+    cores(2)
+    env, text = place(partial(make_joint, partial(slow_games.make, 1e-6)), 4, None, 1.0)
+    assert isinstance(env, JointAgent)
+    assert text.startswith("in this process (a step takes 1 µs")  # it was measured
+    env.close()
+    env, text = place(partial(make_joint, partial(component, "env", "goal_swap", None)), 4, None, 1.0)
     assert text == "in this process"
     env.close()
 

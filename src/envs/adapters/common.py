@@ -11,6 +11,7 @@ from ...components.spec import FloatArray
 from ...ranges import Count
 from ..contract.scene import PictureScene, Scene
 from ..contract.team_reward import Reward, of_team
+from ..contract.team_state import State
 from .answers import InterfaceError, numbers, one_or_each, shown
 from .importing import agents_hint, with_agents
 from .single import SingleEnv, SingleEnvs, describe
@@ -37,12 +38,15 @@ class Treatment(NamedTuple):
         episode_limit: see `AdaptedEnvs`.
         at_limit: see `AdaptedEnvs`.
         reward: see `AdaptedEnvs`.
+        state: see `AdaptedEnvs`.
+        metrics: see `AdaptedEnvs`.
     """
 
     kwargs: dict[str, Any]
     episode_limit: int | None
     at_limit: AtLimit
     reward: Reward
+    state: State
     metrics: tuple[str, ...]
 
 
@@ -66,6 +70,7 @@ class AdaptedEnvs(SingleEnvs):
             means it).
         reward: the team's reward: ``sum`` or ``mean`` over all agents; ``individual``: one reward per agent. A reward
             that the environment gives to all in common stays as it is.
+        state: what mixers and central critics see in training, see `hymarl.envs.contract.team_state.State`.
         metrics: numbers in the infos of an episode's last step that become its metrics, see `InfoMetrics`.
 
     Raises:
@@ -86,6 +91,7 @@ class AdaptedEnvs(SingleEnvs):
         episode_limit: Count | None,
         at_limit: AtLimit,
         reward: Reward,
+        state: State,
         metrics: list[str],
     ) -> None:
         self._what = what
@@ -93,7 +99,7 @@ class AdaptedEnvs(SingleEnvs):
         def playable() -> PlayedGame:
             filled = with_agents(kwargs, agents_kwarg, agents)
             try:
-                return make(Treatment(filled, episode_limit, at_limit, reward, tuple(metrics)))
+                return make(Treatment(filled, episode_limit, at_limit, reward, state, tuple(metrics)))
             except InterfaceError as error:
                 raise InterfaceError(f"{what}: {error}") from error
             except (Exception, SystemExit) as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...components import rng
 from ...components.spec import BoolArray, EnvSpec, FloatArray, IntArray, TimeStep
 from ..contract.scene import Scene
+from ..contract.team_state import of_observations, state_dim
 from .answers import InterfaceError, by_agent, info, number, numbers, parts, require, require_call, shown
 from .common import InfoMetrics, Treatment, limit, own_limit, picture, team_reward
 from .global_generators import library_seed
@@ -65,7 +66,7 @@ class ParallelGame:
     def __init__(self, env: Any, treatment: Treatment, others: Mapping[str, Behavior]) -> None:
         _check_interface(env)
         self._env = env
-        self._at_limit, self._reward = treatment.at_limit, treatment.reward
+        self._at_limit, self._reward, self._state_of = treatment.at_limit, treatment.reward, treatment.state
         self._own_limit = own_limit(env, self.unwrapped)
         self._metrics = InfoMetrics(treatment.metrics)
         self._everybody: tuple[AgentName, ...] = tuple(env.possible_agents)
@@ -75,13 +76,13 @@ class ParallelGame:
         team = [self._ports[name] for name in self._names]
         obs_dim = max(port.obs_dim for port in team)
         self._restart(0)  # state() exists only after a reset
-        state_dim = _state_dim(env)
-        self._has_state = state_dim is not None
+        own_state = _own_state_dim(env) if treatment.state == "own" else None
+        self._has_state = own_state is not None
         self.spec = EnvSpec(
             n_agents=len(self._names),
             n_actions=max(port.n_actions for port in team),
             obs_dim=obs_dim,
-            state_dim=obs_dim * len(self._names) if state_dim is None else state_dim,
+            state_dim=state_dim(treatment.state, len(self._names), obs_dim, own_state),
             episode_limit=limit(treatment.episode_limit, self._own_limit),
             metric_names=self._metrics.names,
             individual_rewards=self._reward == "individual",
@@ -205,7 +206,7 @@ class ParallelGame:
         )
 
     def _state(self, obs: FloatArray) -> FloatArray:
-        return np.ravel(self._env.state()) if self._has_state else obs.ravel()
+        return np.ravel(self._env.state()) if self._has_state else of_observations(obs, self._state_of)
 
 
 class _Port(NamedTuple):
@@ -321,7 +322,7 @@ def _assigned(others: Mapping[str, Behavior], names: Sequence[AgentName]) -> dic
     return found
 
 
-def _state_dim(env: Any) -> int | None:
+def _own_state_dim(env: Any) -> int | None:
     """Size of ``env.state()``; ``None`` if the environment has no state of its own, or none that is an array."""
     if not (hasattr(env, "state") and callable(env.state)):
         return None

@@ -90,6 +90,17 @@ class Visible(Protocol):
         ...
 
 
+def require_visible(env: object) -> Visible:
+    """The environment, if it can be looked at.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not isinstance(env, Visible):
+        raise ValueError("this environment has no picture of itself (a method scene)")
+    return env
+
+
 TEAM_COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
 """Colors of the agents, in order; more agents start over."""
 

@@ -1,4 +1,4 @@
-"""What all adapters make of failures, infos and pictures, seen on PettingZoo's."""
+"""What all adapters make of failures, infos, pictures and states, most of it seen on PettingZoo's."""
 
 import numpy as np
 import pytest
@@ -135,6 +135,27 @@ def test_pictures_that_cannot_be_drawn(games, what, message):
     game.start()
     with pytest.raises(ValueError, match=message):
         game.env.scene(0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changes"),
+    [
+        ("pettingzoo", {"entry_point": "parallel_games:Uneven"}),
+        ("pettingzoo", {"entry_point": "parallel_games:BrokenState"}),  # which is not asked for its own
+        ("gymnasium", {"task": "Parts-v0", "package": "tuple_games"}),
+        ("pymarl", {"entry_point": "pymarl_games:Duel"}),
+        ("lbf", {}),
+    ],
+    ids=str,
+)
+def test_a_state_may_be_made_of_observations(play, chosen, changes):
+    joined, mean = (play(chosen, n_envs=2, state=state, **changes) for state in ("concat", "mean"))
+    n_agents, obs_dim = joined.spec.n_agents, joined.spec.obs_dim
+    assert (joined.spec.state_dim, mean.spec.state_dim) == (n_agents * obs_dim, obs_dim)
+    for one, other in zip(joined.episode(), mean.episode(), strict=True):
+        assert np.array_equal(one.obs, other.obs)
+        assert np.array_equal(one.state, one.obs.reshape(2, -1))
+        assert np.array_equal(other.state, other.obs.sum(axis=1) / np.float32(n_agents))
 
 
 def test_a_name_of_a_metric_is_given_once(games):

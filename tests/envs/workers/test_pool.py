@@ -28,6 +28,7 @@ PETTINGZOO = {
     "agents_kwarg": None,
     "episode_limit": None,
     "reward": "sum",
+    "state": "own",
     "metrics": [],
     "global_random": True,
     "at_limit": "terminated",
