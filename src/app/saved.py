@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from ..components.added_settings import with_added
 from ..components.files import checksum, refuse_references, texts
 from ..registry import ConfigError, check_settings, find, parameters
 from ..training.settings import TrainingSettings
@@ -22,8 +23,8 @@ from .trust import foreign_modules
 
 _CHECKSUM = "# checksum: "
 _KEYS = ("algo", *SavedSettings.__dataclass_fields__, "components", "loggers", "train", "eval", "applied", "dropped")
-_LATER: Mapping[str, Mapping[str, Any]] = {"": {"joint": False}, "env": {"state": "own"}}
-"""By group (empty: of no component), settings that runs of this format may lack, and the values that they then had."""
+_ADDED: Mapping[str, Any] = {"joint": False}
+"""Settings of no component that older runs of this format lack, with the values that mean what they did."""
 _MOVED: Mapping[str, str] = {"hymarl.envs.mpe_opponents:": "hymarl.envs.adapters.mpe_opponents:"}
 
 
@@ -187,7 +188,7 @@ def _from_plain(plain: Mapping[str, Any], trust: Collection[str], path: Path) ->
     missing = [group for group in SINGLE_GROUPS if group not in groups and group not in SOMETIMES]
     if missing:
         raise KeyError(missing[0])
-    root = {name: {**_LATER[""], **plain}[name] for name in SavedSettings.__dataclass_fields__}
+    root = {name: {**_ADDED, **plain}[name] for name in SavedSettings.__dataclass_fields__}
     root = check_settings(SavedSettings, root, str(path))
     return RunConfig(
         algo=str(plain["algo"]),
@@ -204,6 +205,6 @@ def _from_plain(plain: Mapping[str, Any], trust: Collection[str], path: Path) ->
 
 def _component(group: str, plain: Mapping[str, Any]) -> Component:
     kind = find(group, plain["name"])
-    later = {name: value for name, value in _LATER.get(group, {}).items() if name in parameters(kind)}
-    settings = check_settings(kind, {**later, **plain["settings"]}, f"{group}={plain['option']}")
+    complete = with_added(group, parameters(kind), plain["settings"])
+    settings = check_settings(kind, complete, f"{group}={plain['option']}")
     return Component(group, plain["option"], plain["name"], settings)

@@ -9,16 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..components.added_settings import with_added
 from ..components.devices import check_device
 from ..components.files import CheckpointError, find_weights, load, refuse_references
 from ..components.spec import EnvSpec
-from ..registry import ConfigError, check_settings, find, ships
+from ..registry import ConfigError, check_settings, find, parameters, ships
 from .description import PolicyDescription
 from .learned import LearnedPolicy
-
-_NO_NOISE: Mapping[str, Any] = {"noisy": False, "noisy_sigma": 0.5}
-_ADDED: Mapping[str, Mapping[str, Any]] = {"mlp": _NO_NOISE, "rnn": _NO_NOISE}
-"""Settings of networks that older files lack, with the values that make the networks that they describe."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ class SavedPolicy:
         return LearnedPolicy(sizes, controller.eval().to(device))
 
     def _checked(self, group: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return check_settings(find(group, name), settings, f"{self.path}: {group} {name}")
+        kind = find(group, name)
+        return check_settings(kind, with_added(group, parameters(kind), settings), f"{self.path}: {group} {name}")
 
 
 def read_policy(path: Path, checkpoint: str = "best") -> SavedPolicy:
@@ -99,8 +97,7 @@ def read_policy(path: Path, checkpoint: str = "best") -> SavedPolicy:
         description = PolicyDescription.from_plain(saved["policy"])
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no weights file: its policy cannot be read: {error}") from error
-    settings = {**_ADDED.get(description.network_name, {}), **description.network_settings}
-    return SavedPolicy(path, replace(description, network_settings=settings), networks, step)
+    return SavedPolicy(path, description, networks, step)
 
 
 def require_trust(modules: Iterable[str], trust: Collection[str], where: str) -> None:
@@ -134,7 +131,13 @@ def misfit(saved: SavedPolicy, module: nn.Module, needed: PolicyDescription) -> 
     wrong = difference(module, saved.networks["controller"])
     if wrong is None:
         return None
-    there, here = _readable(saved.description), _readable(needed)
+    old = saved.description
+    completed = replace(
+        old,
+        controller_settings=with_added("controller", needed.controller_settings, old.controller_settings),
+        network_settings=with_added("network", needed.network_settings, old.network_settings),
+    )
+    there, here = _readable(completed), _readable(needed)
     reasons = [
         f"{key} is {there.get(key)} there and {value} here" for key, value in here.items() if there.get(key) != value
     ]

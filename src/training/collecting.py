@@ -102,8 +102,12 @@ class Collector:
         """
         if len(state["jobs"]) not in (0, self.runner.lag):
             raise ValueError(f"{len(state['jobs'])} collections were planned, but runner.lag is {self.runner.lag}")
-        self.steps, self.next_episode, self.policy.noise = state["steps"], state["next_episode"], state["noise"]
-        jobs = [Job(**{**job, "numbers": np.array(job["numbers"], np.int64)}) for job in state["jobs"]]
+        self.steps, self.next_episode, self.policy.noise = (
+            state["steps"],
+            state["next_episode"],
+            state.get("noise", 0.0),
+        )
+        jobs = [Job(**{"noise": 0.0, **job, "numbers": np.array(job["numbers"], np.int64)}) for job in state["jobs"]]
         self._planned = deque(map(_Planned, jobs))
 
     def _plan(self) -> None:

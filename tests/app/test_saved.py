@@ -11,6 +11,7 @@ import yaml
 
 from hymarl.app.config import FORMAT
 from hymarl.app.saved import from_first_release, load_saved, to_yaml
+from hymarl.components.added_settings import ADDED
 from hymarl.components.files import checksum
 from hymarl.registry import ConfigError
 
@@ -63,6 +64,21 @@ def test_a_saved_configuration_is_read_back_as_it_was(configured, today, tmp_pat
     saved = load_saved(tmp_path, today)
     assert saved.plain() == config.plain()
     assert saved.components == config.components
+
+
+@pytest.mark.parametrize("overrides", [(), ("network=rnn",), ("env=lbf", "algo=iql")], ids=str)
+def test_settings_that_were_added_since_a_run_was_made_mean_what_it_did(configured, today, tmp_path, overrides):
+    """All of them: a configuration without any is read back as the default one, which has them all."""
+    config = configured("env=two_step", "logger=[]", *overrides)
+    plain, removed = config.plain(), set()
+    for group, added in ADDED.items():
+        settings = plain["components"][group]["settings"]
+        removed |= {(group, name) for name in added if settings.pop(name, ...) is not ...}
+    del plain["joint"]
+    text = yaml.safe_dump(plain)
+    (tmp_path / "config.yaml").write_text(f"{text}# checksum: {checksum(text.encode())}\n")
+    assert ("controller", "normalize_obs") in removed
+    assert load_saved(tmp_path, today, to_resume=True).components == config.components
 
 
 def test_settings_that_the_first_release_did_not_have_are_those_of_the_option(configured, today, plain):

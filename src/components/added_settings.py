@@ -1,0 +1,20 @@
+"""Settings that were added to components after runs and weights files had been saved."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "env": {"state": "own"},
+    "controller": {"normalize_obs": False},
+    "network": {"noisy": False, "noisy_sigma": 0.5},
+    "selector": {"explore": "agent"},
+    "learner": {"n_steps": 1, "trace": "peng", "trace_epsilon": 0.0, "normalize_values": False},
+}
+"""By group, with the values that mean what the component did before; never changed, whatever the options say today."""
+
+
+def with_added(group: str, names: Collection[str], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved settings, and those of ``names``, the settings that the component has today, that were added since."""
+    return {**{name: value for name, value in ADDED.get(group, {}).items() if name in names}, **saved}
