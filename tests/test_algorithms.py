@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from hymarl.app.options import options
 from hymarl.policies.base import Policy
@@ -61,15 +60,19 @@ def test_an_algorithm_that_was_killed_is_resumed_exactly_and_evaluated(
     assert actions.shape == (policy.spec.n_agents,)
 
 
-def test_every_algorithm_is_documented():
-    """In the table of `docs/algorithms.md`, with the parts that it chooses."""
-    root = Path(__file__).resolve().parents[1]
-    lines = [line for line in (root / "docs" / "algorithms.md").read_text().splitlines() if line.startswith("| `")]
+def test_every_algorithm_is_documented(configured, monkeypatch):
+    """In the table of `docs/algorithms.md`, with the parts that it chooses, and in that of what goes together."""
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    monkeypatch.syspath_prepend(docs)
+    import capabilities
+
+    page = (docs / "algorithms.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith(("| `", "| [`"))]
     told = {name: line for line in reversed(lines) for name in re.findall(r"`(\w+)`", line.split("|")[1])}  # the first
-    for algo in options("algo"):
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
-            cfg = compose("config", overrides=[f"algo={algo}"], return_hydra_config=True)
+    configs = {algo: configured(f"algo={algo}") for algo in options("algo")}
+    for algo, config in configs.items():
         assert algo in told, f"docs/algorithms.md has no row for {algo}"
-        assert f"`{cfg.hydra.runtime.choices.learner}`" in told[algo]
-        mixer = cfg.hydra.runtime.choices.mixer
-        assert f"`{mixer}`" in told[algo] or (mixer == "none" and "(none)" in told[algo])
+        assert f"`{config.components['learner'].option}`" in told[algo]
+        mixer = config.components.get("mixer")
+        assert f"`{mixer.option if mixer else None}`" in told[algo] or (mixer is None and "(none)" in told[algo])
+    assert capabilities.filled(page, configs) == page, "run python docs/capabilities.py"
