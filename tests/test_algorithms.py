@@ -1,14 +1,18 @@
-"""What every option of ``algo`` owes: the same bits again, also when it was killed, and a policy that can be used."""
+"""What every option of ``algo`` owes: the same bits again, also when killed, a policy that can be used, and a page."""
 
 import re
+import shlex
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+import hymarl
 from hymarl.app.options import options
 from hymarl.policies.base import Policy
+from hymarl.registry import find
 
 # No interval divides another or the length of a collection; what only some options have is said of those.
 SETTINGS = (
@@ -60,19 +64,103 @@ def test_an_algorithm_that_was_killed_is_resumed_exactly_and_evaluated(
     assert actions.shape == (policy.spec.n_agents,)
 
 
-def test_every_algorithm_is_documented(configured, monkeypatch):
-    """In the table of `docs/algorithms.md`, with the parts that it chooses, and in that of what goes together."""
-    docs = Path(__file__).resolve().parents[1] / "docs"
-    monkeypatch.syspath_prepend(docs)
-    import capabilities
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(page for page in (ROOT / "docs" / "algorithms").glob("*.md") if page.stem != "q_learning")
+SHARED = ROOT / "docs" / "algorithms" / "q_learning.md"
+SECTIONS = ["Run it", "How it works", "Columns", "Settings that matter", "Measured", "Limits"]
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 
-    page = (docs / "algorithms.md").read_text(encoding="utf-8")
-    lines = [line for line in page.splitlines() if line.startswith(("| `", "| [`"))]
-    told = {name: line for line in reversed(lines) for name in re.findall(r"`(\w+)`", line.split("|")[1])}  # the first
-    configs = {algo: configured(f"algo={algo}") for algo in options("algo")}
+
+def sections(page):
+    """The text below each heading of the second level, by heading."""
+    return dict(part.split("\n", 1) for part in f"\n{page.read_text(encoding='utf-8')}".split("\n## ")[1:])
+
+
+def first_rows():
+    """The row in which the tables of `docs/algorithms.md` first name an option, by its name."""
+    lines = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return {name: row for row in reversed(rows) for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+def page_name(algo, row):
+    """The page to which the algorithm's name in a row is a link."""
+    linked = re.search(rf"\[[^]]*`{algo}`[^]]*\]\(algorithms/(\w+\.md)\)", row)
+    assert linked is not None, f"docs/algorithms.md has no link to the page of {algo}"
+    return linked[1]
+
+
+def test_every_algorithm_is_documented(configured, monkeypatch):
+    """In a table of `docs/algorithms.md`, with the parts that it chooses; on its page, with its learner's columns; and
+    in the table of what goes together, which is as `docs/capabilities.py` makes it."""
+    told, configs = first_rows(), {algo: configured(f"algo={algo}") for algo in options("algo")}
     for algo, config in configs.items():
         assert algo in told, f"docs/algorithms.md has no row for {algo}"
-        assert f"`{config.components['learner'].option}`" in told[algo]
-        mixer = config.components.get("mixer")
-        assert f"`{mixer.option if mixer else None}`" in told[algo] or (mixer is None and "(none)" in told[algo])
-    assert capabilities.filled(page, configs) == page, "run python docs/capabilities.py"
+        learner, mixer = config.components["learner"], config.components.get("mixer")
+        assert f"`{learner.option}`" in told[algo]
+        assert f"`{mixer.option}`" in told[algo] if mixer else "(none)" in told[algo]
+        page = sections(ROOT / "docs" / "algorithms" / page_name(algo, told[algo]))
+        assert f"algo={algo}" in page["Run it"]
+        assert set(find("learner", learner.name).metric_names) <= set(re.findall(r"`(\w+)`", page["Columns"])), algo
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import capabilities
+
+    index = capabilities.PAGE.read_text(encoding="utf-8")
+    assert capabilities.filled(index, configs) == index, "run python docs/capabilities.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_has_the_same_sections(page):
+    assert list(sections(page)) == SECTIONS
+
+
+def anchors(page):
+    """Those that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_lead_somewhere():
+    missing = []
+    for page in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for path, anchor in LINK.findall(text):
+            target = (page.parent / path) if path else page
+            if "://" not in path and not (target.exists() and (not anchor or anchor in anchors(target))):
+                missing.append(f"{page.relative_to(ROOT)}: {path}#{anchor}")
+    assert not missing
+
+
+def commands(page):
+    """What the page tells people to type after ``python main.py``."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in re.findall(r"^ {4}python main\.py (.*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [ROOT / "docs" / "algorithms.md", *PAGES], ids=lambda page: page.stem)
+def test_what_pages_tell_people_to_type_is_understood(page):
+    assert commands(page)
+    for words in commands(page):
+        sweep = [re.sub(r"=([^\['{][^,]*),.*", r"=\1", word) for word in words if word != "-m"]  # the first of each
+        hymarl.compose(*sweep)
+
+
+def stated(cell):
+    """The values of a cell ``value (`algorithm`: value, ...)`` by algorithm, with that of all others under None."""
+    value, _, others = cell.partition(" (")
+    named = re.findall(r"`(\w+)`: ((?:\[[^]]*\]|[^,)])+)", others)
+    return {name: yaml.safe_load(re.sub(r"(?<=\d),(?=\d{3})", "", text)) for name, text in [(None, value), *named]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [SHARED, *PAGES], ids=lambda page: page.stem)
+def test_the_defaults_on_pages_are_those_of_the_algorithms(page):
+    rows = re.findall(r"^\| `(\w+)\.(\w+)` \| ([^|]*) \|", sections(page)["Settings that matter"], re.MULTILINE)
+    told = first_rows()
+    algorithms = [algo for algo in options("algo") if page_name(algo, told[algo]) == page.name] or ["qmix"]
+    for algo in set(algorithms) - {"qmix_pymarl2", "qmix_epymarl"}:  # whose values have a table of their own
+        components = hymarl.compose(f"algo={algo}", "env=two_step").components
+        for group, key, cell in rows:
+            values = stated(cell)
+            assert components[group].settings[key] == values.get(algo, values[None]), f"{algo}: {group}.{key}"
