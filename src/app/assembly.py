@@ -147,9 +147,10 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
         kind = kinds.get(group, object)
         if group in parts and inspect.isclass(kind) and kind is not Any and not isinstance(parts[group], kind):
             fitting = [name for name in names(group) if issubclass(find(group, name), kind)]
+            article = "an" if kind.__name__[0] in "AEIOU" else "a"
             raise ConfigError(
-                f"learner={component.option} needs a {kind.__name__}, which {group}={chosen[group].option} is not; "
-                f"{suggest('', fitting)}"
+                f"learner={component.option} needs {article} {kind.__name__}, which {group}={chosen[group].option} is "
+                f"not; {suggest('', fitting)}"
             )
     return expect(Learner, component.factory()(*parts.values()), f"learner={component.option}")
 

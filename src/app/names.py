@@ -88,7 +88,6 @@ SYNONYMS: Mapping[str, str] = {
     "load": "init_from",
     "max_steps": "train.total_steps",
     "n_env": "runner.n_envs",
-    "n_steps": "train.total_steps",
     "n_workers": "runner.workers",
     "num_agents": "agents",
     "num_envs": "runner.n_envs",
