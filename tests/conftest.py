@@ -107,12 +107,12 @@ def make_controller(option):
         "entity": {"hidden_dim": 16},
     }
 
-    def make(spec, network="mlp", network_settings=None, **changes):
+    def make(spec, network="mlp", network_settings=None, name="mac", **changes):
         takes_entities = registry.find("network", network).takes_entities
         changes = {"agent_id": not takes_entities, **changes}
         network_settings = small.get(network, {}) if network_settings is None else network_settings
         return PolicyDescription(
-            spec, *option("controller", "mac", **changes), *option("network", network, **network_settings)
+            spec, *option("controller", name, **changes), *option("network", network, **network_settings)
         ).controller()
 
     return make

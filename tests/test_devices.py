@@ -79,10 +79,11 @@ def test_acting_stays_on_its_device(make_controller, spec, random_batch, network
     assert actions.shape == (2, spec.n_agents)
 
 
+@pytest.mark.parametrize("controller", names("controller"))
 @pytest.mark.parametrize("network", names("network"))
-def test_a_controller_that_is_elsewhere_has_no_arrays(make_controller, spec, network):
+def test_a_controller_that_is_elsewhere_has_no_arrays(make_controller, spec, network, controller):
     """A policy is made of it; only its tensors cannot be computed with, as they have no content."""
-    policy = LearnedPolicy(spec, make_controller(spec, network).to("meta"))
+    policy = LearnedPolicy(spec, make_controller(spec, network, name=controller).to("meta"))
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor; no data!"):
         policy.act(torch.zeros(2, spec.n_agents, spec.obs_dim).numpy())
 

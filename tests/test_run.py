@@ -708,6 +708,15 @@ def test_init_from_leaves_out_a_mixer_that_does_not_fit(hymarl, settings, finish
     assert not (tmp_path / "other").exists()
 
 
+def test_init_from_refuses_values_in_other_units(hymarl, settings, finished, tmp_path):
+    outcome = hymarl(tmp_path, *settings, f"init_from={finished}", "learner.normalize_values=true", "hydra.run.dir=run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"init_from={finished}: its networks learned values as they are, and this run's are to learn the other; set "
+        f"learner.normalize_values=false\n",
+    )
+
+
 def test_init_from_refuses_weights_that_are_not_finite(hymarl, settings, finished, tmp_path):
     weights = load(finished / "checkpoints" / "best.pt")
     name, tensor = next(iter(weights["controller"].items()))

@@ -199,11 +199,13 @@ def build_replay(config: RunConfig, spec: EnvSpec, policy: LearnedPolicy, learne
 
 def _check_extras(config: RunConfig, policy: LearnedPolicy, learner: Learner) -> None:
     """Refuse a selector that does not store what the learner needs, or stores something else under the same name."""
-    parts = f"learner={config.components['learner'].option}", f"selector={config.components['selector'].option}"
+    chosen = config.components
+    parts = f"learner={chosen['learner'].option}", f"selector={chosen['selector'].option}"
+    acts = parts[1] if type(policy) is LearnedPolicy else f"policy={chosen['policy'].option} with {parts[1]}"
     for name in learner.needs:
         if name not in policy.extras:
             raise ConfigError(
-                f"{parts[0]} needs the {name} of every action, which {parts[1]} does not store; choose another selector"
+                f"{parts[0]} needs the {name} of every action, which {acts} does not store; choose another"
             )
     for name in learner.extras:
         if name in policy.extras:

@@ -9,6 +9,7 @@ from ..components.selectors.base import Selector
 from ..components.spec import EnvSpec
 from ..envs.contract.checker import EnvironmentContractError, check_environment
 from ..learners.base import Learner
+from ..policies.learned import LearnedPolicy
 from ..registry import ConfigError, find
 from ..training.columns import COUNTERS, check_metric_names
 from .assembly import environment_factory
@@ -47,9 +48,12 @@ def check_metrics(config: RunConfig, spec: EnvSpec) -> None:
         ConfigError: one sentence that says which.
     """
     others: list[str] = []
-    for group in ("selector", "learner"):
+    for group in ("selector", "policy", "learner"):
         kind = find(group, config.components[group].name)
-        own = kind.metric_names if issubclass(kind, Selector | Learner) else ()
+        if issubclass(kind, LearnedPolicy):
+            own = kind.own_metric_names
+        else:
+            own = kind.metric_names if issubclass(kind, Selector | Learner) else ()
         for name in own:
             if name in ("step", *COUNTERS, *others) or own.count(name) > 1:
                 raise ConfigError(

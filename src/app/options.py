@@ -124,18 +124,23 @@ def _instead(group: str) -> str:
 def algorithm(choices: Mapping[str, Any]) -> str:
     """The name of the algorithm that the chosen components make up.
 
-    It is the option of ``algo`` if all that this option chooses was chosen; else the shortest name of an algorithm with
-    the same learner, and the same mixer and critic if it chooses them: ``mixer=vdn`` alone gives ``vdn``. If there is
-    none, it is the mixer's name, or the learner's if there is no mixer or no algorithm has this learner.
+    It is the name of an algorithm with the same learner, and the same mixer and critic if it chooses them. Of several,
+    it is one that differs in the fewest of its other choices, the network aside, then the option of ``algo``, then the
+    shortest: ``mixer=vdn`` alone gives ``vdn``. If there is none, it is the mixer's name, or the learner's if there is
+    no mixer or no algorithm has this learner.
     """
-    chosen = str(choices.get("algo"))
-    if choices.get("algo") and all(choices.get(group) == name for group, name in _chosen_by(chosen).items()):
-        return chosen
     learner, mixer = choices.get("learner"), choices.get("mixer")
     known = {algo: parts for algo in options("algo") if (parts := _chosen_by(algo)).get("learner") == learner}
-    for algo in sorted(known, key=lambda name: (len(name), name)):
-        if all(known[algo].get(group, choices.get(group)) == choices.get(group) for group in ("mixer", "critic")):
-            return algo
+
+    def differences(algo: str) -> set[str]:
+        return {group for group, name in known[algo].items() if choices.get(group, name) != name} - {"network"}
+
+    def distance(algo: str) -> tuple[int, bool, int, str]:
+        return len(differences(algo)), algo != choices.get("algo"), len(algo), algo
+
+    fitting = [algo for algo in known if differences(algo).isdisjoint({"mixer", "critic"})]
+    if fitting:
+        return min(fitting, key=distance)
     return str(learner if mixer in (None, "none") or not known else mixer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,6 +264,7 @@ def _initialize(config: RunConfig, trainer: Trainer) -> str:
     wrong = misfit(saved, learner.networks["controller"], describe_policy(config, trainer.collector.runner.spec))
     if wrong:
         raise ConfigError(f"init_from={source} does not fit this run's networks: {wrong}")
+    _require_same_units(str(source), saved.networks, list(learner.networks))
     left_out = ["optimizer", "replay", "statistics", "counters"]
     for name, network in learner.networks.items():
         weights = saved.networks.get(name, {})
@@ -276,6 +277,22 @@ def _initialize(config: RunConfig, trainer: Trainer) -> str:
         network.load_state_dict(dict(weights))
     said = f"weights from {source}", f"left out: {', '.join(left_out)}", *learner.weights_replaced()
     return "; ".join(said)
+
+
+def _require_same_units(source: str, there: Collection[str], here: Collection[str]) -> None:
+    """Refuse weights of networks that give values in other units: relative ones to a run without, or the reverse.
+
+    Raises:
+        ConfigError: one sentence that says what to set.
+    """
+    same_kind = ("critic" in there) == ("critic" in here)  # else no network that gives values is taken over
+    if same_kind and ("value_scaler" in there) != ("value_scaler" in here):
+        normalized = "value_scaler" in there
+        learned = "normalized values" if normalized else "values as they are"
+        raise ConfigError(
+            f"init_from={source}: its networks learned {learned}, and this run's are to learn the other; set "
+            f"learner.normalize_values={str(normalized).lower()}"
+        )
 
 
 def _conclude(

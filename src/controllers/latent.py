@@ -80,7 +80,8 @@ class LatentMAC(MAC):
     scores. Here these are added to the network's own scores, so that any network can have a latent.
 
     z is uniform and derives from the episode's key, in evaluation as in training. Nobody needs to tell the agents, and
-    learning draws the z again with which an episode was played.
+    learning draws the z again with which an episode was played. Where a loaded policy acts on observations alone, its
+    episodes have no keys of their own, so all of them have the same z; `PolicyState.start` takes keys.
 
     Args:
         spec: sizes of the environment.
@@ -128,9 +129,10 @@ class LatentMAC(MAC):
         return scores, features, torch.cat([hidden.flatten(2), latents], dim=-1)
 
     def _array_forward(self) -> ArrayStepper | None:
-        forward, added, shape = super()._array_forward(), self.latent_head.array_forward(), self._state_shape
+        forward = super()._array_forward()
         if forward is None:
             return None
+        added, shape = self.latent_head.array_forward(), self._state_shape
 
         def latent_forward(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             hidden, latents = state[..., :-1].reshape(*state.shape[:2], *shape), state[..., -1:]

@@ -19,8 +19,9 @@ class ObsScaler(nn.Module):
 
     Statistics are those of all agents together, of executed steps of training episodes (Andrychowicz et al., "What
     Matters for On-Policy Deep Actor-Critic Methods?", 2021). What episodes have added counts from the next `refresh`
-    on, so that a learner sees observations as the agents saw them when they acted. They are saved with the weights;
-    evaluation uses them and adds nothing. A number that has hardly varied is only shifted.
+    on, so without a lag an on-policy learner sees observations as the agents saw them when they acted. They are saved
+    with the weights; evaluation uses them and adds nothing. A number that has hardly varied is only shifted. The zeros
+    that environments give for agents that have left count as well.
 
     Args:
         obs_dim: O.

@@ -45,4 +45,5 @@ def decisions(batch: EpisodeBatch, scores: Tensor) -> Decisions:
     avail = batch.avail[:, :-1] | ~batch.filled[..., None, None]
     log_probs = log_policy(scores[:, :-1], avail)
     chose = batch.filled.unsqueeze(-1) & (avail.sum(dim=-1) > 1)
-    return Decisions(log_probs, values.taken(log_probs, batch.actions), -expectation(log_probs, log_probs), chose)
+    entropy = -expectation(log_probs, log_probs)
+    return Decisions(log_probs, values.taken(log_probs, batch.actions), entropy, chose)

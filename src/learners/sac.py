@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..components.episode import EpisodeBatch
 from ..components.optimizers.base import OptimizerFactory
 from ..controllers.base import Controller
 from ..modules.critics.base import ActionCritic
-from ..ranges import Fraction, Positive
+from ..ranges import Range
 from ..registry import register
 from . import losses, values
 from .base import Loss
@@ -66,7 +66,7 @@ class SACLearner(TDLearner):
         make_critic: makes the second one.
         optimizer: makes the optimizer.
         temperature: alpha at the start.
-        target_entropy: share of the largest entropy; null: alpha stays as it is.
+        target_entropy: share of the largest entropy, which itself no temperature reaches; null: alpha stays as it is.
         settings: those of `TDLearner`; alpha is in units of what the critics give.
 
     Raises:
@@ -83,8 +83,8 @@ class SACLearner(TDLearner):
         make_critic: Callable[[], ActionCritic],
         optimizer: OptimizerFactory,
         *,
-        temperature: Positive,
-        target_entropy: Fraction | None,
+        temperature: Annotated[float, Range(above=0, at_most=1e6)],
+        target_entropy: Annotated[float, Range(at_least=0, below=1)] | None,
         **settings: Any,
     ) -> None:
         self.temperature = Temperature(temperature, learned=target_entropy is not None)
@@ -137,7 +137,8 @@ class SACLearner(TDLearner):
         entropy = -alpha * expectation(log_probs, log_probs)
         later = torch.where(batch.filled[:, 1:, None], entropy[:, 1:-1], 0.0)
         later = torch.cat([later, torch.zeros_like(entropy[:, :1])], dim=1)
-        return self._gamma * self._td_lambda * (self.restored(later) - self.restored(torch.zeros_like(later)))
+        in_rewards = self.restored_targets(later) - self.restored_targets(torch.zeros_like(later))
+        return self._gamma * self._td_lambda * in_rewards
 
     @torch.no_grad()
     def _sampled(self, log_probs: Tensor, batch: EpisodeBatch) -> Tensor:

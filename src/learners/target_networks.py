@@ -59,7 +59,7 @@ class TargetNetworks(nn.Module):
 
     @torch.no_grad()
     def follow(self, n_updates: int) -> None:
-        """Copy or move after update number ``n_updates`` (from 1); buffers such as running statistics are copied."""
+        """Copy or move after update number ``n_updates`` (from 1), also buffers such as running statistics."""
         if not self.are_copies:
             return
         if self._mode == "hard":
@@ -71,7 +71,10 @@ class TargetNetworks(nn.Module):
             for follower, followed in zip(target.parameters(), online.parameters(), strict=True):
                 follower.lerp_(followed, self._tau)
             for old, new in zip(target.buffers(), online.buffers(), strict=True):
-                old.copy_(new)
+                if old.is_floating_point():
+                    old.lerp_(new, self._tau)
+                else:  # whole numbers
+                    old.copy_(new)
 
     def copy(self) -> None:
         """Copy all weights and buffers of the networks."""

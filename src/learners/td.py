@@ -36,9 +36,11 @@ class TDLearner(Learner):
     """A learner of action values by temporal differences; it makes the targets, subclasses say of what.
 
     With normalized values (as ``standardise_returns`` in EPyMARL; Papoudakis et al., 2021) every value that a network
-    gives, also a target network, is relative to the running mean and standard deviation of all targets so far, those of
-    `ValueScaler`, of which there is one pair for all values. Targets are made in units of rewards; loss and Huber's
-    delta are in units of standard deviations, metrics and priorities in units of rewards.
+    gives is relative to the running mean and standard deviation of all targets so far, those of `ValueScaler`, of which
+    there is one pair for all values. Those of target networks are relative to the statistics from when they were
+    copied, which follow as their weights do; otherwise larger targets would make larger targets at once. Targets are
+    made in units of rewards; loss and Huber's delta are in units of standard deviations, metrics and priorities in
+    units of rewards.
 
     Args:
         networks: see `Learner`.
@@ -86,6 +88,7 @@ class TDLearner(Learner):
         self.value_scaler = ValueScaler(DECAY) if normalize_values else None
         if self.value_scaler is not None:
             networks = {**networks, "value_scaler": self.value_scaler}  # without it weights mean other values
+            followed = (*followed, "value_scaler")
         super().__init__(networks, optimizer, **settings)
         self.targets = TargetNetworks(
             {name: networks[name] for name in followed},
@@ -148,7 +151,7 @@ class TDLearner(Learner):
         reward = self.rewards(batch, next_values.shape[-1])
         if bonus is not None:
             reward = reward + bonus
-        returns = self._returns(batch, reward, self.restored(next_values), correction)
+        returns = self._returns(batch, reward, self.restored_targets(next_values), correction)
         if self.value_scaler is None:
             return returns
         self.value_scaler.observe(returns, batch.filled)
@@ -158,13 +161,21 @@ class TDLearner(Learner):
         """Values in units of rewards, from those that a network gives."""
         return outputs if self.value_scaler is None else self.value_scaler.restored(outputs)
 
+    def restored_targets(self, outputs: Tensor) -> Tensor:
+        """Values in units of rewards, from those that a target network gives."""
+        if self.value_scaler is None:
+            return outputs
+        scaler = self.targets.networks["value_scaler"]
+        assert isinstance(scaler, ValueScaler)
+        return scaler.restored(outputs)
+
     def _returns(
         self, batch: EpisodeBatch, reward: Tensor, next_values: Tensor, correction: Correction | None
     ) -> Tensor:
         """The targets in units of rewards, see `td_targets`."""
         ends = batch.terminated if self._bootstrap_on_timeout else batch.terminated | batch.truncated
         if correction is not None:
-            q_taken, traces = self.restored(correction.q_taken), correction.traces
+            q_taken, traces = self.restored_targets(correction.q_taken), correction.traces
             return targets.trace_returns(reward, next_values, q_taken, traces, ends, batch.filled, self._gamma)
         if self._n_steps > 1:
             return targets.n_step_returns(reward, next_values, ends, batch.filled, self._gamma, self._n_steps)

@@ -110,7 +110,7 @@ class WeightedQLearner(TDLearner):
             counts = q_taken.detach() < td_targets
         else:
             is_best = (batch.actions == best[:, :-1]).all(dim=-1, keepdim=True)
-            counts = is_best | (td_targets > central_value(best[:, :-1]))
+            counts = is_best | (self.restored(td_targets) > self.restored_targets(central_value(best[:, :-1])))
         cell_weights = torch.where(counts, 1.0, self._alpha)
         mixed_loss = self.td_loss(batch, q_taken, td_targets, weights, cell_weights)
         central_loss = self.td_loss(batch, central_q_taken, td_targets, weights).loss

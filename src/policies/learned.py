@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +57,10 @@ class LearnedPolicy(Policy):
         controller: as given; its weights are those that act.
         extras: see `Policy`.
         noise: scale of the noise in the weights of collections that are planned from now on; 0 in this class.
+        own_metric_names: those of its `metrics` that are not the selector's.
     """
 
+    own_metric_names: ClassVar[tuple[str, ...]] = ()
     noise: float = 0.0
 
     def __init__(self, spec: EnvSpec, controller: Controller, selector: Selector | None = None) -> None:

@@ -51,6 +51,8 @@ class ParameterNoise(LearnedPolicy):
         ValueError: there is no epsilon, or the networks have noisy layers, too.
     """
 
+    own_metric_names = ("sigma", "distance")
+
     def __init__(
         self,
         spec: EnvSpec,
@@ -102,7 +104,7 @@ class ParameterNoise(LearnedPolicy):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """See `LearnedPolicy.metric_names`."""
-        return (*self._schedule.metric_names, "sigma", "distance")
+        return (*self._schedule.metric_names, *self.own_metric_names)
 
     def metrics(self, steps: int) -> dict[str, float]:
         """See `LearnedPolicy.metrics`; also sigma of collections to come, and the distance of the newest one."""

@@ -188,6 +188,12 @@ def test_curves_are_uncovered_in_time(tmp_path):
     assert all(a < b for a, b in pairwise(inked))
 
 
+def test_metrics_of_an_environment_and_of_noise_of_one_name_are_refused(configured):
+    config = configured("env=two_step", "policy=parameter_noise")
+    with pytest.raises(ConfigError, match=r"env=two_step: .*'distance'"):
+        check_metrics(config, EnvSpec(2, 2, 1, 1, 1, metric_names=("distance",)))
+
+
 def test_metrics_of_learner_and_selector_of_one_name_are_refused(monkeypatch, configured):
     config, q = configured("env=two_step"), find("learner", "q")
     for name in ("epsilon", "updates", "step", "loss"):

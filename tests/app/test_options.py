@@ -34,7 +34,12 @@ def test_the_name_says_what_was_chosen(chosen, changes, name):
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["algo=qmix_pymarl2", "optimizer=rmsprop"], "qmix"),
+        (["algo=qmix_pymarl2", "optimizer=rmsprop"], "qmix_pymarl2"),
+        (["algo=ow_qmix", "replay=prioritized"], "ow_qmix"),
+        (["algo=ssac", "network=mlp"], "ssac"),
+        (["algo=mappo", "policy=parameter_noise", "policy.distance=0.1"], "mappo"),
+        (["algo=pqn_vdn", "replay=uniform", "optimizer=adam"], "vdn"),
+        (["algo=madqn", "controller=mac"], "iql"),
         (["algo=qmix_pymarl2", "optimizer.lr=0.1"], "qmix_pymarl2"),
         (["~algo", "mixer=vdn"], "vdn"),
     ],

@@ -59,7 +59,7 @@ def test_hard_targets_are_copied_whole_every_so_many_updates():
     assert seen == [{1.0}, {1.0}, {4.0}, {4.0}, {4.0}, {7.0}, {7.0}]
 
 
-def test_soft_targets_move_a_fraction_at_every_update_and_copy_buffers():
+def test_soft_targets_move_a_fraction_at_every_update_also_buffers_but_whole_numbers():
     networks = online()
     target = TargetNetworks(networks, mode="soft", interval_updates=3, tau=0.25)
     set_to(networks, 5.0)
@@ -70,9 +70,8 @@ def test_soft_targets_move_a_fraction_at_every_update_and_copy_buffers():
     for update, weight in wanted.items():
         target.follow(update)
         found = values(target.networks)
-        buffers = {found.pop(name) for name in ("mixer.running_mean", "mixer.running_var", "mixer.num_batches_tracked")}
+        assert found.pop("mixer.num_batches_tracked") == 5
         assert set(found.values()) == {weight}
-        assert buffers == {5.0}
 
 
 def test_targets_are_copies_without_gradients():

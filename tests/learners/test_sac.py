@@ -109,12 +109,12 @@ def test_the_temperature_rises_where_the_entropy_is_too_small_and_falls_where_it
 
 
 def test_the_target_entropy_is_that_of_the_available_actions(on_table):
-    """The entropy of two equally likely actions is all that there can be, so the temperature stays."""
+    """Of two equally likely actions, the entropy is more than 0.7 log 2 and less than 0.7 log 3."""
     sample = every_joint_action(BANDIT, ARMS)
     sample.episodes.avail[..., 2] = False
-    learner = on_table(1, ARMS, temperature=0.3, target_entropy=1.0)
+    learner = on_table(1, ARMS, temperature=0.3, target_entropy=0.7)
     learner.update(Sample(sample.episodes.select(torch.tensor([0, 1])), np.arange(2)))
-    assert learner.temperature().item() == pytest.approx(0.3)
+    assert learner.temperature().item() < 0.3
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def best_actions(batch, b, t, q):
 def by_plain_sums(learner, batch, weighting, before=(0.0, 1.0), after=(0.0, 1.0)):
     """Both losses and the mean weight, one episode and one time after another.
 
-    ``before`` and ``after``: mean and deviation that values are relative to before and after these targets were seen.
+    ``before`` and ``after``: mean and deviation that values of target networks, and of the others, are relative to.
     """
     target = learner.targets.networks
     with torch.no_grad():
@@ -72,7 +72,8 @@ def by_plain_sums(learner, batch, weighting, before=(0.0, 1.0), after=(0.0, 1.0)
                 if weighting == "ow":
                     counts = taken < y
                 else:
-                    counts = joint == best or y > value(target["central_mixer"], batch, b, t, target_q, best)
+                    central_best = value(target["central_mixer"], batch, b, t, target_q, best)
+                    counts = joint == best or after[0] + after[1] * y > before[0] + before[1] * central_best
                 weights.append(1.0 if counts else ALPHA)
                 mixed.append(weights[-1] * (taken - y) ** 2)
                 central.append((value(learner.central_mixer, batch, b, t, central_q, joint) - y) ** 2)
@@ -95,6 +96,7 @@ def test_the_loss_equals_plain_sums(make_learner, random_batch, spec, weighting,
 def test_normalized_values_are_compared_in_one_unit(make_learner, random_batch, spec, weighting):
     learner, batch = make_learner(weighting, normalize_values=True), random_batch(spec, LENGTHS, seed=1)
     learner.value_scaler.observe(torch.tensor([[[-3.0], [9.0]]]), torch.ones(1, 2, dtype=torch.bool))
+    learner.targets.networks["value_scaler"].load_state_dict(learner.value_scaler.state_dict())
     before = learner.value_scaler.mean.item(), learner.value_scaler.std.item()
     loss, metrics, _ = learner.loss(batch)
     after = learner.value_scaler.mean.item(), learner.value_scaler.std.item()
