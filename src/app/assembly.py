@@ -130,7 +130,9 @@ def build_learner(config: RunConfig, spec: EnvSpec) -> Learner:
     component = chosen["learner"]
 
     def network_of(group: Literal["mixer", "critic"], sizes: EnvSpec = spec) -> nn.Module:
-        return expect(nn.Module, chosen[group].factory()(sizes), f"{group}={chosen[group].option}").to(device)
+        offered = {"spec": lambda: sizes, "make_controller": lambda: makers["controller"]}
+        asked = _objects_asked_for(chosen[group], offered).values()
+        return expect(nn.Module, chosen[group].factory()(*asked), f"{group}={chosen[group].option}").to(device)
 
     makers: dict[str, Callable[[], Any]] = {
         "spec": lambda: spec,

@@ -206,7 +206,8 @@ class Learner(ABC):
         self.updates = state["updates"]
 
     def _controllers(self) -> list[Controller]:
-        return [network for network in self.networks.values() if isinstance(network, Controller)]
+        """Those that act, and those of critics."""
+        return [module for module in self.networks.modules() if isinstance(module, Controller)]
 
     @cached_property
     def _noisy_layers(self) -> list[tuple[NoisyLinear, Stream]]:

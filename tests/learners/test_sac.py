@@ -123,6 +123,8 @@ def make_learner(component, make_controller, spec):
         torch.manual_seed(4)
 
         def made():
+            if critic == "own_q":
+                return component("critic", "own_q", spec, lambda: make_controller(spec, "rnn"))
             return component("critic", critic, spec, hidden_dims=[16])
 
         parts = make_controller(spec, "rnn"), made(), made, component("optimizer", "adam", lr=0.01)
