@@ -14,6 +14,7 @@ from typing import Any
 
 from hymarl.app import api, assembly
 from hymarl.app.config import Component, RunConfig, options
+from hymarl.app.options import chosen_by
 from hymarl.app.options import options as option_names
 from hymarl.components.spec import Entities, EnvSpec
 from hymarl.learners.base import Learner
@@ -72,6 +73,11 @@ def with_setting(group: str, **settings: Any) -> Callable[[RunConfig], bool]:
     return works
 
 
+def has_setting(group: str, *names: str) -> Callable[[RunConfig], bool]:
+    """Whether an algorithm's option of a group has one of these settings."""
+    return lambda config: not parameters(find(group, config.components[group].name)).keys().isdisjoint(names)
+
+
 def individual_rewards(config: RunConfig) -> bool:
     """Whether it learns from a reward for each agent; one agent that chooses for all has none."""
     return not config.joint and built(config, replace(TEAM, individual_rewards=True)) is not None
@@ -88,12 +94,7 @@ def entities(config: RunConfig) -> bool:
     return with_option("network", "entity")(changed(config, "controller", agent_id=False))
 
 
-def returns(config: RunConfig) -> bool:
-    """Whether it has lambda-returns."""
-    return with_setting("learner", td_lambda=0.5)(config) or with_setting("learner", gae_lambda=0.5)(config)
-
-
-CLASSES = ("controller", "learner", "mixer", "critic")
+CHOICES = ("controller", "learner", "critic", "network")
 ROWS: Mapping[str, Callable[[RunConfig], bool]] = {
     "individual rewards": individual_rewards,
     "replay `uniform`": with_option("replay", "uniform"),
@@ -102,31 +103,33 @@ ROWS: Mapping[str, Callable[[RunConfig], bool]] = {
     "collecting while learning": lag,
     "network `entity`": entities,
     "a network for each agent": with_setting("controller", sharing="independent"),
-    "λ-returns": returns,
+    "λ-returns": has_setting("learner", "td_lambda", "gae_lambda"),
     "off-policy traces": with_setting("learner", trace="watkins", n_steps=1),
     "n-step": with_setting("learner", n_steps=3, td_lambda=0.0),
-    "double Q": with_setting("learner", double_q=True),
-    "target networks": with_setting("learner", target_update="soft"),
-    "Huber's loss": with_setting("learner", huber_delta=1.0),
-    "normalized values": with_setting("learner", normalize_values=True),
-    "standardized rewards": with_setting("learner", standardize_rewards=True),
+    "double Q": has_setting("learner", "double_q"),
+    "target networks": has_setting("learner", "target_update"),
+    "Huber's loss": has_setting("learner", "huber_delta"),
+    "normalized values": has_setting("learner", "normalize_values"),
+    "standardized rewards": has_setting("learner", "standardize_rewards"),
     "normalized observations": with_setting("controller", normalize_obs=True),
     "noisy layers": with_setting("network", noisy=True),
     "parameter noise": with_option("policy", "parameter_noise", distance=0.1),
 }
 
 
-def table(configs: Mapping[str, RunConfig]) -> str:
-    """The table, a row for each trick and a column for each algorithm, of configurations by name of the algorithm.
+def table() -> str:
+    """The table, a row for each trick and a column for each algorithm.
 
-    Algorithms made of the same classes are looked up once, and those that have all cells alike share a column.
+    Algorithms of the same choices are looked up once, and those that have all cells alike share a column.
     """
     cells: dict[tuple[object, ...], tuple[bool, ...]] = {}
     columns: dict[tuple[bool, ...], list[str]] = {}
-    for name in sorted(configs):
-        config = changed(configs[name], "network", "rnn")
-        parts = config.joint, *(config.components.get(group) and config.components[group].name for group in CLASSES)
+    for name in sorted(option_names("algo")):
+        choices = chosen_by(name)
+        joint = find("mixer", choices["mixer"]).joint  # mixers are alike beside that
+        parts = joint, *(choices.get(group) for group in CHOICES)
         if parts not in cells:
+            config = changed(api.compose(f"algo={name}"), "network", "rnn")
             cells[parts] = tuple(works(config) for works in ROWS.values())
         columns.setdefault(cells[parts], []).append(f"`{name}`")
     head = ["", *("<br>".join(names) for names in columns.values())]
@@ -135,12 +138,11 @@ def table(configs: Mapping[str, RunConfig]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def filled(page: str, configs: Mapping[str, RunConfig]) -> str:
+def filled(page: str) -> str:
     """The page with the table between its marks."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}{table(configs)}{END}", page)
+    return pattern.sub(lambda _: f"{BEGIN}{table()}{END}", page)
 
 
 if __name__ == "__main__":
-    made = {algo: api.compose(f"algo={algo}") for algo in option_names("algo")}
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

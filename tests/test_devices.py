@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hymarl.app.assembly import build_learner
-from hymarl.app.options import options
+from hymarl.app.options import chosen_by, options
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.replay.base import Sample
 from hymarl.components.selectors.greedy import Greedy
@@ -103,7 +103,13 @@ def test_copies_to_a_gpu_are_pinned_and_do_not_wait(monkeypatch, spec, random_ba
     assert calls.count(("cuda:0", True)) == n
 
 
-@pytest.mark.parametrize("algo", options("algo"))
+FIRST_OF_LEARNER = {chosen_by(algo)["learner"]: algo for algo in reversed(options("algo"))}.values()
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [algo if algo in FIRST_OF_LEARNER else pytest.param(algo, marks=pytest.mark.slow) for algo in options("algo")],
+)
 def test_all_networks_of_an_algorithm_are_on_its_device(configured, spec, algo):
     config = replace(configured("env=two_step", f"algo={algo}", "network=mlp"), device="meta")
     learner = build_learner(config, spec)

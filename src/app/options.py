@@ -130,7 +130,7 @@ def algorithm(choices: Mapping[str, Any]) -> str:
     no mixer or no algorithm has this learner.
     """
     learner, mixer = choices.get("learner"), choices.get("mixer")
-    known = {algo: parts for algo in options("algo") if (parts := _chosen_by(algo)).get("learner") == learner}
+    known = {algo: parts for algo in options("algo") if (parts := chosen_by(algo)).get("learner") == learner}
 
     def differences(algo: str) -> set[str]:
         return {group for group, name in known[algo].items() if choices.get(group, name) != name} - {"network"}
@@ -144,7 +144,7 @@ def algorithm(choices: Mapping[str, Any]) -> str:
     return str(learner if mixer in (None, "none") or not known else mixer)
 
 
-def _chosen_by(algo: str) -> dict[str, str]:
+def chosen_by(algo: str) -> dict[str, str]:
     """Group and option of all choices in an algorithm's file and in the files that it includes."""
     chosen: dict[str, str] = {}
     for entry in _read("algo", algo).get("defaults", []):
@@ -155,7 +155,7 @@ def _chosen_by(algo: str) -> dict[str, str]:
                 if str(key).startswith("override ")
             }
         elif entry != "_self_":
-            chosen |= _chosen_by(str(entry))
+            chosen |= chosen_by(str(entry))
     return chosen
 
 

@@ -79,7 +79,11 @@ def test_workers_change_nothing(finished, assert_equal_runs, tmp_path):
             "joint=true is for a policy that learns, and policy=random chooses for each agent by itself; set "
             "joint=false\n",
         ),
-        (["agents=9", "network=mlp"], "joint=true: one agent that chooses for all would have 4^9 = 262,144 joint "),
+        pytest.param(
+            ["agents=9", "network=mlp"],
+            "joint=true: one agent that chooses for all would have 4^9 = 262,144 joint ",
+            marks=pytest.mark.slow,
+        ),
         ([], "network=entity needs an observation that lists entities, which that of one agent for all (joint=true) "),
         (["evaluate={run}"], "evaluate measures the policy that a run has learned; leave out joint\n"),
     ],
@@ -93,6 +97,7 @@ def test_what_does_not_fit_gets_a_sentence(hymarl, finished, tmp_path, arguments
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_environment_is_checked_as_it_is_played(hymarl, tmp_path):
     outcome = hymarl(tmp_path, "check=true", "joint=true", "env=goal_swap", "env.episode_limit=5")
     assert (outcome.code, outcome.err) == (0, "")

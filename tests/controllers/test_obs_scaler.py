@@ -71,6 +71,7 @@ def test_statistics_count_only_after_the_updates_on_a_collection(component, make
     assert torch.equal(saved["inputs.scaler.factor"], controller.inputs.scaler.factor)
 
 
+@pytest.mark.slow
 def test_a_run_saves_them_with_its_weights(hymarl, tmp_path):
     settings = "env=two_step", "controller.normalize_obs=true", "train.total_steps=64", "logger=[]", "network=mlp"
     outcome = hymarl(tmp_path, *settings, "eval.episodes=1", "eval.test_episodes=1", "hydra.run.dir=run")
