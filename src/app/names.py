@@ -143,7 +143,7 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
     section, _, last = wrong.rpartition(".")
     place = f"{where}: unknown key {last!r}" if where else f"unknown key or group {wrong!r}"
     if where and not known:
-        place = f"{where} has no settings"
+        place = f"{where} has no settings, so no {last!r}"
     typed = last if where else wrong.split(".")[0]
     meant = {**PYMARL, **SYNONYMS}.get(last) or (None if where else SYNONYMS.get(typed))
     same = [path for path in _settings(cfg, "") if path.split(".")[-1] == last and path != wrong] if cfg else []

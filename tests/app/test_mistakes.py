@@ -161,8 +161,8 @@ MORE_MISTAKES = [
     ("env=two/step", "env=two/step: there is no such option; did you mean 'two_step'? There are …"),
     ("seeed=1", f"unknown key or group 'seeed'; did you mean 'seed'? {ROOT}…"),
     ("++mixer.embed_dimm=3", f"mixer=qmix: unknown key 'embed_dimm'; {QMIX}"),
-    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn has no settings"),
-    ("mixer=vdn mixer.gamma=1", "mixer=vdn has no settings; did you mean 'learner.gamma'?"),
+    ("mixer=vdn mixer.embed_dim=3", "mixer=vdn has no settings, so no 'embed_dim'"),
+    ("mixer=vdn mixer.gamma=1", "mixer=vdn has no settings, so no 'gamma'; did you mean 'learner.gamma'?"),
     ("+train.total_step=3", f"train: unknown key 'total_step'; did you mean 'total_steps'? {TRAIN}"),
     ("logger=console logger.console.shows=[]", "logger=console: unknown key 'shows'; did you mean 'show'? …"),
     ("env=lbf env.kwargs=3", "env=lbf: kwargs has the wrong type: Cannot … (expected dict[str, Any] | None)"),
@@ -285,8 +285,8 @@ def test_what_is_meant_by_a_name_of_another_place_or_program(composed, typed, an
             ["kwargs", "metrics"],
             ": unknown key 'N'; an argument of its class is given as +env.kwargs.N=…; choose one of: kwargs, metrics",
         ),
-        ("mixer.gamma", [], " has no settings; did you mean 'learner.gamma'?"),
-        ("mixer.none", [], " has no settings"),
+        ("mixer.gamma", [], " has no settings, so no 'gamma'; did you mean 'learner.gamma'?"),
+        ("mixer.none", [], " has no settings, so no 'none'"),
     ],
 )
 def test_what_is_meant_by_a_setting_of_another_section(composed, typed, known, answer):
