@@ -17,9 +17,9 @@ from ..components.files import WriteError
 from ..registry import ConfigError, check_settings, find
 from .command_line import check_overrides
 from .config import Component, RunConfig, read
-from .config import option as read_option
 from .hydra_state import as_override, initialized, set_aside
 from .mistakes import explain
+from .options import check_option
 
 _FUNCTIONS: Mapping[str, str] = {
     "resume": "hymarl.resume(directory)",
@@ -53,7 +53,9 @@ def compose(overrides: Sequence[str], searchpath: Sequence[str | Path] = ()) -> 
 
 
 def changed_option(group: str, name: str, searchpath: Sequence[str | Path], settings: Mapping[str, Any]) -> Component:
-    """The component of an option file, with some settings changed.
+    """The component of an option, with some settings changed.
+
+    Everything is composed, since an option may choose others: environments suggest a network.
 
     Args:
         group: the option's group.
@@ -65,7 +67,8 @@ def changed_option(group: str, name: str, searchpath: Sequence[str | Path], sett
         ConfigError: there is no such option or setting, or a value is not allowed.
     """
     with set_aside(), _in_a_sentence([]):
-        chosen = read_option(group, name, [_located(folder) for folder in searchpath])
+        check_option(group, name)
+    chosen = compose([f"{group}={name}"], searchpath).components[group]
     values = {**chosen.settings, **settings}
     checked = check_settings(find(group, chosen.name), values, f"{group}={name}", Path.cwd())
     return replace(chosen, settings=checked)

@@ -347,6 +347,11 @@ def test_a_policy_acts_on_lists(finished):
     assert state.t == 1
 
 
+@pytest.mark.parametrize("option", ["lb_herd", "predator_prey"])
+def test_an_environment_is_made_also_if_it_suggests_a_network(option):
+    assert api.make_env(option, agents=3).spec.n_agents == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
