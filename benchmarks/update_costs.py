@@ -26,11 +26,16 @@ from hymarl.components.replay.base import Sample
 from hymarl.learners.base import Learner
 
 
-def prepared(algo: str) -> tuple[Learner, Sample]:
-    """The learner of an algorithm with equal networks, and the batch as its replay would hand it over."""
+def prepared(algo: str) -> tuple[Learner, Sample] | None:
+    """The learner of an algorithm with equal networks, and the batch as its replay would hand it over.
+
+    ``None`` for an algorithm of one agent in place of all, whose batches are others.
+    """
     torch.manual_seed(0)
     spec = specification(LEARNER["w3"])
     config = configure(("env=goal_swap", "network=rnn", *NETWORKS, f"algo={algo}"))
+    if config.joint:
+        return None
     learner, batch = build_learner(config, spec), synthetic_batch(spec, LEARNER["w3"])
     for name in learner.needs:  # what the acting policy would have added: the probabilities of its actions
         column = Column((spec.n_agents,), torch.float32, "T")
@@ -42,7 +47,8 @@ def main(rounds: int) -> None:
     """Print a line for each algorithm: median time of an update, and its ratio to QMIX's in the same round."""
     reuse_large_blocks()
     torch.set_num_threads(1)
-    made = {algo: prepared(algo) for algo in sorted(options("algo"), key=lambda algo: algo != "qmix")}
+    qmix_first = sorted(options("algo"), key=lambda algo: algo != "qmix")
+    made = {algo: parts for algo in qmix_first if (parts := prepared(algo)) is not None}
     seconds: dict[str, list[float]] = {algo: [] for algo in made}
     for _ in range(rounds + 1):  # the first is not counted
         for algo, (learner, sample) in made.items():

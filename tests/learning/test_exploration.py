@@ -84,3 +84,10 @@ def test_noise_in_weights_finds_the_far_end_of_a_chain_where_greedy_actions_do_n
     for seed in (0, 2):
         assert last_return("greedy", seed) < 0.1
         assert last_return(way, seed) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "n_seeds"), [("greedy", 2), ("layers", 5), ("parameters", 5), ("epsilon", 4)])
+def test_on_how_many_of_five_seeds_the_right_end_is_found(last_return, way, n_seeds):
+    """What docs/algorithms.md says."""
+    assert sum(last_return(way, seed) == 12 for seed in range(5)) == n_seeds
