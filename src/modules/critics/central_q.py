@@ -34,14 +34,13 @@ class CentralQ(ActionCritic):
     def __init__(self, spec: EnvSpec, *, hidden_dims: Widths, orthogonal: bool) -> None:
         super().__init__(spec)
         a, u = spec.n_agents, spec.n_actions
-        self._reads = (spec.state_dim, spec.obs_dim + a * u, a)
+        self._reads = (spec.state_dim, spec.obs_dim, a * u, a)
         widths = [sum(self._reads), *hidden_dims, u]
         require_memory_for_weights(linear_weights(widths), "the critic", "lower hidden_dims")
         self.body, width = mlp(sum(self._reads), hidden_dims)
         self.head = nn.Linear(width, u)
         if orthogonal:
             orthogonal_(self.body, self.head, head_gain=1.0)
-        self.register_buffer("others", 1 - torch.eye(a), persistent=False)
 
     def forward(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         """See `ActionCritic`."""
@@ -53,9 +52,17 @@ class CentralQ(ActionCritic):
         return values  # B T+1 A U
 
     def _first(self, layer: nn.Linear, batch: EpisodeBatch, actions: Tensor) -> Tensor:
-        """The first layer, ``[B, T+1, A, H]``; what agents have in common is multiplied by its weights only once."""
-        of_state, of_own, of_id = layer.weight.split(self._reads, dim=1)
-        taken = F.one_hot(actions.long(), self.spec.n_actions).to(batch.obs.dtype)  # B T+1 A U
-        of_others = taken.unsqueeze(2) * self.get_buffer("others").unsqueeze(-1)  # B T+1 A A U
-        own = F.linear(torch.cat([batch.obs, of_others.flatten(-2)], dim=-1), of_own, layer.bias)
-        return own + (F.linear(batch.state, of_state).unsqueeze(2) + of_id.T)
+        """The first layer, ``[B, T+1, A, H]``, without copying for each agent what agents have in common.
+
+        A one-hot action times weights is a row of theirs, so the others' actions come to the sum of all agents' rows
+        minus the agent's own.
+        """
+        of_state, of_obs, of_actions, of_id = layer.weight.split(self._reads, dim=1)
+        n_agents, n_actions = self.spec.n_agents, self.spec.n_actions
+        rows = actions.long() + n_actions * torch.arange(n_agents, device=actions.device)  # B T+1 A
+        all_taken = F.embedding_bag(rows.flatten(0, 1), of_actions.T, mode="sum").unflatten(0, rows.shape[:2])
+        common = F.linear(batch.state, of_state, layer.bias) + all_taken  # B T+1 H
+        own = F.linear(batch.obs, of_obs)
+        own += common.unsqueeze(2) + of_id.T
+        own += F.embedding(rows, -of_actions.T)
+        return own
