@@ -17,14 +17,10 @@ from omegaconf import DictConfig
 from .app.command_line import make_here_importable, prepare
 from .app.directories import discard_what_never_began, register_resolvers, tidied_up
 from .app.hydra_state import missing_folders_are_errors
-from .app.mistakes import explain, let_hydra_raise, show
+from .app.mistakes import JobFailed, describe, explain, let_hydra_raise, show
 from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
 from .components.threads import restrain_libraries
-
-
-class JobFailed(Exception):
-    """A job of a sweep ended with an error that was printed already; the argument is the exit code."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://hymarl.conf", config_name="config")
@@ -39,7 +35,11 @@ def _job(cfg: DictConfig) -> None:
         sentence = explain(error)
         if job.mode is RunMode.RUN:
             sys.exit(show(error, sentence))
-        raise JobFailed(show(error, sentence, f"job {job.job.num}: ")) from None  # the other jobs go on
+        raise JobFailed(*describe(error, sentence)) from None  # the other jobs go on
+    except KeyboardInterrupt as end:
+        if job.mode is RunMode.RUN:
+            raise
+        raise JobFailed(end.args[0] if end.args else 130, "interrupted") from None  # the sweep says how to go on
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
         sys.argv[1:] = prepare(sys.argv[1:])
         with interruptible(), missing_folders_are_errors():
             _job()
-    except (KeyboardInterrupt, JobFailed) as end:
+    except (KeyboardInterrupt, JobFailed) as end:  # both have said everything
         sys.exit(end.args[0] if end.args else 130)
     except Exception as error:
         discard_what_never_began(error)

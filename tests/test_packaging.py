@@ -17,7 +17,7 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 def packages_in_tree() -> set[str]:
     folders = {path.parent.relative_to(ROOT / "src").parts for path in (ROOT / "src").rglob("*.py")}
-    return {".".join(("hymarl", *folder)) for folder in folders} | {"hymarl.conf"}
+    return {".".join(("hymarl", *folder)) for folder in folders} | {"hymarl.conf", "hydra_plugins.hymarl"}
 
 
 def test_package_list_equals_the_tree() -> None:
@@ -48,7 +48,7 @@ def test_pins_agree_with_the_ranges() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, built from a copy so that no build folder appears in the checkout."""
     copy = tmp_path_factory.mktemp("sources")
-    for folder in ("src", "conf"):
+    for folder in ("src", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
@@ -67,7 +67,8 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
         if p.suffix in {".py", ".yaml"}
     }
     information = {name for name in names if ".dist-info/" in name}
-    assert names - information == modules | configuration | {"hymarl/py.typed"}
+    plugins = {p.relative_to(ROOT).as_posix() for p in (ROOT / "hydra_plugins").rglob("*.py")}
+    assert names - information == modules | configuration | plugins | {"hymarl/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in information)
 
     # The wheel is put in front of the checkout, as if installed, and used from a folder that knows nothing of either.

@@ -861,7 +861,7 @@ def test_jobs_of_a_sweep_share_nothing(hymarl, tmp_path, seeds):
     assert (outcome.code, outcome.err) == (0, "")
     wanted = [(mixer, str(seed)) for mixer in ("qmix", "vdn") for seed in seeds]
     jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert [job.name.partition("_")[0] for job in jobs] == [str(n) for n in range(len(wanted))]
+    assert len(jobs) == len(wanted)
     assert all(re.fullmatch(r"[\w.+-]+", job.name) for job in jobs)  # needs no quotes in resume=
     assert [re.search(r"mixer (\w+).*seed +(\d)", text(job), re.DOTALL).groups() for job in jobs] == wanted
     assert {status(job)["status"] for job in jobs} == {"finished"}
@@ -880,7 +880,7 @@ def test_a_job_that_fails_does_not_stop_the_others(hymarl, settings, tmp_path):
     jobs = "-m", "env.breaks_at=10,null", "env.limit=2", "hydra.sweep.dir=sweep"
     outcome = hymarl(tmp_path, *jobs, *settings, *SHORT, "hydra.sweep.subdir=${hydra:job.num}")
     assert outcome.code == 1
-    assert outcome.err.startswith("job 0: Traceback (most recent call last)")
+    assert outcome.err.startswith("job env.breaks_at=10: Traceback (most recent call last)")
     assert "RuntimeError: out of luck" in outcome.err
     assert [status(tmp_path / "sweep" / number)["status"] for number in "01"] == ["failed", "finished"]
 
@@ -888,10 +888,8 @@ def test_a_job_that_fails_does_not_stop_the_others(hymarl, settings, tmp_path):
 def test_a_job_that_is_refused_does_not_stop_the_others(hymarl, tmp_path):
     jobs = "-m", "learner.gamma=2,0.9", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}"
     outcome = hymarl(tmp_path, *jobs, *TINY)
-    assert outcome.code == 2
-    assert outcome.err.startswith("job 0: learner=q: gamma must be at most 1, got 2.0\n")
-    assert "Traceback" not in outcome.err
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["1", "multirun.yaml"]
+    assert (outcome.code, outcome.err) == (1, "job learner.gamma=2: learner=q: gamma must be at most 1, got 2.0\n")
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["1"]
     assert status(tmp_path / "sweep" / "1")["status"] == "finished"
 
 

@@ -27,7 +27,7 @@ from .config import RunConfig
 from .directories import new_directory
 from .evaluate import Subject, learned, measure, scripted
 from .runs import require_run, require_unused
-from .train import Callback, Run
+from .train import Callback, Output, Run
 from .train import train as _train
 
 _LOG = logging.getLogger("hymarl")
@@ -70,7 +70,7 @@ def train(config: RunConfig, directory: str | Path | None = None, *, callbacks: 
     path = Path(directory or new_directory(config.components["env"].option, config.algo)).expanduser().absolute()
     require_unused(path)
     with _as_it_was():
-        return _train(config, path, callbacks=callbacks, show=_LOG.info, warn=_LOG.warning)
+        return _train(config, path, callbacks=callbacks, output=Output(_LOG.info, _LOG.warning))
 
 
 def resume(
@@ -95,7 +95,7 @@ def resume(
     require_run(source)
     config = resumed(source, compose(*overrides, searchpath=searchpath), overrides)
     with _as_it_was():
-        return _train(config, source, resume=True, callbacks=callbacks, show=_LOG.info, warn=_LOG.warning)
+        return _train(config, source, resume=True, callbacks=callbacks, output=Output(_LOG.info, _LOG.warning))
 
 
 def evaluate(

@@ -16,13 +16,12 @@ from hydra.core.override_parser.types import Override, QuotedString
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
-from .config import SINGLE_GROUPS
+from .config import SECTIONS, SINGLE_GROUPS
 from .options import GROUPS, cannot_be_left_out, check_option
 from .pymarl import translate
 
 _MAY_BE_LEFT_OUT = ("algo", "experiment")
-_SECTIONS = (*SINGLE_GROUPS, "train", "eval")
-_EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+_SECTIONS = (*SINGLE_GROUPS, "train", "eval", *SECTIONS)
 
 
 def prepare(words: Sequence[str]) -> list[str]:
@@ -47,10 +46,7 @@ def prepare(words: Sequence[str]) -> list[str]:
         return flags
     if arguments.shell_completion:
         return [*overrides, *flags]
-    parsed = check_overrides(overrides)
-    if arguments.multirun and not any(override.key_or_group == _EXCLUDED for override in parsed):
-        fixed = [f"'{o.key_or_group}'" for o in parsed if not o.is_sweep_override() and not o.is_hydra_override()]
-        overrides.append(f"{_EXCLUDED}=[{','.join(fixed)}]")  # a job's folder is named after what is swept
+    check_overrides(overrides)
     return [*overrides, *flags]
 
 

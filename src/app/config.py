@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +21,7 @@ from .options import GROUPS, algorithm, check_option, lacks_first_line, load_opt
 from .trust import foreign_modules
 from .when_chosen import apply
 
+S = TypeVar("S")
 SINGLE_GROUPS = tuple(group for group in PACKAGES if group != "logger")
 FORMAT = 2
 """The format version of a run's files; those of the first release do not state it."""
@@ -84,6 +87,11 @@ class RunConfig:
     trust: tuple[str, ...] = ()
     searchpath: tuple[str, ...] = ()
 
+    def digest(self, without: Collection[str] = ()) -> str:
+        """Twelve characters that stand for the configuration, some parts of `plain` left out."""
+        plain = {name: value for name, value in self.plain().items() if name not in without}
+        return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=6).hexdigest()
+
     @property
     def learns(self) -> bool:
         """Whether the policy is a learned one, not a scripted one."""
@@ -146,6 +154,21 @@ class RootSettings(SavedSettings):
     trust: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """Settings of a sweep.
+
+    Attributes:
+        name: of its directory, ``results/sweeps/<name>``; None for date and time.
+        dry_run: whether to show only which jobs there are, and what is there of each.
+    """
+
+    name: str | None
+    dry_run: bool
+
+
+SECTIONS: Mapping[str, type] = {"sweep": SweepSettings}
+"""Sections of the command line, which are no part of a run's configuration."""
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 
@@ -184,6 +207,18 @@ def read(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], 
         trust=tuple(sorted({*root["trust"], *(module.partition(".")[0] for module in named)})),
         searchpath=searched(here),
     )
+
+
+def read_section(cfg: DictConfig, name: str, kind: Callable[..., S], here: Path | None = None) -> S:
+    """A section of the command line, checked; arguments and errors as for `read`.
+
+    Args:
+        cfg: the composed configuration.
+        name: the section's.
+        kind: its dataclass.
+        here: the folder that relative paths start from; ``None`` leaves them relative.
+    """
+    return kind(**check_settings(kind, _values(cfg[name]), name, here))
 
 
 def change(saved: RunConfig, new: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -253,7 +288,7 @@ def overridden_keys(overrides: Sequence[str]) -> set[str]:
 
 def known_at_the_top() -> list[str]:
     """The first parts that the key of an override can have."""
-    return [*GROUPS, "train", "eval", *RootSettings.__dataclass_fields__]
+    return [*GROUPS, "train", "eval", *SECTIONS, *RootSettings.__dataclass_fields__]
 
 
 def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> None:
@@ -263,9 +298,9 @@ def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[
             if any(name.startswith(f"{key}.") for name in given):
                 raise ConfigError(f"{key} has no settings of its own; one is chosen by its name, as in {key}=…")
             raise ConfigError(lacks_first_line(key, choices[key], "_global_"))
-        if key not in {*_NODES, "logger", *RootSettings.__dataclass_fields__}:
+        if key not in {*_NODES, *SECTIONS, "logger", *RootSettings.__dataclass_fields__}:
             raise ConfigError(unknown_key(key, known_at_the_top(), cfg))
-    for key in _NODES:
+    for key in (*_NODES, *SECTIONS):
         if not isinstance(cfg.get(key), DictConfig):
             raise ConfigError(f"{key}: this must be a section with keys of its own, got {cfg.get(key)}")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra_plugins.hymarl.sweeper import HymarlSweeper
 from omegaconf import OmegaConf
 
 from ..components.files import WriteError
@@ -25,11 +27,11 @@ from .runs import require_run
 
 
 def register_resolvers() -> None:
-    """Register the resolvers ``${hymarl.…}``, which ``config.yaml`` uses, with OmegaConf."""
+    """Register what ``config.yaml`` uses: the resolvers ``${hymarl.…}`` and the sweepers."""
+    Plugins.instance().register(HymarlSweeper)  # Hydra finds no plugins of packages that are installed editable
     for name, resolver in (
         ("directory", _directory),
-        ("sweep_directory", lambda: f"results/sweeps/{_stamp()}"),
-        ("sweep_subdirectory", _sweep_subdirectory),
+        ("sweep_directory", _sweep_directory),
         ("hydra_folder", _hydra_folder),
     ):
         OmegaConf.register_new_resolver(f"hymarl.{name}", resolver, use_cache=True, replace=True)
@@ -123,9 +125,11 @@ def _hydra_folder(resume: Any, check: Any) -> str | None:
     return ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"
 
 
-def _sweep_subdirectory(number: int | str, overrides: str) -> str:
-    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", overrides.replace("=", "-"))  # needs no quotes on a command line
-    return f"{number}_{readable[:80].strip('_')}"
+def _sweep_directory(name: Any) -> str:
+    """The directory of a sweep of this name."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", str(name)):
+        raise ConfigError(f"sweep.name={name}: a name has letters, digits, '.', '_', '+' and '-' only")
+    return f"results/sweeps/{_stamp() if name is None else name}"
 
 
 def _stamp() -> str:

@@ -18,7 +18,8 @@ from .config import RunConfig, read
 from .evaluate import Subject, learned, measure, scripted
 from .render import Medium
 from .runs import require_run, require_unused
-from .train import train
+from .sweep import continued, is_job, stop_file
+from .train import SHARED, Output, train
 
 _WHEN_CHECKING = frozenset({"check", "env", "agents", "joint"})
 
@@ -33,6 +34,9 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    stop = stop_file(job) if is_job(job) else None
+    if stop is not None and stop.exists():
+        raise KeyboardInterrupt
     config = read(cfg, job.runtime.choices, overrides, here)
     if cfg.check:
         allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
@@ -46,7 +50,9 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
                 f"{source} is finished, there is nothing to do; to train on, raise train.total_steps above {run.step}"
             )
         return
-    require_unused(path)
+    earlier = continued(path, config) if stop is not None else None
+    if earlier is None:
+        require_unused(path)
     if cfg.evaluate is not None:
         source = _source(cfg.evaluate, here)
         config = evaluated(source, config, overrides)
@@ -57,7 +63,15 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     else:
         if cfg.render is not None:
             raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
-        train(config, path, jobs=_jobs(job))
+        stops = [lambda _: stop.exists()] if stop is not None else []
+        train(
+            earlier or config,
+            path,
+            resume=earlier is not None,
+            jobs=_jobs(job),
+            callbacks=stops,
+            output=Output() if stop is None else SHARED,
+        )
 
 
 def _evaluate(config: RunConfig, subject: Subject, path: Path, medium: Medium | None) -> None:
@@ -72,7 +86,12 @@ def _source(given: str, here: Path) -> Path:
 
 
 def _jobs(job: HydraConf) -> int:
-    """How many jobs of a sweep run at the same time: as many as its launcher says, or one if it does not say."""
-    if job.mode is not RunMode.MULTIRUN or "n_jobs" not in job.launcher:
+    """How many jobs of a sweep share the cores of this machine, as its launcher says; one if it does not say."""
+    if job.mode is not RunMode.MULTIRUN:
         return 1
-    return int(job.launcher.n_jobs) if job.launcher.n_jobs > 0 else available_cores()
+    if "n_jobs" in job.launcher:
+        return int(job.launcher.n_jobs) if job.launcher.n_jobs > 0 else available_cores()
+    cores = job.launcher.get("cpus_per_task")  # of submitit
+    if "ray" in job.launcher:
+        cores = OmegaConf.select(job.launcher, "ray.remote.num_cpus") or 1
+    return max(1, available_cores() // int(cores)) if cores else 1

@@ -30,16 +30,20 @@ _HYDRA_RAISES, _TRACEBACK = "HYDRA_FULL_ERROR", "HYMARL_TRACEBACK"
 
 _PLUGINS: Mapping[str, str] = {
     "hydra/launcher/joblib": "'hymarl[sweep]'",
-    "hydra/launcher/ray": "hydra-ray-launcher",
+    "hydra/launcher/ray": "'hymarl[ray]'",
     "hydra/launcher/ray_aws": "hydra-ray-launcher",
     "hydra/launcher/rq": "hydra-rq-launcher",
-    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
-    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_local": "'hymarl[submitit]'",
+    "hydra/launcher/submitit_slurm": "'hymarl[submitit]'",
     "hydra/sweeper/ax": "hydra-ax-sweeper",
     "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
     "hydra/sweeper/optuna": "hydra-optuna-sweeper",
 }
 """Options of Hydra that need other packages, and what to install for them."""
+
+
+class JobFailed(Exception):
+    """A job of a sweep, or the sweep, ended with an error; ``args`` are the exit code and the text about it."""
 
 
 def explain(error: Exception, *, composing: bool = False, overrides: Sequence[str] = ()) -> str | None:
@@ -78,9 +82,16 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
 
 def show(error: Exception, sentence: str | None, prefix: str = "") -> int:
     """Print the sentence about a mistake, or else the traceback; returns the exit code."""
+    code, text = describe(error, sentence)
+    print(prefix, text, sep="", file=sys.stderr)
+    return code
+
+
+def describe(error: Exception, sentence: str | None) -> tuple[int, str]:
+    """The exit code, and the sentence about a mistake, or else the traceback."""
     brief = sentence and os.environ[_TRACEBACK] != "1"
-    print(prefix, sentence if brief else "".join(traceback.format_exception(error)), sep="", file=sys.stderr)
-    return 2 if sentence and not isinstance(error, WriteError) else 1
+    text = str(sentence) if brief else "".join(traceback.format_exception(error))
+    return 2 if sentence and not isinstance(error, WriteError) else 1, text
 
 
 def let_hydra_raise() -> None:

@@ -47,6 +47,29 @@ def _print_now(text: str) -> None:
     print(text, flush=True)
 
 
+def _say_nothing(text: str) -> None:
+    """What is said is in ``train.log`` as well."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Who is told what a run says, beside its loggers and ``train.log``.
+
+    Attributes:
+        show: receives important messages if no logger shows messages.
+        warn: receives a sentence about each logger that failed.
+        alone: whether standard output is this run's; if not, loggers write to ``train.log`` what they would show.
+    """
+
+    show: Callable[[str], None] = _print_now
+    warn: Callable[[str], None] = print
+    alone: bool = True
+
+
+SHARED = Output(_say_nothing, _say_nothing, alone=False)
+"""For runs that share standard output, such as the jobs of a sweep."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The result of `train`.
@@ -93,8 +116,7 @@ def train(
     resume: bool = False,
     jobs: int = 1,
     callbacks: Sequence[Callback] = (),
-    show: Callable[[str], None] = _print_now,
-    warn: Callable[[str], None] = print,
+    output: Output = Output(),
 ) -> Run:
     """Train, test the policy and the scripted ones that the environment names, and plot the learning curve.
 
@@ -104,8 +126,7 @@ def train(
         resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
         jobs: number of runs at the same time on this machine, this one included.
         callbacks: see `Callback`; they can stop the training after a collection, and everything is saved.
-        show: receives important messages if no logger shows messages.
-        warn: receives a sentence about each logger that failed.
+        output: who is told what, beside loggers and ``train.log``.
 
     Raises:
         ConfigError: something does not fit together, or the directory is in use; nothing was written.
@@ -133,7 +154,7 @@ def train(
                 )
             with (
                 _write_errors_say_how_to_go_on(path),
-                _recording(config, path, trainer, resume, show, warn) as recorder,
+                _recording(config, path, trainer, resume, output) as recorder,
             ):
                 _introduce(config, path, trainer, threads, recorder, resume)
                 if resume:
@@ -205,8 +226,7 @@ def _recording(
     path: Path,
     trainer: Trainer,
     resume: bool,
-    show: Callable[[str], None],
-    warn: Callable[[str], None],
+    output: Output,
 ) -> Iterator[Recorder]:
     directory = RunDirectory(path)
     if resume:
@@ -232,17 +252,18 @@ def _recording(
         resumed=resume,
         step=trainer.steps,
         columns=scalar_names(trainer),
+        alone=output.alone,
     )
 
     def report(text: str) -> None:
         with suppress(OSError), (path / "train.log").open("a", encoding="utf-8") as log:  # the disk may be full
             log.write(text + "\n")
         with suppress(OSError):  # the output may be closed
-            warn(text)
+            output.warn(text)
 
     loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
     description = describe_policy(config, spec).to_plain()
-    with Recorder(directory, trainer, description, loggers, show) as recorder:
+    with Recorder(directory, trainer, description, loggers, output.show) as recorder:
         yield recorder
 
 

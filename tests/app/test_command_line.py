@@ -116,7 +116,7 @@ def swept(hymarl, tmp_path_factory):
 
 def test_the_jobs_of_a_sweep_are_named_after_what_is_swept(swept):
     (sweep,) = (swept / "results" / "sweeps").iterdir()
-    assert [path.name for path in sorted(sweep.iterdir()) if path.is_dir()] == ["0_seed-1", "1_seed-2"]
+    assert [path.name for path in sorted(sweep.iterdir()) if path.is_dir()] == ["seed-1", "seed-2"]
 
 
 def test_an_environment_that_changes_to_elsewhere_changes_no_path(swept):
@@ -128,8 +128,7 @@ def test_an_environment_that_changes_to_elsewhere_changes_no_path(swept):
 def test_mistakes_of_jobs_in_folders_of_their_own_are_said(hymarl, tmp_path):
     outcome = hymarl(tmp_path, "-m", *TINY, "seed=-1,-2", "hydra.job.chdir=true")
     assert outcome.code == 2
-    wrong = [line for line in outcome.err.splitlines() if line.startswith("job ")]
-    assert wrong == [f"job {n}: the command line: seed must be at least 0, got {-1 - n}" for n in range(2)]
+    assert outcome.err.splitlines() == [f"the command line: seed must be at least 0, got {n}" for n in (-1, -2)]
 
 
 def test_a_path_among_settings_starts_where_the_command_was_typed(hymarl, tmp_path):

@@ -120,8 +120,8 @@ MISTAKES = [
     ("hydra.output_subdir=''", "hydra.output_subdir=: give the name of a folder, or null for none"),
     ("hydra.searchpath=[/nope]", "hydra.searchpath: there is no /nope"),
     (
-        "hydra/launcher=submitit_slurm -m seed=1,2",
-        "hydra/launcher=submitit_slurm needs another package: pip install hydra-submitit-launcher",
+        "hydra/launcher=rq -m seed=1,2",
+        "hydra/launcher=rq needs another package: pip install hydra-rq-launcher",
     ),
     ("--nope", "unrecognized arguments: --nope; python main.py --help says what can be typed"),
     ("seed=-1 hydra.job.chdir=true", "the command line: seed must be at least 0, got -1"),

@@ -34,6 +34,7 @@ class RunInfo:
         resumed: whether it continues an earlier run in the same directory.
         step: environment steps that were made before.
         columns: name of every scalar there can be, as ``<table>/<name>``; none where that is not known.
+        alone: whether standard output is this run's; if not, messages go to the run's ``train.log`` only.
     """
 
     directory: Path
@@ -45,6 +46,7 @@ class RunInfo:
     resumed: bool
     step: int = 0
     columns: tuple[str, ...] = ()
+    alone: bool = True
 
 
 @dataclass(frozen=True)

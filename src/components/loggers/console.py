@@ -21,7 +21,7 @@ _RATE_WINDOW_S = 60.0
 
 @register("logger")
 class ConsoleLogger(Logger):
-    """Steps, rate, remaining time and chosen values, on standard output.
+    """Steps, rate, remaining time and chosen values, on standard output, or in ``train.log`` if that is shared.
 
     Args:
         run: the run.
@@ -37,16 +37,21 @@ class ConsoleLogger(Logger):
         self._total = run.total_steps
         self._show = show
         self._shown: dict[str, float] = {}
-        self._rate = _Rate(run.step)
+        self._rate = Rate(run.step)
         self._begin = time.monotonic()
         self._interval_s = interval_s
         self._next_line = self._begin
-        mode = progress if progress != "auto" else _fitting()
+        self._file = None if run.alone else run.directory / "train.log"
+        mode = progress
+        if mode in ("auto", "bar") and not run.alone:
+            mode = "lines"
+        elif mode == "auto":
+            mode = "bar" if on_terminal() else "lines"
         self._lines = mode == "lines"
         self._bar = _Bar(run.step, run.total_steps) if mode == "bar" else None
         for name in show:
             if run.columns and name not in run.columns:
-                self.message(f"logger.console.show: this run has no {name!r}; {suggest(name, run.columns)}")
+                self._print(f"logger.console.show: this run has no {name!r}; {suggest(name, run.columns)}")
 
     def log(self, record: Record) -> None:
         """Take over step and values; draw the bar, or print a line if one is due."""
@@ -59,16 +64,14 @@ class ConsoleLogger(Logger):
         elif self._lines and now >= self._next_line:
             self._next_line = now + self._interval_s
             share = f"{min(1, self._rate.step / max(1, self._total)):4.0%}"  # the last collection may go beyond
-            self.message(
+            self._print(
                 f"{self._rate.step:>{len(f'{self._total:,}')},} steps {share}  {self._speed()}  {self._values()}"
             )
 
     def message(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
-        if self._bar:
-            self._bar.print(text.rstrip())
-        else:
-            print(text.rstrip(), flush=True)
+        """Print a line, above the bar if there is one; it is in ``train.log`` in any case."""
+        if self._file is None:
+            self._print(text)
 
     def finish(self, status: Status, reason: str | None) -> None:
         """Remove the bar and say how the run ended."""
@@ -77,21 +80,30 @@ class ConsoleLogger(Logger):
             self._bar = None
         steps = f"{self._rate.step:,}" + ("" if status == "finished" else f" of {self._total:,}")
         because = f": {reason}" if reason else ""
-        took = _clock(time.monotonic() - self._begin)
-        self.message(f"{status} after {steps} steps in {took}{because}  {self._values()}")
+        took = clock(time.monotonic() - self._begin)
+        self._print(f"{status} after {steps} steps in {took}{because}  {self._values()}")
+
+    def _print(self, text: str) -> None:
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as log:
+                log.write(f"{text.rstrip()}\n")
+        elif self._bar:
+            self._bar.print(text.rstrip())
+        else:
+            print(text.rstrip(), flush=True)
 
     def _speed(self) -> str:
         rate = self._rate.per_second
         if not rate:
             return "- steps/s"
         left = max(0, self._total - self._rate.step) / rate
-        return f"{rate:,.0f} steps/s  {_clock(left)} left"
+        return f"{rate:,.0f} steps/s  {clock(left)} left"
 
     def _values(self) -> str:
         return "  ".join(f"{_label(name)} {self._shown[name]:.4g}" for name in self._show if name in self._shown)
 
 
-class _Rate:
+class Rate:
     """Environment steps per second over the last minute.
 
     Args:
@@ -157,8 +169,9 @@ class _Bar:
         self._progress.stop()
 
 
-def _fitting() -> Literal["bar", "lines"]:
-    return "bar" if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+def on_terminal() -> bool:
+    """Whether standard output is a terminal that can show a bar."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _label(name: str) -> str:
@@ -166,7 +179,8 @@ def _label(name: str) -> str:
     return ("eval " if table == "evaluation" else "") + value.removesuffix("_mean")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hymarl.components.loggers.base import Record, RunInfo
-from hymarl.components.loggers.console import ConsoleLogger, _Rate
+from hymarl.components.loggers.console import ConsoleLogger, Rate
 from hymarl.components.terminal import substitute_what_cannot_be_shown
 
 SHOW = ["metrics/return_mean", "evaluation/return_mean"]
@@ -133,7 +133,7 @@ def test_the_last_line_says_how_it_ended(
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
-    rate = _Rate(0)
+    rate = Rate(0)
     assert rate.per_second is None
     for now in range(200):
         rate.add(float(now), 10 * now if now < 100 else 1000 + 30 * (now - 100))

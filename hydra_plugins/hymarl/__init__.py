@@ -1,0 +1,1 @@
+"""What HyMARL adds to Hydra."""

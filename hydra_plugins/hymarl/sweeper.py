@@ -1,0 +1,43 @@
+"""HyMARL's sweeper for Hydra; its imports are light, as Hydra imports it in every program that uses Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class HymarlSweeper(Sweeper):
+    """Runs every combination of the values that are given, see `hymarl.app.sweep.Sweep`.
+
+    Args:
+        max_batch_size: the number of jobs that the launcher gets at once; None: all.
+        params: overrides beside those of the command line, by key, which may list several values.
+    """
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None) -> None:
+        self.max_batch_size, self.params = max_batch_size, params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.hydra_context, self.config = hydra_context, config
+        self.loader = hydra_context.config_loader
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the jobs that these overrides mean."""
+        from hymarl.app.sweep import Sweep
+
+        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size or len(jobs))

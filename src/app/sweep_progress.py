@@ -1,0 +1,160 @@
+"""What a person watches of a sweep: one line over all jobs on a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..components.loggers.console import Rate, clock, on_terminal
+from ..training.run_directory import read_status
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_POLL_S = 0.5
+_TAIL_BYTES = 8192
+
+
+@dataclass
+class Watched:
+    """A job as its files show it.
+
+    Attributes:
+        label: what it is called.
+        directory: of its run.
+        total_steps: at which it ends; 0 if it does not train.
+        before: whether it had finished before.
+        status: of its run, since the sweep began.
+        step: reached.
+    """
+
+    label: str
+    directory: Path
+    total_steps: int
+    before: bool
+    status: str | None = None
+    step: int = 0
+    first: int = field(default=0, repr=False)
+
+
+class Progress:
+    """Follows jobs by their files, wherever they run, and shows how far they are.
+
+    Args:
+        jobs: the jobs.
+        directory: of the sweep.
+    """
+
+    def __init__(self, jobs: Sequence[Watched], directory: Path) -> None:
+        self._jobs, self._directory = jobs, directory
+        self._began, self._rate = time.time(), Rate(0)
+        self._bar: Bar | None = None
+        for job in jobs:
+            job.step = job.first = _last_step(job.directory)
+
+    @contextmanager
+    def shown(self, stopped: Callable[[], bool], stop_file: Path) -> Iterator[None]:
+        """Inside the ``with`` block the jobs are followed; when it is to stop, the file is made that tells them."""
+        done = sum(job.before for job in self._jobs)
+        begun = sum(job.first > 0 and not job.before for job in self._jobs)
+        found = f", {done} finished before" * bool(done) + f", {begun} to continue" * bool(begun)
+        print(f"{len(self._jobs)} jobs{found}: {self._directory}", flush=True)
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(_POLL_S):
+                self._look()
+                if stopped() and not stop_file.exists():
+                    stop_file.touch()
+                    self._say("stopping: the jobs save everything; once more ends them at once")
+
+        thread = threading.Thread(target=follow, daemon=True)
+        with self._drawn():
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+                self._look()
+
+    @contextmanager
+    def _drawn(self) -> Iterator[None]:
+        if not on_terminal():
+            yield
+            return
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%  {task.fields[text]}", markup=False)
+        with Bar(*columns, transient=True, refresh_per_second=2) as self._bar:
+            self._bar.add_task("", total=max(1, sum(job.total_steps for job in self._jobs)), text="")
+            yield
+
+    def _look(self) -> None:
+        """Read how far the jobs are, and show what is new."""
+        for job in self._jobs:
+            if job.before or job.status in ("finished", "failed"):
+                continue
+            status = self._status(job)
+            if status is not None and job.total_steps:
+                with suppress(OSError, ValueError):
+                    job.step = max(job.step, _last_step(job.directory))
+            if status != job.status:
+                job.status = status
+                if status == "finished":
+                    job.step = max(job.step, job.total_steps)
+                self._say(f"{status or '':>11}  {job.label}{self._counts() if status != 'running' else ''}")
+        self._rate.add(time.monotonic(), sum(job.step - job.first for job in self._jobs if not job.before))
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            made = sum(job.total_steps if job.before else job.step for job in self._jobs)
+            self._bar.update(task, completed=made, text=self._counts(running=True).strip(" ()"))
+
+    def _status(self, job: Watched) -> str | None:
+        """The status of a job's run; None if it was written before the sweep began."""
+        try:
+            if (job.directory / "status.json").stat().st_mtime < self._began - 1:
+                return None
+        except OSError:
+            return None
+        return read_status(job.directory)
+
+    def _counts(self, *, running: bool = False) -> str:
+        done = sum(job.before or job.status == "finished" for job in self._jobs)
+        parts = [f"{done} of {len(self._jobs)} done"]
+        for status in ("running", "failed", "interrupted"):
+            n = sum(job.status == status for job in self._jobs)
+            parts += [f"{n} {status}"] if n and (running or status != "running") else []
+        rate = self._rate.per_second
+        if rate:
+            left = sum(max(0, job.total_steps - job.step) for job in self._jobs if not job.before)
+            parts += [f"{rate:,.0f} steps/s", f"{clock(left / rate)} left"]
+        return f"  ({', '.join(parts)})"
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # the output may be closed
+            if self._bar is not None:
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, flush=True)
+
+
+def _last_step(directory: Path) -> int:
+    """The step of the last complete row of a run's ``metrics.csv``; 0 if there is none."""
+    try:
+        with (directory / "metrics.csv").open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            rows = file.read().split(b"\n")
+    except OSError:
+        return 0
+    for row in reversed(rows[:-1]):
+        with suppress(ValueError):
+            return int(float(row.split(b",", 1)[0]))
+    return 0
