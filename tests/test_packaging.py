@@ -67,7 +67,7 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
         if p.suffix in {".py", ".yaml"}
     }
     information = {name for name in names if ".dist-info/" in name}
-    assert names - information == modules | configuration | {"hymarl/py.typed"}
+    assert names - information == modules | configuration | {"hymarl/py.typed", "hymarl/reports/page.html"}
     assert any(name.endswith("licenses/LICENSE") for name in information)
 
     # The wheel is put in front of the checkout, as if installed, and used from a folder that knows nothing of either.

@@ -56,6 +56,7 @@ class Panel:
         x_ticks: positions and texts, where not every number makes sense.
         y_ticks: the same for the vertical axis, of which the first is at the top.
         x_log: whether the horizontal axis is logarithmic, to base 2.
+        y_log: whether the vertical axis is logarithmic.
         x_steps: whether it counts environment steps.
         unit: whether the vertical axis, or the horizontal one of intervals, goes from 0 to 1.
         marked_x: where a vertical line stands, None for nowhere.
@@ -68,6 +69,7 @@ class Panel:
     x_ticks: Mapping[float, str] | None = None
     y_ticks: Mapping[float, str] | None = None
     x_log: bool = False
+    y_log: bool = False
     x_steps: bool = False
     unit: bool = False
     marked_x: float | None = None

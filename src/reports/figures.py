@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .drawing import Figure, Line, Panel
 from .estimates import FloatArray, Interval
@@ -20,7 +21,10 @@ LABELS: Mapping[str, str] = {
     "steps_per_s": "steps per second",
 }
 """Axes of metrics that are not called what they are."""
-_POINTS = 200  # of a curve; more than that nobody sees
+_MOST_POINTS, _FEWEST_POINTS = 200, 8  # of a curve; more than that nobody sees
+_LOG_SPAN = 6.0  # ratio of the largest to the smallest value from which an axis is logarithmic
+_MOST_METHODS = 24
+_ALL_POINTS = 24_000  # of all learning curves together, which the page must hold
 _BAND = "95 % stratified bootstrap interval over runs"
 
 
@@ -43,7 +47,12 @@ def label(metric: str) -> str:
 
 
 def _style(study: Study, method: str) -> int:
-    return study.methods.index(method)
+    return study.ranking.index(method)
+
+
+def drawn_methods(study: Study) -> tuple[str, ...]:
+    """The methods that figures show: of very many only the best, or the page would be too large."""
+    return study.ranking[:_MOST_METHODS]
 
 
 def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
@@ -51,36 +60,48 @@ def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
     if not curves:
         return
     for version, words in (("iqm", "interquartile mean"), ("mean", "mean")):
+        panels = [
+            Panel(
+                title=task if len(study.tasks) > 1 else "",
+                x_label="environment steps",
+                y_label=label(metric),
+                x_steps=True,
+                y_log=_spans_much(study, metric, lines),
+                lines=lines,
+            )
+            for task in study.tasks
+            if (lines := _course(study, task, metric, version))
+        ]
         yield Figure(
             name=f"curves_{_file(metric)}_{version}",
             section=f"Learning curves: {label(metric)}",
             version=words,
             caption=f"{words.capitalize()} over {_counts([c.n_runs for c in curves.values()])} of the mean over "
             f"the validation episodes; band: {_BAND}. Gray: scripted policies, mean over the test episodes.",
-            panels=[
-                Panel(
-                    title=task if len(study.tasks) > 1 else "",
-                    x_label="environment steps",
-                    y_label=label(metric),
-                    x_steps=True,
-                    lines=[
-                        *(
-                            _curve(study, method, curves[task, method], version)
-                            for method in study.methods
-                            if (task, method) in curves
-                        ),
-                        *_reference_levels(study, task, metric),
-                    ],
-                )
-                for task in study.tasks
-                if any(at == task for at, _ in curves)
-            ],
+            panels=panels,
         )
+
+
+def _course(study: Study, task: str, metric: str, version: str) -> list[Line]:
+    """The methods' curves on a task and the levels of scripted policies; empty without any curve."""
+    curves = study.curves[metric]
+    lines = [
+        _curve(study, method, curves[task, method], version)
+        for method in drawn_methods(study)
+        if (task, method) in curves
+    ]
+    return [*lines, *_reference_levels(study, task, metric)] if lines else []
+
+
+def _spans_much(study: Study, metric: str, lines: Sequence[Line]) -> bool:
+    """Whether a time or the like has values so different that a bad one would hide the differences that matter."""
+    values = np.concatenate([line.y for line in lines])
+    return not study.higher(metric) and values.min() > 0 and values.max() / values.min() > _LOG_SPAN
 
 
 def _curve(study: Study, method: str, curve: Curve, version: str) -> Line:
     band = curve.iqm if version == "iqm" else curve.mean
-    few = _thin(len(curve.steps))
+    few = _thin(len(curve.steps), _ALL_POINTS // sum(2 * len(curves) for curves in study.curves.values()))
     return Line(
         label=method,
         style=_style(study, method),
@@ -101,6 +122,7 @@ def _reference_levels(study: Study, task: str, metric: str) -> Iterator[Line]:
 
 def _profile(study: Study) -> Figure:
     thresholds, profiles = study.profiles
+    drawn = drawn_methods(study)
     better = "above" if study.sign > 0 else "below"
     return Figure(
         name="performance_profile",
@@ -125,6 +147,7 @@ def _profile(study: Study) -> Figure:
                         high=band.high,
                     )
                     for method, band in profiles.items()
+                    if method in drawn
                 ],
             )
         ],
@@ -132,7 +155,7 @@ def _profile(study: Study) -> Figure:
 
 
 def _improvements(study: Study) -> Figure:
-    found = study.improvements
+    found = study.improvements[:_MOST_METHODS]
     rows = {float(i): f"{pair.method} > {pair.other}" for i, pair in enumerate(found)}
     lines = [
         Line(
@@ -177,6 +200,7 @@ def _efficiency(study: Study) -> Iterator[Figure]:
             lines = [
                 _reached(study, task, method, reached.steps)
                 for method, reached in study.reached(task, levels[k]).items()
+                if method in drawn_methods(study)
             ]
             title = f"{task}\n{levels[k].label}" if len(study.tasks) > 1 else levels[k].label
             panels.append(
@@ -218,8 +242,13 @@ def _scaling(study: Study, family: str, methods: Mapping[str, Sequence[Group]]) 
     counts = sorted({group.agents for groups in methods.values() for group in groups if group.agents})
     panels = []
     for metric in (*study.metrics, "steps_per_s"):
-        lines = [line for method, groups in methods.items() if (line := _scaling_line(study, method, groups, metric))]
+        lines = [
+            line
+            for method, groups in methods.items()
+            if method in drawn_methods(study) and (line := _scaling_line(study, method, groups, metric))
+        ]
         if lines:
+            lines += _scaling_references(study, methods, metric)
             panels.append(
                 Panel(
                     title="",
@@ -227,7 +256,8 @@ def _scaling(study: Study, family: str, methods: Mapping[str, Sequence[Group]]) 
                     y_label=label(metric),
                     x_ticks={float(n): str(n) for n in counts},
                     x_log=True,
-                    lines=[*lines, *_scaling_references(study, methods, metric)],
+                    y_log=metric in study.metrics and _spans_much(study, metric, lines),
+                    lines=lines,
                 )
             )
     return Figure(
@@ -281,9 +311,10 @@ def _counts(numbers: Sequence[int]) -> str:
     return f"{low} run{'s' if low > 1 else ''}" if low == high else f"{low} to {high} runs"
 
 
-def _thin(n: int) -> FloatArray:
-    """Which of n points to draw: all, or `_POINTS` of them with the first and the last."""
-    return np.unique(np.linspace(0, n - 1, min(n, _POINTS)).round().astype(np.int64))
+def _thin(n: int, most: int) -> NDArray[np.int64]:
+    """Which of n points to draw: all, or about ``most`` of them with the first and the last."""
+    most = min(max(most, _FEWEST_POINTS), _MOST_POINTS)
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
 def _file(text: str) -> str:

@@ -22,6 +22,7 @@ _ROW_PX, _BESIDE_PX, _GAP_PX = 300, 170, 90
 _SHOWN_AT_FIRST = 12
 """Methods; the others are in the legend, and one click away."""
 _DIGITS = 5
+_MOST_ROWS = 400
 
 
 def page(title: str, summary: str, notes: Sequence[str], figures: Sequence[Figure], sheets: Sequence[Sheet]) -> str:
@@ -78,9 +79,11 @@ def _figures(number: int, versions: Sequence[Figure]) -> str:
 
 def _table(sheet: Sheet) -> str:
     head = "".join(f"<th><button type='button'>{html.escape(text)}</button></th>" for text in sheet.headers)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in sheet.rows)
+    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in sheet.rows[:_MOST_ROWS])
+    more = f" Here the first {_MOST_ROWS} of {len(sheet.rows)} rows; tables/{sheet.name}.csv can have all of them."
+    note = sheet.note + (more if len(sheet.rows) > _MOST_ROWS else "")
     return (
-        f"<p class='note'>{html.escape(sheet.note)}</p>"
+        f"<p class='note'>{html.escape(note.strip())}</p>"
         f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -90,8 +93,14 @@ def _cell(cell: Cell) -> str:
     if cell is None or isinstance(cell, str):
         return f"<td>{text}</td>"
     number = float(cell.value if isinstance(cell, Interval) else cell)
-    value = "" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity") if math.isinf(number) else number
-    return f"<td class='number' data-value='{value}'>{text}</td>"
+    value = (
+        ""
+        if math.isnan(number)
+        else ("Infinity" if number > 0 else "-Infinity")
+        if math.isinf(number)
+        else f"{number:.7g}"
+    )
+    return f"<td data-v='{value}'>{text}</td>"
 
 
 def _plotly(figure: Figure) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def _plotly(figure: Figure) -> dict[str, Any]:
         layout[f"yaxis{number}"] = {**_y_axis(panel), "domain": [max(0.0, top - h), top], "anchor": f"x{number}"}
         _title_and_marks(layout, panel, left + w / 2, top, number)
         for line in panel.lines:
-            traces += _traces(line, number, panel, first=line.label not in labeled)
+            traces.append(_trace(line, number, panel, first=line.label not in labeled))
             labeled.add(line.label)
     return {"data": traces, "layout": layout, "caption": figure.caption}
 
@@ -161,6 +170,9 @@ def _x_axis(panel: Panel) -> dict[str, Any]:
 
 def _y_axis(panel: Panel) -> dict[str, Any]:
     axis: dict[str, Any] = {"title": {"text": html.escape(panel.y_label)}, "gridcolor": "#eee", "zeroline": False}
+    if panel.y_log:
+        ticks = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
+        axis |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:.10g}" for tick in ticks]}
     if panel.y_ticks is not None:
         texts = [html.escape(text) for text in panel.y_ticks.values()]
         last = max(panel.y_ticks) + 0.6
@@ -170,8 +182,8 @@ def _y_axis(panel: Panel) -> dict[str, Any]:
     return axis
 
 
-def _traces(line: Line, number: str, panel: Panel, *, first: bool) -> list[dict[str, Any]]:
-    """A line and its band; lines with one label are switched together."""
+def _trace(line: Line, number: str, panel: Panel, *, first: bool) -> dict[str, Any]:
+    """A line, with the ends of its interval as custom data; lines with one label are switched together."""
     color, dash, marker = look(line)
     label = html.escape(line.label)
     common: dict[str, Any] = {"legendgroup": label, "xaxis": f"x{number}", "yaxis": f"y{number}"}
@@ -204,25 +216,12 @@ def _traces(line: Line, number: str, panel: Panel, *, first: bool) -> list[dict[
     if line.kind == "interval":
         trace |= {"mode": "markers", "marker": {"symbol": marker, "color": color, "size": 9}}
     if not has_band or line.low is None or line.high is None:
-        return [trace]
+        return trace
     if line.kind in ("marked", "interval"):
         bars: dict[str, Any] = {"array": _numbers(line.high - center), "arrayminus": _numbers(center - line.low)}
         trace[f"error_{value}"] = {**bars, "color": color, "symmetric": False, "thickness": 1.5}
-        return [trace]
-    known = ~(np.isnan(line.low) | np.isnan(line.high))
-    band = {
-        "type": "scatter",
-        "x": _numbers(np.concatenate([x[known], x[known][::-1]])),
-        "y": _numbers(np.concatenate([line.high[known], line.low[known][::-1]])),
-        "mode": "lines",
-        "fill": "toself",
-        "fillcolor": _transparent(color),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        **common,
-    }
-    return [band, trace]
+        return trace
+    return {**trace, "band": _transparent(color)}  # the page's script makes a trace of it
 
 
 def _transparent(color: str) -> str:

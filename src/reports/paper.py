@@ -13,6 +13,7 @@ import numpy as np
 from ..components.files import writing
 from .drawing import COLORS, DASHES, GRAY, MARKERS, Figure, Line, Panel
 from .learning_curve import short_count
+from .study import MANY_METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,6 @@ _FONT: Mapping[Any, Any] = {
     "ps.fonttype": 42,
     "font.family": "DejaVu Sans",
 }
-_MOST_LINES = 14
 _DPI = 250
 _CHARACTERS_PER_INCH = 13
 _LINE_STYLES: Mapping[str, Any] = {
@@ -53,7 +53,8 @@ _MARKERS: Mapping[str, str] = {
 def draw(figure: Figure, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write a figure as ``<name>.png`` and ``<name>.pdf``, whichever is asked for.
 
-    With more lines of results than can be told apart in print, only the first are drawn, which the legend says.
+    With more lines of results than can be told apart in print, only the best are drawn, as the legend
+    says.
 
     Returns:
         The files.
@@ -71,7 +72,7 @@ def draw(figure: Figure, folder: Path, formats: Sequence[str]) -> list[Path]:
     columns = 1 if n == 1 else 2 if n in (2, 4) else 3
     rows = math.ceil(n / columns)
     styles = sorted({line.style for panel in figure.panels for line in panel.lines if line.style >= 0})
-    shown = set(styles[:_MOST_LINES])
+    shown = set(styles[:MANY_METHODS])
     with matplotlib.rc_context({**_FONT}):
         width = _COLUMN if columns == 1 else _WIDE
         legend_rows = math.ceil(len(_labels(figure, shown)) / _legend_columns(figure, width))
@@ -84,7 +85,7 @@ def draw(figure: Figure, folder: Path, formats: Sequence[str]) -> list[Path]:
             axes.set_visible(False)
         _legend(canvas, figure, shown, len(styles), width)
         canvas.draw_without_rendering()
-        canvas.set_layout_engine("none")  # it would be computed again for every file
+        canvas.set_layout_engine(None)  # else everything would be drawn once more for every file, to no effect
         files = [folder / f"{figure.name}.{kind}" for kind in wanted]
         for file in files:
             with writing(file):
@@ -101,8 +102,6 @@ def _height(panel: Panel, columns: int) -> float:
 
 
 def _panel(axes: Axes, panel: Panel, shown: set[int], width: float) -> None:
-    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
     axes.set_xlabel(_wrapped(panel.x_label, width - 0.6))
     axes.set_ylabel(_wrapped(panel.y_label, 1.5))
     if panel.title:
@@ -117,14 +116,23 @@ def _panel(axes: Axes, panel: Panel, shown: set[int], width: float) -> None:
     for line in lines:
         aside = barred.index(line) - (len(barred) - 1) / 2 if line in barred and len(barred) > 1 else 0.0
         _line(axes, line, 2 ** (aside * min(0.06, 0.3 / len(barred))) if aside else 1.0)
+    _ticks(axes, panel)
+    if panel.marked_x is not None:
+        axes.axvline(panel.marked_x, color=GRAY, linewidth=0.8, linestyle=_LINE_STYLES["dash"], zorder=1)
+
+
+def _ticks(axes: Axes, panel: Panel) -> None:
+    """Where the axes begin and end, and which numbers stand beside them."""
+    from matplotlib import ticker
+
     if panel.x_ticks is not None:
-        axes.xaxis.set_major_locator(FixedLocator([*panel.x_ticks]))
-        axes.xaxis.set_major_formatter(FixedFormatter([*panel.x_ticks.values()]))
-        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(ticker.FixedLocator([*panel.x_ticks]))
+        axes.xaxis.set_major_formatter(ticker.FixedFormatter([*panel.x_ticks.values()]))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.margins(x=0.08)
     elif panel.x_steps:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: short_count(steps)))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda steps, _: short_count(steps)))
         axes.margins(x=0.02)
     if panel.y_ticks is not None:
         axes.set_yticks([*panel.y_ticks], [*panel.y_ticks.values()])
@@ -132,8 +140,11 @@ def _panel(axes: Axes, panel: Panel, shown: set[int], width: float) -> None:
         axes.set_xlim(-0.03, 1.03)
     elif panel.unit:
         axes.set_ylim(-0.04, 1.04)
-    if panel.marked_x is not None:
-        axes.axvline(panel.marked_x, color=GRAY, linewidth=0.8, linestyle=_LINE_STYLES["dash"], zorder=1)
+    if panel.y_log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _wrapped(text: str, inches: float) -> str:
@@ -224,7 +235,7 @@ def _legend(canvas: Any, figure: Figure, shown: set[int], n_lines: int, width: f
         )
     if not handles:
         return
-    title = f"{len(shown)} of {n_lines} methods" if len(shown) < n_lines else None
+    title = f"the best {len(shown)} of {n_lines} methods" if len(shown) < n_lines else None
     canvas.legend(
         handles=handles,
         loc="outside lower center",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..components.files import write_atomically
 from ..registry import ConfigError, suggest
-from .figures import all_figures
+from .figures import all_figures, drawn_methods
 from .groups import group_runs
 from .page import page
 from .paper import draw
@@ -169,6 +169,9 @@ def _cautions(study: Study, settings: ReportSettings) -> list[str]:
                 f"Methods on {task} were not given the same task: they differ in {', '.join(differing[:4])}"
                 f"{' and more' if len(differing) > 4 else ''}; report.by=[…,{differing[0]}] separates them."
             )
+    drawn = len(drawn_methods(study))
+    if drawn < len(study.methods):
+        found.append(f"Figures show the {drawn} best of {len(study.methods)} methods; tables have all of them.")
     if study.final == "mixed":
         found.append("Scores are those of the test for some runs, and the last evaluation for others that had no test.")
     if study.strata and len(study.complete) < len(study.methods):

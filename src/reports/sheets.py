@@ -17,6 +17,7 @@ from .learning_curve import short_count
 from .study import Study
 from .tables import format_table
 
+_MOST_LABELS = 12
 Cell = str | int | float | Interval | None
 _ESCAPES: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
@@ -238,7 +239,8 @@ def _settings(study: Study) -> Sheet:
         common = max(values, key=lambda value: len(values[value]))
         for value, labels in values.items():
             others = value == common and len(labels) > len(groups) / 2
-            rows.append([key, value, "all others" if others else "; ".join(labels)])
+            more = f" and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
+            rows.append([key, value, "all others" if others else "; ".join(labels[:_MOST_LABELS]) + more])
     return Sheet(
         name="settings",
         title="Settings that differ",

@@ -32,6 +32,8 @@ from .settings import ReportSettings
 _GAINS = (0.5, 0.9)
 _THRESHOLDS = 101
 _ALL_PAIRS = 5  # with more methods than this, each is compared with the best one only
+MANY_METHODS = 14
+"""More than these cannot be told apart in print."""
 Cell = tuple[str, str]
 """A task and a method."""
 
@@ -134,6 +136,16 @@ class Study:
         return tuple(method for method in self.methods if all((task, method) in have for task in self.tasks))
 
     @functools.cached_property
+    def ranking(self) -> tuple[str, ...]:
+        """The methods in the order in which figures take them: of very many the best first, else as they are."""
+        if len(self.methods) <= MANY_METHODS:
+            return self.methods
+        found: dict[str, list[float]] = {method: [] for method in self.methods}
+        for (task, method), scores in self.scores.get(self.metric, {}).items():
+            found[method].append(float(self._comparable(task, scores).mean()))
+        return tuple(sorted(found, key=lambda method: (-len(found[method]), -float(np.mean(found[method] or [0.0])))))
+
+    @functools.cached_property
     def scale(self) -> str:
         """How the scores of `strata` were made comparable, in words."""
         if len(self.tasks) == 1 or self.settings.normalize == "none":
@@ -204,7 +216,9 @@ class Study:
             start = worst(float(curve.mean.value[0]) for curve in curves)
             end = best(float(curve.iqm.value[-1]) for curve in curves)
             values = {part: start + part * (end - start) for part in _GAINS}
-            levels = [Level(f"{part:.0%} of the best gain: {value:.4g}", value) for part, value in values.items()]
+            levels = [
+                Level(f"{part * 100:.0f} % of the best gain: {value:.4g}", value) for part, value in values.items()
+            ]
         baseline = self.baseline(task, self.metric)
         if baseline is not None:
             levels.append(Level(f"{self.settings.baseline}: {baseline.mean():.4g}", float(baseline.mean())))

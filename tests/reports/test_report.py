@@ -186,6 +186,17 @@ def test_methods_that_were_not_run_on_every_task_are_named(tmp_path, sweep, writ
     assert any(note.endswith("was not run on all of them: none.") for note in report.notes)
 
 
+def test_of_very_many_methods_the_best_are_drawn(tmp_path, write_run, settings):
+    for i in range(30):
+        write_run(tmp_path / "runs" / f"{i}", mixer=f"m{i:02}", curve=[(0, (0.0,)), (9, (float(i),))])
+    report = make(settings(tmp_path / "runs", formats=["html", "csv"]), tmp_path / "out", quietly)
+    assert "Figures show the 24 best of 30 methods; tables have all of them." in report.notes
+    _, data, _ = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).scripts
+    names = [t["name"] for t in json.loads(data)[0][0]["data"]]
+    assert names == [*(f"m{i:02}" for i in range(29, 5, -1)), "sed"]
+    assert len(table(tmp_path / "out", "runs")) == 30
+
+
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
