@@ -52,6 +52,8 @@ def make(settings: ReportSettings, directory: Path, show: Callable[[str], None])
             left.
         WriteError: a file cannot be written.
     """
+    if not settings.runs:
+        raise ConfigError("report.runs: name the runs, as in report.runs=[results/two_step]")
     unknown = [text for text in settings.formats if text not in FORMATS]
     if unknown:
         raise ConfigError(f"report.formats: there is no {unknown[0]!r}; {suggest(unknown[0], FORMATS)}")

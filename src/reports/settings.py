@@ -16,7 +16,8 @@ class ReportSettings:
     """What a report is about, and what it shows.
 
     Attributes:
-        runs: run directories, folders that hold some (sweeps), and patterns such as ``results/*/qmix/*``.
+        runs: run directories, folders that hold some (sweeps), and patterns such as ``results/*/qmix/*``;
+            none: no report is asked for.
         by: keys of the configuration that tell groups of runs apart; none: as few as tell apart the runs that differ in
             more than the seed.
         where: a condition over the configuration that runs must fulfill, see `selection.condition`; None for no
@@ -36,7 +37,7 @@ class ReportSettings:
         formats: which of `FORMATS` to write.
     """
 
-    runs: Annotated[list[str], Length(at_least=1)]
+    runs: list[str]
     by: list[str]
     where: str | None
     unfinished: bool

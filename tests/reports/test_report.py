@@ -204,6 +204,7 @@ def test_of_very_many_methods_the_best_are_drawn(tmp_path, write_run, settings):
         ({"where": "seed>9"}, "none of the 12 runs fulfills it"),
         ({"by": ["mixer"]}, "differ in more than the seed: agents (2, 4)"),
         ({"formats": ["htm"]}, "report.formats: there is no 'htm'; did you mean 'html'?"),
+        ({"runs": []}, "report.runs: name the runs"),
         ({"runs": ["nowhere"]}, "report.runs: nowhere does not exist"),
     ],
 )
@@ -225,8 +226,8 @@ def test_settings_are_checked_like_others(settings):
     assert check_settings(ReportSettings, values, "report") == values
     with pytest.raises(ConfigError, match="report: final=tes is not a choice; did you mean 'test'"):
         check_settings(ReportSettings, {**values, "final": "tes"}, "report")
-    with pytest.raises(ConfigError, match="report: runs must have 1 to 10,000 entries"):
-        check_settings(ReportSettings, {**values, "runs": []}, "report")
+    with pytest.raises(ConfigError, match="report: metrics must have 1 to 20 entries"):
+        check_settings(ReportSettings, {**values, "metrics": []}, "report")
 
 
 def test_the_same_runs_give_the_same_report(tmp_path, sweep, settings):
