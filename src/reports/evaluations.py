@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 FloatColumn = NDArray[np.float64]
 
 
-def read_evaluations(run_dir: Path, stream: str) -> dict[str, FloatColumn]:
+def read_evaluations(run_dir: Path, stream: str, only: Collection[str] | None = None) -> dict[str, FloatColumn]:
     """The rows of one stream as columns: ``step``, ``episode``, ``return``, ``length`` and the environment's metrics.
 
     An empty cell is NaN. A last line that a killed run left unfinished is ignored.
@@ -20,6 +21,7 @@ def read_evaluations(run_dir: Path, stream: str) -> dict[str, FloatColumn]:
     Args:
         run_dir: directory of a run.
         stream: ``validation`` or ``test``.
+        only: the columns to read, of those that there are; ``None`` for all.
 
     Raises:
         FileNotFoundError: the run has no ``evaluations.csv``.
@@ -31,22 +33,22 @@ def read_evaluations(run_dir: Path, stream: str) -> dict[str, FloatColumn]:
     reader = csv.reader(complete.splitlines())
     header = next(reader, [])
     at = header.index("stream") if "stream" in header else None
-    names = [name for name in header if name != "stream"]
+    places = [i for i, name in enumerate(header) if i != at and (only is None or name in only)]
     rows: list[list[float]] = []
     for cells in reader:
         if len(cells) != len(header):
             raise ValueError(f"{path}:{reader.line_num}: {len(cells)} cells instead of {len(header)}")
         if at is not None and cells[at] != stream:
             continue
-        rows.append([_number(cell, f"{path}:{reader.line_num}") for i, cell in enumerate(cells) if i != at])
-    table = np.array(rows, np.float64).reshape(len(rows), len(names))
-    return {name: table[:, i] for i, name in enumerate(names)}
+        rows.append([_number(cells[i], path, reader.line_num) for i in places])
+    table = np.array(rows, np.float64).reshape(len(rows), len(places))
+    return {header[place]: table[:, i] for i, place in enumerate(places)}
 
 
-def _number(cell: str, where: str) -> float:
+def _number(cell: str, path: Path, line: int) -> float:
     if not cell:
         return math.nan
     try:
         return float(cell)
     except ValueError as error:
-        raise ValueError(f"{where}: {cell!r} is not a number") from error
+        raise ValueError(f"{path}:{line}: {cell!r} is not a number") from error

@@ -1,203 +1,300 @@
-"""Several runs of one configuration as one table: ``python -m hymarl.reports.runs results/a results/b …``."""
+"""Finding runs and reading what they left behind: configuration, curves, test episodes, time."""
 
 from __future__ import annotations
 
-import argparse
 import csv
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import glob
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
-from ..components.statistics import bootstrap_ratio_ci, mean_ci
-from ..components.terminal import substitute_what_cannot_be_shown
-from .tables import format_ci, format_ratio, format_table
+from ..components.files import checksum
+from ..training.run_directory import read_status
+from .evaluations import FloatColumn, read_evaluations
 
-Episodes = dict[str, dict[str, list[float]]]
-"""By policy, by column: one number per test episode."""
+Source = Literal["hymarl", "sacred", "tensorboard"]
+"""Who wrote a run's directory: this program, Sacred, or a TensorBoard writer."""
+LEARNED = "learned"
+"""The name of the learned policy in ``comparison.csv``."""
 
-# In these, runs that are pooled may differ; the last two follow from the others.
-_FREE = ("seed", "format", "loggers", "threads", "device", "init_from", "applied", "dropped")
-_SHOWN_DIFFERENCES = 4
-_METRIC, _BASELINE = "jct_mean", "sed"  # unless told otherwise, where the runs have them
+_MADE_BY_A_RUN = frozenset({"evaluations.csv", "comparison.csv", "status.json"})
+_EVENTS = "events.out.tfevents."
+_CHECKSUM = "# checksum: "
+_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # reads 500 configurations in 1 s, not in 10
+_NO_METRICS = frozenset({"step", "stream", "episode", "policy"})
 
 
-def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """The runs that are meant: a folder of runs, such as a sweep's, stands for those in it.
+class Found(NamedTuple):
+    """The directory of a run, and who wrote it."""
+
+    path: Path
+    source: Source
+
+
+class Series(NamedTuple):
+    """A quantity over training: increasing environment steps ``[S]`` and values ``[S]``."""
+
+    steps: FloatColumn
+    values: FloatColumn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run left behind.
+
+    Attributes:
+        path: its directory.
+        config: its configuration by short dotted keys, such as ``mixer`` and ``learner.gamma``; `Source` as ``source``.
+        finished: whether it trained to its end.
+        curves: by metric, the mean over the evaluation episodes at each evaluation.
+        tests: by policy and metric, one number per test episode.
+        metrics: the names of all its metrics, also of those that were not read.
+        wall_s: seconds that training took, validations included; NaN if unknown.
+        steps_per_s: environment steps per second of training, the median over the rows of ``timing.csv``, since the
+            first use compiles; NaN if unknown.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    finished: bool
+    curves: Mapping[str, Series]
+    tests: Mapping[str, Mapping[str, FloatColumn]]
+    metrics: tuple[str, ...]
+    wall_s: float
+    steps_per_s: float
+
+    @property
+    def policy(self) -> str:
+        """The policy that the run is about: the learned one, or the scripted one that was chosen."""
+        return LEARNED if LEARNED in self.tests or self.curves else str(self.config.get("policy", LEARNED))
+
+
+def find_runs(patterns: Sequence[str]) -> list[Found]:
+    """The runs that are meant, each once: a folder stands for all runs below it, a pattern for all that it matches.
+
+    What is inside of a run is no run of its own unless it is named. Copies that HyMARL's Sacred logger wrote are left
+    out unless they are named.
+
+    Args:
+        patterns: paths, or patterns with ``*``, ``?``, ``[…]`` or ``**``.
 
     Raises:
-        ValueError: one of them did not finish, or a path is no run.
+        ValueError: a path does not exist or holds no run, or a pattern matches nothing.
     """
-    found = []
-    for path in paths:
-        inside = sorted(file.parent for file in path.glob("*/config.yaml"))
-        is_run = (path / "config.yaml").is_file() or (path / "comparison.csv").is_file()
-        found += [path] if is_run or not inside else inside
-    for run in found:
-        if not run.is_dir():
-            raise ValueError(f"{run} is no directory")
-        if not (run / "comparison.csv").is_file():
-            began = (run / "config.yaml").is_file()
-            reason = "the run did not finish" if began else "it is neither a run nor a folder of runs"
-            raise ValueError(f"{run} has no comparison.csv: {reason}")
-    return found
+    found: dict[Path, Found] = {}
+    for pattern in patterns:
+        text = os.path.expanduser(pattern)
+        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        paths = sorted(map(Path, glob.glob(text, recursive=True))) if is_pattern else [Path(text)]
+        inside = [run for path in paths for run in _below(path, named=True)]
+        if not inside:
+            reason = "matches no run" if is_pattern else "does not exist" if not Path(text).exists() else "holds no run"
+            raise ValueError(f"report.runs: {pattern} {reason}")
+        for run in inside:
+            found.setdefault(run.path.resolve(), run)
+    return list(found.values())
 
 
-def require_same_configuration(runs: Sequence[Path]) -> None:
-    """Refuse to pool runs that differ in more than their seeds, or are the same.
+def _below(folder: Path, *, named: bool = False) -> Iterator[Found]:
+    """The runs in a folder, itself included."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    names = {entry.name for entry in entries}
+    source = _source(names)
+    if source:
+        if named or source != "sacred" or not _is_copy(folder):
+            yield Found(folder, source)
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_")):
+            yield from _below(Path(entry.path))
+
+
+def _source(names: Collection[str]) -> Source | None:
+    """Whose run directory has files of these names."""
+    if _MADE_BY_A_RUN & set(names):
+        return "hymarl"
+    if "run.json" in names and "config.json" in names:
+        return "sacred"
+    return "tensorboard" if any(name.startswith(_EVENTS) for name in names) else None
+
+
+def _is_copy(folder: Path) -> bool:
+    """Whether a Sacred directory is HyMARL's copy of a run that has a directory of its own."""
+    try:
+        info = json.loads((folder / "info.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(info, dict) and "run_directory" in info
+
+
+def read_config(found: Found) -> dict[str, Any]:
+    """A run's configuration by short dotted keys: ``mixer``, ``learner.gamma``, ``train.total_steps``.
+
+    ``agents`` is the number that plays, also where the configuration leaves it to the environment.
 
     Raises:
-        ValueError: which two, and in what.
+        ValueError: it is missing or damaged; one sentence.
     """
-    configurations = [_configuration(run) for run in runs]
-    for (first, a), (second, b) in itertools.combinations(zip(runs, configurations, strict=True), 2):
-        if first.resolve() == second.resolve():
-            raise ValueError(f"{first} is given twice; give every run once")
-        keys = sorted({*a, *b})
-        differences = [f"{key} ({a.get(key)}, {b.get(key)})" for key in keys if a.get(key) != b.get(key)]
-        differences = [text for text in differences if text.split(" ")[0].split(".")[0] not in _FREE]
-        if differences:
-            more = len(differences) - _SHOWN_DIFFERENCES
-            text = ", ".join(differences[:_SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
-            raise ValueError(
-                f"{first} and {second} differ in more than the seed: {text}; tabulate runs of one configuration at a "
-                f"time"
-            )
-        if "seed" in a and a["seed"] == b.get("seed"):
-            raise ValueError(f"{first} and {second} have the same seed, {a['seed']}: they are not two samples")
+    from .foreign import read_sacred_config, read_tensorboard_config
+
+    if found.source == "sacred":
+        return {**read_sacred_config(found.path), "source": "sacred"}
+    if found.source == "tensorboard":
+        return {**read_tensorboard_config(found.path), "source": "tensorboard"}
+    path = found.path / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{found.path} has no config.yaml: the run was ended before it began, or the file was deleted")
+    try:
+        text = path.read_text(encoding="utf-8")
+        body, mark, digest = text.rpartition(_CHECKSUM)
+        plain = yaml.load(text, _LOADER)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is damaged: it cannot be read") from error
+    if not isinstance(plain, dict) or not isinstance(plain.get("components"), dict):
+        raise ValueError(f"{path} is not the configuration of a run")
+    if (mark and digest.strip() != checksum(body.encode())) or ("format" in plain and not mark):
+        raise ValueError(f"{path} was changed or damaged since the run wrote it: its checksum is wrong or missing")
+    config = dict(flat(plain))
+    if config.get("agents") is None:
+        config["agents"] = _agents(found.path)
+    return {**config, "source": "hymarl"}
 
 
-def read_comparison(run: Path) -> Episodes:
-    """The test episodes of every policy in a run's ``comparison.csv``.
+def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values, lists as tuples; components without the levels that only the file has."""
+    for key, value in node.items():
+        name = prefix if key in ("components", "settings", "option") else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            yield from flat(value, name)
+        else:
+            yield name, _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else str(value) if isinstance(value, dict) else value
+
+
+def _agents(folder: Path) -> int | None:
+    """The number of agents that the protocol of a run states."""
+    try:
+        agents = json.loads((folder / "protocol.json").read_bytes())["header"]["agents"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return agents if isinstance(agents, int) else None
+
+
+def read_run(found: Found, config: Mapping[str, Any], metrics: Collection[str]) -> Run:
+    """Everything else of a run.
+
+    Args:
+        found: the run.
+        config: of `read_config`.
+        metrics: those to read, of those that it has.
+
+    Raises:
+        ValueError: a file is missing or damaged; one sentence.
+    """
+    from .foreign import read_sacred, read_tensorboard
+
+    try:
+        if found.source == "sacred":
+            return read_sacred(found.path, config)
+        if found.source == "tensorboard":
+            return read_tensorboard(found.path, config)
+        return _read_own(found.path, config, metrics)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{found.path} cannot be read: {error}") from error
+
+
+def _read_own(folder: Path, config: Mapping[str, Any], metrics: Collection[str]) -> Run:
+    curves: dict[str, Series] = {}
+    names: list[str] = []
+    if (folder / "evaluations.csv").is_file():
+        names = _header(folder / "evaluations.csv")
+        table = read_evaluations(folder, "validation", {"step", *metrics})
+        if "step" not in table:
+            raise ValueError(f"{folder / 'evaluations.csv'} has no column of steps: it is damaged")
+        curves = {name: _means(table["step"], table[name]) for name in metrics if name in table}
+    curves = {name: series for name, series in curves.items() if len(series.steps)}
+    tests: Mapping[str, Mapping[str, FloatColumn]] = {}
+    if (folder / "comparison.csv").is_file():
+        names = names or _header(folder / "comparison.csv")
+        tests = read_comparison(folder, metrics)
+    if not curves and not tests and any(name in metrics for name in names):
+        raise ValueError(f"{folder} has no evaluation and no comparison.csv: the run was ended before the first one")
+    if tests and not curves and LEARNED not in tests:  # its learner and mixer were configured, but did nothing
+        config = {**config, "algo": config.get("policy")}
+    wall_s, steps_per_s = _time(folder / "timing.csv")
+    return Run(
+        path=folder,
+        config=config,
+        finished=read_status(folder) in ("finished", None) and (bool(tests) or read_status(folder) is not None),
+        curves=curves,
+        tests=tests,
+        metrics=tuple(name for name in names if name not in _NO_METRICS),
+        wall_s=wall_s,
+        steps_per_s=steps_per_s,
+    )
+
+
+def read_comparison(folder: Path, metrics: Collection[str]) -> dict[str, dict[str, FloatColumn]]:
+    """The test episodes of every policy in a run's ``comparison.csv``, by policy and metric.
 
     Raises:
         ValueError: the file is damaged.
     """
-    path = run / "comparison.csv"
-    episodes: Episodes = {}
+    path = folder / "comparison.csv"
+    episodes: dict[str, dict[str, list[float]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if "policy" not in header:
+            raise ValueError(f"{path} has no column of policies: it is damaged")
+        policy, places = header.index("policy"), [(i, name) for i, name in enumerate(header) if name in metrics]
         for row in reader:
             try:
-                columns = episodes.setdefault(row["policy"], {})
-                for name, text in row.items():
-                    if name not in ("policy", "stream"):
-                        columns.setdefault(name, []).append(float(text))
-            except (KeyError, TypeError, ValueError) as error:
+                columns = episodes.setdefault(row[policy], {name: [] for _, name in places})
+                for i, name in places:
+                    columns[name].append(float(row[i]) if row[i] else math.nan)
+            except (IndexError, ValueError) as error:
                 raise ValueError(f"{path}:{reader.line_num}: this is no row of test episodes") from error
     if not episodes:
         raise ValueError(f"{path} has no rows")
-    return episodes
+    return {p: {name: np.array(values) for name, values in columns.items()} for p, columns in episodes.items()}
 
 
-def table(
-    runs: Sequence[Episodes],
-    metric: str | None,
-    baseline: str | None,
-    *,
-    learned: str = "learned",
-    markdown: bool = True,
-) -> str:
-    """Return and one metric of every policy, and the metric's ratio to a baseline.
-
-    The learned policy differs from run to run: its row is the mean over runs of their means, with Student's 95 %
-    interval over runs, and the range of the ratio over runs. Scripted policies play the same episodes in every run:
-    their rows have the interval over episodes, and a paired bootstrap interval of the ratio.
-
-    Args:
-        runs: of `read_comparison`.
-        metric: a column, e.g. ``jct_mean``; ``None``: the return alone.
-        baseline: the policy the metric is divided by; ``None``: no ratio.
-        learned: name of the learned policy.
-        markdown: the table's form.
-
-    Raises:
-        ValueError: the runs have no such column or policy, or not the same policies.
-    """
-    _require(runs, metric, baseline)
-    names = ["return", *([metric] if metric else [])]
-    ratio_to = np.array(runs[0][baseline][metric]) if metric and baseline else None
-    rows = []
-    for policy, columns in runs[0].items():
-        per_run = [[float(np.mean(run[policy][name])) for run in runs] for name in names]
-        values = per_run if policy == learned else [columns[name] for name in names]
-        cells = [format_ci(*mean_ci(column)) for column in values]
-        if ratio_to is not None:
-            cells.append(_ratio(policy == learned, policy == baseline, values[-1], ratio_to))
-        rows.append([f"{policy}, {len(runs)} seeds" if policy == learned else policy, *cells])
-    headers = ["policy", *names, *([f"{metric} / {baseline}"] if ratio_to is not None else [])]
-    return format_table(headers, rows, markdown=markdown)
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
 
 
-def _ratio(learned: bool, is_baseline: bool, values: Sequence[float], reference: np.ndarray) -> str:
-    if learned:
-        ratios = np.array(values) / reference.mean()
-        return f"{ratios.mean():.3f} ({ratios.min():.3f} to {ratios.max():.3f})"
-    if is_baseline:
-        return "1"
-    return format_ratio(bootstrap_ratio_ci(np.array(values), reference, seed=0))
+def _means(steps: FloatColumn, values: FloatColumn) -> Series:
+    """The mean over the episodes of each step, without NaN; steps without any value are left out."""
+    known = ~np.isnan(values)
+    at, index = np.unique(steps[known], return_inverse=True)
+    return Series(at, np.bincount(index, values[known], len(at)) / np.bincount(index, minlength=len(at)))
 
 
-def _require(runs: Sequence[Episodes], metric: str | None, baseline: str | None) -> None:
-    policies = list(runs[0])
-    if any(list(run) != policies for run in runs):
-        raise ValueError("the runs were not compared with the same policies; evaluate them anew with evaluate=")
-    columns = [name for name in runs[0][policies[0]] if name not in ("step", "episode")]
-    if metric is not None and metric not in columns:
-        raise ValueError(f"there is no column {metric!r}; --metric is one of: {', '.join(columns)}")
-    if baseline is not None and baseline not in policies:
-        raise ValueError(f"there is no policy {baseline!r}; --baseline is one of: {', '.join(policies)}")
-
-
-def _configuration(run: Path) -> dict[str, Any]:
-    """A run's configuration by dotted keys; empty if it has none."""
-    path = run / "config.yaml"
+def _time(path: Path) -> tuple[float, float]:
+    """The sum of seconds and the median of steps per second of ``timing.csv``; NaN where there is none."""
     if not path.is_file():
-        return {}
+        return math.nan, math.nan
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    if not rows:
+        return math.nan, math.nan
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read") from error
-    if not isinstance(plain, dict):
-        raise ValueError(f"{path} is not the configuration of a run")
-    return dict(_flat(plain, ""))
-
-
-def _flat(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; components without the levels that only the file has."""
-    for key, value in node.items():
-        name = prefix if key in ("components", "settings", "option") else f"{prefix}.{key}".lstrip(".")
-        if isinstance(value, dict):
-            yield from _flat(value, name)
-        else:
-            yield name, value
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    substitute_what_cannot_be_shown()
-    parser = argparse.ArgumentParser(
-        prog="python -m hymarl.reports.runs", description="Tabulate runs that differ in nothing but their seeds."
-    )
-    parser.add_argument("runs", nargs="+", type=Path, help="run, evaluation or sweep directories")
-    parser.add_argument("--metric", help=f"the column beside the return (default: {_METRIC}, if there is one)")
-    parser.add_argument("--baseline", help=f"the policy it is divided by (default: {_BASELINE}, if there is one)")
-    parser.add_argument("--text", action="store_true", help="plain text instead of Markdown")
-    options = parser.parse_args(arguments)
-    try:
-        paths = find_runs(options.runs)
-        require_same_configuration(paths)
-        runs = [read_comparison(run) for run in paths]
-        has_metric = all(_METRIC in columns for run in runs for columns in run.values())
-        metric = options.metric or (_METRIC if has_metric else None)
-        baseline = options.baseline or (_BASELINE if all(_BASELINE in run for run in runs) else None)
-        print(table(runs, metric, baseline, markdown=not options.text))
-    except ValueError as error:
-        parser.error(f"{error}")
-
-
-if __name__ == "__main__":
-    main()
+        speeds = [float(row["env_steps_per_s"]) for row in rows]
+        return math.fsum(float(row["wall_s"]) for row in rows), float(np.median(speeds))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: a row has no seconds or steps per second") from error

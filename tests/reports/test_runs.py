@@ -1,95 +1,149 @@
-"""Tables over several runs, from files written by hand."""
+"""Finding and reading runs: of this program, of PyMARL and of EPyMARL."""
+
+import json
+import math
 
 import pytest
-import yaml
 
-from hymarl.reports.runs import main, read_comparison, table
-
-
-def write(folder, learned, metric="jct_mean", scripted="sed", **changes):
-    rows = [("learned", *x) for x in learned] + [(scripted, 60.0, 200.0), (scripted, 62.0, 400.0)]
-    folder.mkdir(parents=True)
-    lines = [f"policy,step,stream,episode,return,length,{metric}"]
-    lines += [f"{policy},5,test,{i},{ret},100,{value}" for i, (policy, ret, value) in enumerate(rows)]
-    (folder / "comparison.csv").write_text("\n".join(lines) + "\n")
-    mixer = {"option": changes.pop("mixer", "qmix"), "name": "qmix", "settings": {"embed_dim": 32}}
-    plain = {"agents": 2, "seed": int(folder.name), "device": "cpu", "loggers": {}, "components": {"mixer": mixer}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(plain | changes))
-    return folder
+from hymarl.reports.runs import Found, find_runs, read_config, read_run
 
 
-EPISODES = [(70.0, 100.0), (72.0, 200.0)]
+def read(folder, source="hymarl", metrics=("return", "jct_mean")):
+    found = Found(folder, source)
+    return read_run(found, read_config(found), metrics)
 
 
-@pytest.fixture
-def refused(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([*map(str, arguments)])
-        assert end.value.code == 2
-        *usage, error = capsys.readouterr().err.splitlines()
-        assert not any("error" in line for line in usage)
-        return error.partition("error: ")[2]
-
-    return call
-
-
-def test_the_learned_policy_is_averaged_over_runs_and_scripted_ones_over_episodes(tmp_path):
-    first = write(tmp_path / "1", EPISODES)  # means 71 and 150
-    second = write(tmp_path / "2", [(74.0, 200.0), (76.0, 300.0)])  # means 75 and 250
-    text = table([read_comparison(first), read_comparison(second)], "jct_mean", "sed", markdown=False)
-    learned, sed = text.splitlines()[2:4]
-    assert "learned, 2 seeds" in learned
-    assert "73 ± 25" in learned  # Student: 12.706 * sqrt(2 * 2**2) / sqrt(2) = 25.4
-    assert "0.667 (0.500 to 0.833)" in learned
-    assert "61 ± 13" in sed
-    assert sed.split()[-1] == "1"
+def test_folders_and_patterns_stand_for_the_runs_in_them_each_once(tmp_path, write_run, write_sacred):
+    one, two = write_run(tmp_path / "sweep" / "a" / "1"), write_run(tmp_path / "sweep" / "2")
+    write_run(one / "evaluations" / "x")  # inside of a run
+    (two / "tensorboard").mkdir()
+    (two / "tensorboard" / "events.out.tfevents.1").touch()
+    sacred = write_sacred(tmp_path / "old" / "7", epymarl=True)
+    copy = write_sacred(tmp_path / "old" / "8", epymarl=True)
+    (copy / "info.json").write_text(json.dumps({"run_directory": str(one)}))
+    assert [f.path for f in find_runs([str(tmp_path / "sweep"), str(two)])] == [two, one]
+    assert [f.path for f in find_runs([str(tmp_path / "s*" / "[0-9]")])] == [two]
+    assert find_runs([str(tmp_path / "old")]) == [Found(sacred, "sacred")]
+    assert find_runs([str(copy)]) == [Found(copy, "sacred")]
+    assert [f.path for f in find_runs([str(one / "evaluations")])] == [one / "evaluations" / "x"]
 
 
-def test_a_folder_of_runs_stands_for_them_and_loggers_and_devices_may_differ(tmp_path, capsys):
-    write(tmp_path / "sweep" / "1", EPISODES)
-    write(tmp_path / "sweep" / "2", EPISODES, loggers={"console": {}}, device="cuda", threads=2)
-    main([str(tmp_path / "sweep")])
-    out = capsys.readouterr().out
-    assert out.startswith("| policy")
-    assert "learned, 2 seeds" in out
+@pytest.mark.parametrize(("path", "answer"), [("none", "does not exist"), ("empty", "holds no run"), ("e*", "matches")])
+def test_a_path_without_runs_is_refused(tmp_path, path, answer):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=answer):
+        find_runs([str(tmp_path / path)])
+
+
+def test_what_a_run_left_behind(tmp_path, write_run):
+    run = read(write_run(tmp_path / "1", agents=None, gamma=0.9))
+    assert run.config["mixer"] == run.config["algo"] == "qmix"
+    assert run.config["learner.gamma"] == 0.9
+    assert run.config["mixer.embed_dim"] == 32
+    assert run.config["agents"] == 3  # from protocol.json
+    assert run.config["source"] == "hymarl"
+    assert run.finished
+    assert run.curves["return"].steps.tolist() == [0, 100, 200]
+    assert run.curves["return"].values.tolist() == [2, 5, 9]
+    assert run.curves["jct_mean"].values.tolist() == [98, 95, 91]
+    assert run.tests["sed"]["return"].tolist() == [5, 5]
+    assert run.metrics == ("return", "length", "jct_mean")
+    assert (run.wall_s, run.steps_per_s) == (13, 25)
+
+
+def test_episodes_without_a_value_do_not_count(tmp_path, write_run):
+    folder = write_run(tmp_path / "1")
+    head = "step,stream,episode,return,length,jct_mean"
+    text = f"{head}\n0,validation,0,1,10,\n0,validation,1,3,10,4\n5,validation,0,1,10,\n"
+    (folder / "evaluations.csv").write_text(text)
+    run = read(folder)
+    assert run.curves["return"].values.tolist() == [2, 1]
+    assert run.curves["jct_mean"].steps.tolist() == [0]
+
+
+def test_a_scripted_run_is_called_what_played(tmp_path, write_run):
+    folder = write_run(tmp_path / "1", tests={"sed": (1.0, 2.0)}, policy="sed")
+    (folder / "evaluations.csv").unlink()
+    run = read(folder)
+    assert run.policy == run.config["algo"] == "sed"
 
 
 @pytest.mark.parametrize(
-    ("changes", "difference"),
+    ("file", "content", "answer"),
     [
-        ({"mixer": "vdn"}, "mixer (qmix, vdn)"),
-        ({"agents": 4}, "agents (2, 4)"),
-        ({"train": {"total_steps": 7}}, "train.total_steps (None, 7)"),
+        ("config.yaml", None, "has no config.yaml: the run was ended before it began"),
+        ("config.yaml", "a: [", "cannot be read"),
+        ("config.yaml", "seed: 1\n", "is not the configuration of a run"),
+        ("config.yaml", "format: 2\ncomponents: {}\n", "its checksum is wrong or missing"),
+        ("config.yaml", b"\xff\xfe\x00", "cannot be read"),
+        ("evaluations.csv", "step,stream,return\n1,validation,x\n", "evaluations.csv:2: 'x' is not a number"),
+        ("evaluations.csv", "step,stream,return\n1,validation\n", "2 cells instead of 3"),
+        ("evaluations.csv", "", "has no column of steps"),
+        ("comparison.csv", "policy,return\nlearned\n", "comparison.csv:2: this is no row of test episodes"),
+        ("comparison.csv", "x\n", "has no column of policies"),
+        ("timing.csv", "step,env_steps_per_s,wall_s\n1,x,2\n", "timing.csv is damaged"),
     ],
 )
-def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(tmp_path, refused, changes, difference):
-    first, second = write(tmp_path / "1", EPISODES), write(tmp_path / "2", EPISODES, **changes)
-    assert refused(first, second).startswith(f"{first} and {second} differ in more than the seed: {difference}; ")
+def test_a_damaged_run_is_answered_with_a_sentence(tmp_path, write_run, file, content, answer):
+    folder = write_run(tmp_path / "1")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r".") as error:
+        read(folder)
+    assert answer in str(error.value)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_the_same_run_or_seed_twice_is_refused(tmp_path, refused):
-    first, other = write(tmp_path / "1", EPISODES), write(tmp_path / "other" / "1", EPISODES)
-    assert refused(first, tmp_path / "1") == f"{first} is given twice; give every run once"
-    assert refused(first, other).startswith(f"{first} and {other} have the same seed, 1: ")
+@pytest.mark.parametrize("epymarl", [False, True])
+def test_sacred_runs_of_pymarl_and_epymarl(tmp_path, write_sacred, epymarl):
+    run = read(write_sacred(tmp_path / "1", epymarl=epymarl, seed=3), "sacred")
+    assert run.curves["return"].steps.tolist() == [0, 100, 200]
+    assert run.curves["return"].values.tolist() == [1, 5, 9]
+    assert {key: run.config[key] for key in ("algo", "env", "seed", "source")} == {
+        "algo": "qmix",
+        "env": "3m",
+        "seed": 3,
+        "source": "sacred",
+    }
+    assert run.finished
+    assert (run.wall_s, run.steps_per_s) == (100, 2)
+    assert not read(write_sacred(tmp_path / "2", epymarl=epymarl, status="FAILED"), "sacred").finished
 
 
-def test_runs_without_the_usual_metric_or_baseline_have_a_table_without(tmp_path, refused, capsys):
-    run = write(tmp_path / "1", EPISODES, metric="food", scripted="random")
-    main([str(run)])
-    assert capsys.readouterr().out.splitlines()[0].split() == ["|", "policy", "|", "return", "|"]
-    main([str(run), "--metric", "food", "--baseline", "random"])
-    assert "food / random" in capsys.readouterr().out
-    assert refused(run, "--baseline", "sed") == "there is no policy 'sed'; --baseline is one of: learned, random"
-    assert refused(run, "--metric", "x") == "there is no column 'x'; --metric is one of: return, length, food"
+def test_damaged_sacred_runs(tmp_path, write_sacred):
+    folder = write_sacred(tmp_path / "1", epymarl=False)
+    (folder / "info.json").write_text('{"test_return_mean": [{"py/reduce": 1}], "test_return_mean_T": [1]}')
+    with pytest.raises(ValueError, match="not lists of numbers"):
+        read(folder, "sacred")
+    (folder / "info.json").write_text("{}")
+    with pytest.raises(ValueError, match="no metrics named test_…_mean"):
+        read(folder, "sacred")
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run.json is damaged"):
+        read(folder, "sacred")
 
 
-def test_what_is_no_finished_run_is_named(tmp_path, refused):
-    run = write(tmp_path / "1", EPISODES)
-    (tmp_path / "empty").mkdir()
-    assert "neither a run nor a folder of runs" in refused(tmp_path / "empty")
-    assert refused(tmp_path / "none") == f"{tmp_path / 'none'} is no directory"
-    (run / "comparison.csv").write_text("policy,return\nlearned\n")
-    assert refused(run) == f"{run}/comparison.csv:2: this is no row of test episodes"
-    (run / "comparison.csv").unlink()
-    assert refused(run) == f"{run} has no comparison.csv: the run did not finish"
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("qmix__2024-01-31_12-00-00", {"algo": "qmix"}),
+        ("vdn_ns_seed7_3m_2024-01-31 12:00:00.123", {"algo": "vdn_ns", "seed": 7, "env": "3m"}),
+        ("mine", {"algo": "mine"}),
+    ],
+)
+def test_event_files_of_pymarl_and_epymarl(tmp_path, name, config):
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = tmp_path / name
+    with SummaryWriter(str(folder)) as writer:
+        for step, value in ((10, 1.0), (20, 2.5)):
+            writer.add_scalar("test_return_mean", value, step)
+            writer.add_scalar("loss", math.pi, step)
+    assert find_runs([str(tmp_path)]) == [Found(folder, "tensorboard")]
+    run = read(folder, "tensorboard")
+    assert run.config == {**config, "source": "tensorboard"}
+    assert run.curves["return"].steps.tolist() == [10, 20]
+    assert run.curves["return"].values.tolist() == [1, 2.5]
+    assert run.metrics == ("return",)
