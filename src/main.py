@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from .app.command_line import make_here_importable, prepare
 from .app.directories import discard_what_never_began, register_resolvers, tidied_up
 from .app.hydra_state import missing_folders_are_errors
+from .app.jobs import interrupted
 from .app.mistakes import JobFailed, describe, explain, let_hydra_raise, show
 from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
@@ -32,14 +33,11 @@ def _job(cfg: DictConfig) -> None:
 
             launch(cfg, job)
     except Exception as error:
-        sentence = explain(error)
         if job.mode is RunMode.RUN:
-            sys.exit(show(error, sentence))
-        raise JobFailed(*describe(error, sentence)) from None  # the other jobs go on
+            sys.exit(show(error, explain(error)))
+        raise JobFailed(*describe(error, explain(error))) from None  # the other jobs go on
     except KeyboardInterrupt as end:
-        if job.mode is RunMode.RUN:
-            raise
-        raise JobFailed(end.args[0] if end.args else 130, "interrupted") from None  # the sweep says how to go on
+        raise interrupted(job, end) from None
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
+from ..reports.settings import ReportSettings
 from ..training.settings import TrainingSettings
 from .hydra_state import searched
 from .names import WHEN_CHOSEN, unknown_key
@@ -167,7 +168,7 @@ class SweepSettings:
     dry_run: bool
 
 
-SECTIONS: Mapping[str, type] = {"sweep": SweepSettings}
+SECTIONS: Mapping[str, type] = {"sweep": SweepSettings, "report": ReportSettings}
 """Sections of the command line, which are no part of a run's configuration."""
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 

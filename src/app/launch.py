@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -12,13 +14,15 @@ from ..components.compiled import announced_compilation
 from ..components.threads import available_cores
 from ..ranges import absolute
 from ..registry import ConfigError
+from ..reports.settings import ReportSettings
 from .changes import allow, episodes_to_test, evaluated, resumed
 from .check import check
-from .config import RunConfig, read
+from .config import RunConfig, read, read_section
 from .evaluate import Subject, learned, measure, scripted
+from .jobs import is_job, stop_file
 from .render import Medium
 from .runs import require_run, require_unused
-from .sweep import continued, is_job, stop_file
+from .sweep import continued
 from .train import SHARED, Output, train
 
 _WHEN_CHECKING = frozenset({"check", "env", "agents", "joint"})
@@ -34,6 +38,9 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    if cfg.report.runs:
+        _report(cfg, overrides, path)
+        return
     stop = stop_file(job) if is_job(job) else None
     if stop is not None and stop.exists():
         raise KeyboardInterrupt
@@ -72,6 +79,14 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
             callbacks=stops,
             output=Output() if stop is None else SHARED,
         )
+
+
+def _report(cfg: DictConfig, overrides: Sequence[str], path: Path) -> None:
+    allow(frozenset({"report"}), overrides, "report.runs compares runs that there are")
+    from ..reports.report import make
+
+    report = make(read_section(cfg, "report", ReportSettings, Path.cwd()), path, partial(print, flush=True))
+    print(report.text, *report.notes, f"report: {path}", sep="\n")
 
 
 def _evaluate(config: RunConfig, subject: Subject, path: Path, medium: Medium | None) -> None:

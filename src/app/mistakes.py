@@ -77,8 +77,7 @@ def explain(error: Exception, *, composing: bool = False, overrides: Sequence[st
         return f"hydra.job.env_copy: there is no environment variable {error}"
     if composing and isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         return f"cannot write {error.filename}: {error.strerror}; choose another place with hydra.run.dir=…"
-    unknown = re.match("Unknown plugin class : '(hydra_plugins[.]hydra_ray_launcher)", str(error)) if composing else None
-    if unknown:  # an option of ours for a package that is not installed
+    if composing and str(error).startswith("Unknown plugin class : 'hydra_plugins.hydra_ray"):  # of an option of ours
         return f"this launcher needs another package: pip install {_PLUGINS['hydra/launcher/ray']}"
     return one_line(error) if composing and isinstance(error, OSError | ValueError | YAMLError) else None
 

@@ -12,24 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
 from ..training.run_directory import owning, read_status
 from .config import RunConfig, SweepSettings, read, read_section
+from .jobs import STOP
 from .mistakes import JobFailed, explain
 from .saved import load_saved
 from .signals import stop_signal
 from .sweep_progress import Progress, Watched
 
-_PLUGINS = "hydra_plugins.hymarl."
-_STOP = ".stop"
 _BESIDE = ("loggers", "threads", "device", "applied", "dropped")
 """Parts of the configuration that may change between the calls of a sweep: what is computed stays the same."""
 _SHOWN = 80  # characters of a job's directory
@@ -90,7 +87,7 @@ class Sweep:
             print(_as_table(self.plan(lists)))
             return
         with owning(self._directory):
-            (self._directory / _STOP).unlink(missing_ok=True)
+            (self._directory / STOP).unlink(missing_ok=True)
             jobs = self.plan(lists)
             if all(job.mistake for job in jobs):
                 print(*dict.fromkeys(job.mistake for job in jobs), sep="\n", file=sys.stderr)
@@ -100,11 +97,11 @@ class Sweep:
             )
             due = [(n, job) for n, job in enumerate(jobs) if job.state in ("new", "to continue")]
             said: dict[int, tuple[int, str]] = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
-            with stop_signal() as stopped, progress.shown(stopped, self._directory / _STOP):
+            with stop_signal() as stopped, progress.shown(stopped, self._directory / STOP):
                 for first in range(0, len(due), batch):
                     if not stopped():
                         said |= self._launch(due[first : first + batch])
-            (self._directory / _STOP).unlink(missing_ok=True)
+            (self._directory / STOP).unlink(missing_ok=True)
         self._conclude(jobs, said, stopped.number)
 
     def plan(self, lists: Sequence[Sequence[str]]) -> list[Job]:
@@ -204,16 +201,6 @@ class Sweep:
         named = self._directory.parent == Path("results/sweeps")
         name = [f"sweep.name={self._directory.name}"] if named else []
         return f"{program_name()} {shlex.join([*words, *name])}"
-
-
-def is_job(job: HydraConf) -> bool:
-    """Whether Hydra runs this job for one of our sweepers."""
-    return job.mode is RunMode.MULTIRUN and str(job.sweeper.get("_target_")).startswith(_PLUGINS)
-
-
-def stop_file(job: HydraConf) -> Path:
-    """The file that asks all jobs of a sweep, on whatever machine, to save everything and end."""
-    return Path(job.runtime.cwd, str(job.sweep.dir), _STOP)
 
 
 def continued(directory: Path, config: RunConfig) -> RunConfig | None:

@@ -1,0 +1,31 @@
+"""What a job of a sweep and the sweep know of each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.conf import HydraConf
+from hydra.types import RunMode
+
+from .mistakes import JobFailed
+
+STOP = ".stop"
+_PLUGINS = "hydra_plugins.hymarl."
+
+
+def is_job(job: HydraConf) -> bool:
+    """Whether Hydra runs this job for one of our sweepers."""
+    return job.mode is RunMode.MULTIRUN and str(job.sweeper.get("_target_")).startswith(_PLUGINS)
+
+
+def stop_file(job: HydraConf) -> Path:
+    """The file that asks all jobs of a sweep, on whatever machine, to save everything and end."""
+    return Path(job.runtime.cwd, str(job.sweep.dir), STOP)
+
+
+def interrupted(job: HydraConf, error: KeyboardInterrupt) -> BaseException:
+    """What an interrupted job raises; in a sweep, whose other jobs are told to end, too, it has an exit code."""
+    if not is_job(job):
+        return error
+    stop_file(job).touch()
+    return JobFailed(error.args[0] if error.args else 130, "interrupted")
