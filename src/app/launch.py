@@ -33,14 +33,15 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
-    config = read(cfg, job.runtime.choices, overrides, here)
+    config, film = read(cfg, job.runtime.choices, overrides, here), cfg.render == "gif"
     if cfg.check:
         allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
         check(config)
         return
     if cfg.resume is not None:
         source = _source(cfg.resume, here)
-        run = train(resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
+        _require_film(cfg.render)
+        run = train(resumed(source, config, overrides), source, resume=True, jobs=_jobs(job), film=film)
         if run.tested is None:
             print(
                 f"{source} is finished, there is nothing to do; to train on, raise train.total_steps above {run.step}"
@@ -55,9 +56,17 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         config = episodes_to_test(config, overrides)
         _evaluate(config, scripted(config), path, cfg.render)
     else:
-        if cfg.render is not None:
-            raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
-        train(config, path, jobs=_jobs(job))
+        _require_film(cfg.render)
+        train(config, path, jobs=_jobs(job), film=film)
+
+
+def _require_film(medium: Medium | None) -> None:
+    """Refuse to show in the terminal what a training run does: it writes a film at its end, or nothing."""
+    if medium == "terminal":
+        raise ConfigError(
+            "render=terminal shows an evaluated policy; say which: evaluate=<run directory>, or policy=random; a run that "
+            "trains can make a film of its test: render=gif"
+        )
 
 
 def _evaluate(config: RunConfig, subject: Subject, path: Path, medium: Medium | None) -> None:

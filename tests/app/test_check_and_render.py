@@ -119,7 +119,7 @@ def test_an_episode_is_shown_in_the_terminal(hymarl, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["env=goal_swap", "render=gif"], "render shows an evaluated policy; say which: evaluate=<run directory>, or "),
+        (["env=goal_swap", "render=terminal"], "render=terminal shows an evaluated policy; say which: evaluate=<run "),
         (["env=climbing", "policy=random", "render=gif"], "env=climbing cannot be rendered: this environment has no "),
     ],
 )

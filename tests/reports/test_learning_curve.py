@@ -76,7 +76,7 @@ def test_the_picture_shows_the_validation_means_and_the_references(tmp_path: Pat
     assert texts(right) == ["learned", "sed"]
     assert right.lines[1].get_ydata()[0] == 292.0
     assert left.get_xlabel() == "environment steps"
-    assert right.get_ylabel() == "mean job completion time (ms)"
+    assert right.get_ylabel() == "mean job completion time (ms)\nlower is better"
     assert "2 validation episodes" in figures[0].get_supxlabel()
 
 
