@@ -64,8 +64,8 @@ def _require_film(medium: Medium | None) -> None:
     """Refuse to show in the terminal what a training run does: it writes a film at its end, or nothing."""
     if medium == "terminal":
         raise ConfigError(
-            "render=terminal shows an evaluated policy; say which: evaluate=<run directory>, or policy=random; a run that "
-            "trains can make a film of its test: render=gif"
+            "render=terminal shows an evaluated policy; say which: evaluate=<run directory>, or policy=random; a run "
+            "that trains can make a film of its test: render=gif"
         )
 
 

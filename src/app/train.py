@@ -134,10 +134,7 @@ def train(
                 beginning.insert(
                     0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again"
                 )
-            with (
-                _write_errors_say_how_to_go_on(path),
-                _recording(config, path, trainer, resume, show, warn) as recorder,
-            ):
+            with _explaining_write_errors(path), _recording(config, path, trainer, resume, show, warn) as recorder:
                 _introduce(config, path, trainer, threads, recorder, resume)
                 if resume:
                     recorder.continue_from(saved)
@@ -193,7 +190,7 @@ def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path,
 
 
 @contextmanager
-def _write_errors_say_how_to_go_on(path: Path) -> Iterator[None]:
+def _explaining_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:

@@ -198,8 +198,13 @@ def remember_id(run: RunInfo, logger: str, new_id: str) -> None:
 
 def earlier_id(run: RunInfo, logger: str) -> str | None:
     """The id noted last by the part of the run that a resumed one continues, None if there is none."""
-    path = run.directory / _IDS_FILE
-    if not run.resumed or not path.exists():
+    return latest_id(run.directory, logger) if run.resumed else None
+
+
+def latest_id(directory: Path, logger: str) -> str | None:
+    """The id noted last in a run's directory, None if there is none."""
+    path = directory / _IDS_FILE
+    if not path.exists():
         return None
     pairs = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
     ids = [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == logger]

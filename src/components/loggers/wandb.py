@@ -75,7 +75,7 @@ class WandbLogger(Logger):
         self._run, self._mode = run, mode or _mode_of_environment()
         self._wandb: wandb.Run | None = None
         self._tried = False
-        self._project, self._entity = project or os.environ.get("WANDB_PROJECT") or "hymarl", entity
+        self._project, self._entity = project_name(project), entity
         wrong = sorted(set(_FORBIDDEN) & set(self._project))
         if wrong:
             raise ValueError(
@@ -97,7 +97,10 @@ class WandbLogger(Logger):
         shown = {name: results.files[name] for name in kinds if name in results.files}
         pictures = {name: kinds[name](str(path), caption=self._run.name) for name, path in shown.items()}
         point = {} if agents is None else {"agents": agents}
-        for name in (*results.numbers, *pictures):  # each by its name, which counts more than the pattern for everything
+        for name in (
+            *results.numbers,
+            *pictures,
+        ):  # each by its name, which counts more than the pattern for everything
             started.define_metric(name, step_metric=next(iter(point), _STEP))
         started.log({**results.numbers, **point, **pictures, _STEP: results.step})
 
@@ -176,6 +179,11 @@ class WandbLogger(Logger):
             init_timeout=self._init_timeout_s,
             finish_timeout=self._finish_timeout_s,
         )
+
+
+def project_name(setting: str | None) -> str:
+    """The project that is meant: the setting's, else that of ``WANDB_PROJECT``, else ``hymarl``."""
+    return setting or os.environ.get("WANDB_PROJECT") or "hymarl"
 
 
 def _mode_of_environment() -> Mode:

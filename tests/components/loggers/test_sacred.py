@@ -11,7 +11,8 @@ from hymarl.components.loggers.sacred import SacredLogger
 
 
 def logger(run: RunInfo, directory: Path, heartbeat_s: float = 1000.0) -> SacredLogger:
-    return SacredLogger(run, directory=str(directory), heartbeat_s=heartbeat_s)
+    files = {"observer": "file", "directory": str(directory), "database": "sacred", "timeout_s": 0.2}
+    return SacredLogger(run, **files, heartbeat_s=heartbeat_s)
 
 
 def content(directory: Path, name: str) -> Any:
