@@ -132,7 +132,7 @@ def workspace(runs: Sequence[Path], ids: Sequence[str], settings: DashboardSetti
         ],
         settings=ws.WorkspaceSettings(max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Metric("ID").isin(list(ids))],
+            filters=ws.And(ws.Metric("ID").isin(list(ids))),
             groupby=[ws.Config("mixer"), ws.Config("agents")],  # a curve of training is a mean over seeds
         ),
         auto_generate_panels=False,

@@ -115,6 +115,12 @@ def test_the_caption_says_what_each_line_is_a_mean_over(
     assert figures[0].get_suptitle() == "a, b, seed 1"
 
 
+def test_the_caption_counts_only_episodes_that_have_the_value(tmp_path: Path, figures: list[Any]) -> None:
+    run = write_run(tmp_path, {0: [1.0, 2.0, 3.0], 9: [2.0, 3.0, 4.0]}, {0: [5.0, 6.0, np.nan], 9: [5.0, 6.0, 7.0]})
+    plot_learning_curve(run)
+    assert figures[0].get_supxlabel() == "mean and 95 % confidence interval over 2-3 validation episodes"
+
+
 def test_what_is_written_around_one_panel_fits_into_the_picture(tmp_path: Path, figures: list[Any]) -> None:
     run = write_run(tmp_path, {0: [1.0] * 1000, 9: [2.0] * 1000})
     title = "mpe_speaker_listener, qmix_pymarl2, mixer qmix, 2 agents, seed 20250101, and more of it than fits a line"

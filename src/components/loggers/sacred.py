@@ -171,18 +171,22 @@ def _mongo(database: str, timeout_s: float, failures: Path) -> RunObserver:
         warnings.filterwarnings("ignore", message=".*pkg_resources.*")
         from sacred.observers import MongoObserver
 
-    wait_ms = round(1000 * timeout_s)
+    address, wait_ms = os.environ.get(_ADDRESS) or _LOCAL, round(1000 * timeout_s)
+    waits: dict[str, Any] = {
+        "serverSelectionTimeoutMS": wait_ms,
+        "connectTimeoutMS": wait_ms,
+        "socketTimeoutMS": wait_ms,
+    }
     try:
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            os.environ.get(_ADDRESS) or _LOCAL, serverSelectionTimeoutMS=wait_ms, socketTimeoutMS=wait_ms
-        )
+        client: MongoClient[dict[str, Any]] = MongoClient(address, **waits)
         client.admin.command("ping")
+        client.close()
     except PyMongoError as error:
         raise ConfigError(
             f"logger=sacred_mongo: MongoDB does not answer at the address in {_ADDRESS} ({_LOCAL} if it is not set): "
             f"{type(error).__name__}"
         ) from None
-    return MongoObserver(client=client, db_name=database, failure_dir=str(failures))
+    return MongoObserver(address, db_name=database, failure_dir=str(failures), **waits)
 
 
 def _experiment(run: RunInfo) -> dict[str, Any]:
