@@ -28,7 +28,7 @@ _LEARNING: Mapping[str, Sequence[str]] = {
     "return of training": ("return_mean",),
     "loss": ("loss",),
     "TD error": ("td_error_abs",),
-    "weights": ("weight_mean", "mixer_weight_mean", "mixer_weight_min", "mixer_weight_max"),
+    "weights of weighted QMIX": ("weight_mean",),
     "exploration": ("epsilon", "temperature", "sigma"),
     "entropy": ("entropy",),
 }
