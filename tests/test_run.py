@@ -139,7 +139,14 @@ def test_a_run_leaves_what_the_protocol_lists(hymarl, settings, tmp_path):
     assert [path.name for path in (run / "plots").iterdir()] == ["learning_curve.png"]
     sacred = tmp_path / "results" / "sacred"
     assert [path.name for path in sacred.iterdir() if path.name.isdigit()] == ["1"]
-    assert json.loads(text(sacred / "1", "config.json"))["agents"] == 2  # which only the environment knows
+    kept = json.loads(text(sacred / "1", "config.json"))
+    labels = {"agents": 2, "env": "chance", "algo": "qmix", "mixer": "qmix", "critic": None, "seed": 1}
+    assert kept.items() >= labels.items()  # the number of agents is one that only the environment knows
+    assert {path.name for path in (sacred / "1").iterdir()} >= {"config.yaml", "comparison.txt", "learning_curve.png"}
+    assert "algorithm  qmix" in text(sacred / "1", "cout.txt")
+    found = json.loads(text(sacred / "1", "info.json"))["results"]
+    assert found["final/return"] == pytest.approx(np.mean([float(r["return"]) for r in rows(run / "comparison.csv")]))
+    assert text(run, "comparison.txt").startswith("chance, qmix, mixer qmix, 2 agents, seed 1\n\n")
     assert status(run) == {"status": "finished", "reason": None}
     assert f"results: {run.relative_to(tmp_path)}" in outcome.out
     log = (run / "train.log").read_text()

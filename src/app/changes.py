@@ -10,7 +10,7 @@ from ..registry import ConfigError
 from .config import RunConfig, change, overridden_keys
 from .saved import load_saved
 
-_WHEN_RESUMING = frozenset({"resume", "trust", "logger", "train.total_steps"})
+_WHEN_RESUMING = frozenset({"resume", "trust", "logger", "render", "train.total_steps"})
 _WHEN_EVALUATING = frozenset({"evaluate", "trust", "render", "env", "agents", "runner", "eval", "device", "threads"})
 
 

@@ -16,6 +16,7 @@ from ..ranges import Agents, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..reports.settings import ReportSettings
 from ..training.settings import TrainingSettings
+from .dashboard import DashboardSettings
 from .hydra_state import searched
 from .names import WHEN_CHOSEN, unknown_key
 from .options import GROUPS, algorithm, check_option, lacks_first_line, load_options, unknown_logger
@@ -168,7 +169,7 @@ class SweepSettings:
     dry_run: bool
 
 
-SECTIONS: Mapping[str, type] = {"sweep": SweepSettings, "report": ReportSettings}
+SECTIONS: Mapping[str, type] = {"sweep": SweepSettings, "report": ReportSettings, "dashboard": DashboardSettings}
 """Sections of the command line, which are no part of a run's configuration."""
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 

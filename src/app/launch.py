@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..reports.settings import ReportSettings
 from .changes import allow, episodes_to_test, evaluated, resumed
 from .check import check
 from .config import RunConfig, read, read_section
+from .dashboard import DashboardSettings, publish
 from .evaluate import Subject, learned, measure, scripted
 from .jobs import is_job, stop_file
 from .render import Medium
@@ -38,20 +38,23 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
-    if cfg.report.runs:
-        _report(cfg, overrides, path)
-        return
+    for name, command in (("report", _report), ("dashboard", _dashboard)):
+        if cfg[name].runs:
+            allow(frozenset({name}), overrides, f"{name}.runs is about runs that there are")
+            command(cfg, path)
+            return
     stop = stop_file(job) if is_job(job) else None
     if stop is not None and stop.exists():
         raise KeyboardInterrupt
-    config = read(cfg, job.runtime.choices, overrides, here)
+    config, film = read(cfg, job.runtime.choices, overrides, here), cfg.render == "gif"
     if cfg.check:
         allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
         check(config)
         return
     if cfg.resume is not None:
         source = _source(cfg.resume, here)
-        run = train(resumed(source, config, overrides), source, resume=True, jobs=_jobs(job))
+        _require_film(cfg.render)
+        run = train(resumed(source, config, overrides), source, resume=True, jobs=_jobs(job), film=film)
         if run.tested is None:
             print(
                 f"{source} is finished, there is nothing to do; to train on, raise train.total_steps above {run.step}"
@@ -68,25 +71,37 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         config = episodes_to_test(config, overrides)
         _evaluate(config, scripted(config), path, cfg.render)
     else:
-        if cfg.render is not None:
-            raise ConfigError("render shows an evaluated policy; say which: evaluate=<run directory>, or policy=random")
+        _require_film(cfg.render)
         stops = [lambda _: stop.exists()] if stop is not None else []
         train(
             earlier or config,
             path,
             resume=earlier is not None,
             jobs=_jobs(job),
+            film=film,
             callbacks=stops,
             output=Output() if stop is None else SHARED,
         )
 
 
-def _report(cfg: DictConfig, overrides: Sequence[str], path: Path) -> None:
-    allow(frozenset({"report"}), overrides, "report.runs compares runs that there are")
+def _report(cfg: DictConfig, path: Path) -> None:
     from ..reports.report import make
 
     report = make(read_section(cfg, "report", ReportSettings, Path.cwd()), path, partial(print, flush=True))
     print(report.text, *report.notes, f"report: {path}", sep="\n")
+
+
+def _dashboard(cfg: DictConfig, path: Path) -> None:
+    publish(read_section(cfg, "dashboard", DashboardSettings), path, partial(print, flush=True))
+
+
+def _require_film(medium: Medium | None) -> None:
+    """Refuse to show in the terminal what a training run does: it writes a film at its end, or nothing."""
+    if medium == "terminal":
+        raise ConfigError(
+            "render=terminal shows an evaluated policy; say which: evaluate=<run directory>, or policy=random; a run "
+            "that trains can make a film of its test: render=gif"
+        )
 
 
 def _evaluate(config: RunConfig, subject: Subject, path: Path, medium: Medium | None) -> None:

@@ -9,7 +9,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from ..components.loggers.base import Repository
 from ..components.spec import EnvSpec
 from ..components.threads import Threads, available_cores
 from ..runners.base import Runner
@@ -81,12 +83,36 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
+def repository() -> Repository | None:
+    """The Git checkout that this code is in; None if it is installed in another way, or there is no Git."""
+    root = Path(__file__).resolve().parents[2]
+    revision = _revision()
+    if revision is None:
+        return None
+    remote = _git(root, "config", "--get", "remote.origin.url")
+    return Repository(
+        _without_secrets(remote) if remote else root.name, revision.removesuffix("-dirty"), "-" in revision
+    )
+
+
+def _without_secrets(url: str) -> str:
+    """An address without what may let someone in: user, password, query."""
+    if "://" not in url:
+        return url.rpartition("@")[2]  # as in git@host:path
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def _revision() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except OSError:  # there is no git
         return None
+    return done.stdout.strip() or None

@@ -34,6 +34,18 @@ def require_run(directory: Path) -> None:
     )
 
 
+def runs_in(directory: Path) -> list[Path]:
+    """The directory itself if it is that of a run, else the runs below it, the newest first.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    runs = [directory] if (directory / _FILE).is_file() else _below(directory) if directory.is_dir() else []
+    if not runs:
+        require_run(directory)
+    return runs
+
+
 def require_unused(directory: Path) -> None:
     """Refuse a directory that holds a run.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,9 +27,10 @@ from ..training.run_directory import RunDirectory, owning, read_status
 from ..training.trainer import Checkpoint, Trainer
 from .assembly import build_trainer, describe_policy
 from .check import check_metrics
-from .config import RunConfig
+from .config import SOMETIMES, RunConfig
 from .evaluate import LEARNED, Player, compare, references
-from .protocol import as_lines, continued, describe_run, latest_header
+from .protocol import as_lines, continued, describe_run, latest_header, repository
+from .render import render
 from .runs import require_unused
 from .saved import load_saved, to_yaml
 from .signals import Stopped, stop_signal
@@ -115,6 +114,7 @@ def train(
     *,
     resume: bool = False,
     jobs: int = 1,
+    film: bool = False,
     callbacks: Sequence[Callback] = (),
     output: Output = Output(),
 ) -> Run:
@@ -125,6 +125,7 @@ def train(
         path: the run's directory.
         resume: continue the run in the directory from its last checkpoint, or from the beginning if it has none.
         jobs: number of runs at the same time on this machine, this one included.
+        film: whether to make a GIF of the tested policy's first test episode.
         callbacks: see `Callback`; they can stop the training after a collection, and everything is saved.
         output: who is told what, beside loggers and ``train.log``.
 
@@ -152,10 +153,7 @@ def train(
                 beginning.insert(
                     0, f"resumed at step {trainer.steps}" if saved else "no checkpoint yet: starting again"
                 )
-            with (
-                _write_errors_say_how_to_go_on(path),
-                _recording(config, path, trainer, resume, output) as recorder,
-            ):
+            with _explaining_write_errors(path), _recording(config, path, trainer, resume, output) as recorder:
                 _introduce(config, path, trainer, threads, recorder, resume)
                 if resume:
                     recorder.continue_from(saved)
@@ -164,7 +162,7 @@ def train(
                 if not _follow(config, trainer, recorder, path, callbacks):
                     recorder.ended("interrupted")
                     return Run(path, trainer.steps, "interrupted", config)
-                tested = _conclude(config, path, recorder, scripted, runner.spec.n_agents)
+                tested = _conclude(config, path, recorder, scripted, runner.spec.n_agents, film)
     return Run(path, trainer.steps, "finished", config, tested)
 
 
@@ -211,7 +209,7 @@ def _follow(config: RunConfig, trainer: Trainer, recorder: Recorder, path: Path,
 
 
 @contextmanager
-def _write_errors_say_how_to_go_on(path: Path) -> Iterator[None]:
+def _explaining_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
@@ -233,27 +231,7 @@ def _recording(
         directory.remove_leftovers()
     directory.status("running")
     write_atomically(path / "config.yaml", to_yaml(config).encode())
-    env, algo = config.components["env"].option, config.algo
-    spec, mixer = trainer.collector.runner.spec, config.components.get("mixer")
-    named = (env, algo, *([mixer.option] if mixer else []))
-    parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
-    same = {name: value for name, value in config.plain().items() if name not in _BESIDE}
-    digest = hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=3).hexdigest()
-    team = "joint" if config.joint else f"{spec.n_agents}agents"
-    group = f"{'-'.join(parts)}-{team}-{digest}"  # the same for all seeds of one configuration
-    info = RunInfo(
-        directory=path,
-        name=f"{group}-seed{config.seed}",
-        group=group,
-        tags=(*parts, _team(config, spec.n_agents)),
-        # The actual number; config.agents may be None.
-        config={**config.plain(), "agents": config.agents if config.joint else spec.n_agents},
-        total_steps=config.train.total_steps,
-        resumed=resume,
-        step=trainer.steps,
-        columns=scalar_names(trainer),
-        alone=output.alone,
-    )
+    info = replace(_describe(config, path, trainer, resume), alone=output.alone)
 
     def report(text: str) -> None:
         with suppress(OSError), (path / "train.log").open("a", encoding="utf-8") as log:  # the disk may be full
@@ -262,9 +240,34 @@ def _recording(
             output.warn(text)
 
     loggers = LoggerSet(info, {name: c.factory() for name, c in config.loggers.items()}, report)
-    description = describe_policy(config, spec).to_plain()
+    description = describe_policy(config, trainer.collector.runner.spec).to_plain()
     with Recorder(directory, trainer, description, loggers, output.show) as recorder:
         yield recorder
+
+
+def _describe(config: RunConfig, path: Path, trainer: Trainer, resume: bool) -> RunInfo:
+    """What loggers may know of the run."""
+    spec, options = trainer.collector.runner.spec, {group: c.option for group, c in config.components.items()}
+    named = (options["env"], config.algo, *([options["mixer"]] if "mixer" in options else []))
+    parts = tuple(dict.fromkeys(named))  # qmix is the name of an algorithm and of its mixer
+    players = "joint" if config.joint else f"{spec.n_agents}agents"
+    group = f"{'-'.join(parts)}-{players}-{config.digest(_BESIDE)[:6]}"  # the same for all seeds of one configuration
+    # The number that plays; config.agents may be None, and the environment of one agent for all knows no other number.
+    agents = config.agents if config.joint else spec.n_agents
+    return RunInfo(
+        directory=path,
+        name=f"{group}-seed{config.seed}",
+        group=group,
+        tags=(*parts, _team(config, spec.n_agents)),
+        labels={**dict.fromkeys(SOMETIMES), **options, "algo": config.algo, "agents": agents, "seed": config.seed},
+        config={**config.plain(), "agents": agents},
+        total_steps=config.train.total_steps,
+        resumed=resume,
+        step=trainer.steps,
+        columns=scalar_names(trainer),
+        headline=("return_mean", *spec.headline_metrics),
+        repository=repository(),
+    )
 
 
 def _introduce(
@@ -317,23 +320,38 @@ def _require_same_units(source: str, there: Collection[str], here: Collection[st
 
 
 def _conclude(
-    config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int
+    config: RunConfig, path: Path, recorder: Recorder, scripted: dict[str, Player], n_agents: int, film: bool
 ) -> Comparison:
-    """Test the chosen weights, compare them with scripted policies, plot the learning curve, print the file names."""
+    """Test the chosen weights, compare them with scripted policies, plot the learning curve, tell the loggers."""
     saved = read_policy(path, config.eval.checkpoint)
     learned = Player(config, lambda spec: saved.policy(spec, config.device, config.trust))
     comparison = compare(config, {LEARNED: learned}, lambda _: scripted, saved.step, recorder.say)
     recorder.evaluated(comparison.evaluation(LEARNED))
     levels = {name: means for name, means in comparison.means().items() if name != LEARNED}
+    title = _title(config, n_agents)
+    files = {"config": path / "config.yaml", "comparison": path / "comparison.txt"}
     with writing(path):
-        comparison.write(path)
-        picture = plot_learning_curve(
-            path, levels, reference_episodes=comparison.n_episodes, title=_title(config, n_agents)
+        comparison.write(path, title)
+        files["learning_curve"] = plot_learning_curve(
+            path, levels, reference_episodes=comparison.n_episodes, title=title
         )
+        if film:
+            files |= _film(learned, path, recorder)
     recorder.say(f"\n{comparison.text()}\n{LEARNED}: {saved.path.name}, of step {saved.step:,}")
-    recorder.say(f"\nlearning curve: {picture}")
+    recorder.say(f"\nlearning curve: {files['learning_curve']}")
+    recorder.concluded(comparison.numbers(), comparison.text(), files)
     recorder.say_or_show(f"results: {path}")
     return comparison
+
+
+def _film(learned: Player, path: Path, recorder: Recorder) -> dict[str, Path]:
+    """Make the film; if the environment cannot be shown, say so: it is no reason to lose a run."""
+    try:
+        recorder.say(render(learned.config, LEARNED, learned.make, "gif")(path))
+    except ConfigError as error:
+        recorder.say_or_show(f"no film: {error}")
+    made = next(path.glob("*.gif"), None)
+    return {"film": made} if made else {}
 
 
 def _title(config: RunConfig, n_agents: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
 from ..training.evaluation import Evaluation
 from ..training.run_directory import Table
+from .measures import MEASURES, span
 from .tables import format_ci, format_ratio, format_table
 
 
@@ -73,8 +75,8 @@ class Comparison:
         table = format_table(["policy", "return", *self._headline, *ratio], rows)
         return f"{table}\n{self._note()}"
 
-    def write(self, directory: Path) -> None:
-        """Write ``comparison.csv``, one row per policy and episode, and ``comparison.txt``."""
+    def write(self, directory: Path, title: str | None = None) -> None:
+        """Write ``comparison.csv``, one row per policy and episode, and ``comparison.txt``, the table below a title."""
         names = next(iter(self._evaluations.values())).metric_names
         path = directory / "comparison.csv"
         path.unlink(missing_ok=True)
@@ -83,7 +85,9 @@ class Comparison:
             for row in evaluation.rows():
                 table.append({"policy": policy, **row})
         table.close()
-        (directory / "comparison.txt").write_text(self.text() + "\n", encoding="utf-8")
+        (directory / "comparison.txt").write_text(
+            "\n\n".join([*([title] if title else []), self.text()]) + "\n", encoding="utf-8"
+        )
 
     def evaluation(self, policy: str) -> Evaluation:
         """What one policy did."""
@@ -92,6 +96,25 @@ class Comparison:
     def means(self) -> dict[str, dict[str, float]]:
         """Mean of the return (as ``return``) and of every metric by policy."""
         return {name: {**e.summary(), "return": e.return_mean} for name, e in self._evaluations.items()}
+
+    def numbers(self) -> dict[str, float]:
+        """The return and the headline metrics as numbers of the run whose policy stands first.
+
+        ``final/<column>`` is its mean, ``reference/<policy>/<column>`` that of another policy, and
+        ``ratio/<policy>/<column>`` the quotient of the two, where both are above 0: else it says nothing about which is
+        better. What no episode has is left out.
+        """
+        first, *others = self._evaluations
+        found: dict[str, float] = {}
+        for column in ("return", *self._headline):
+            own = self.mean(first, column)[0]
+            found[f"final/{column}"] = own
+            for other in others:
+                mean = self.mean(other, column)[0]
+                found[f"reference/{other}/{column}"] = mean
+                if own > 0 and mean > 0:
+                    found[f"ratio/{other}/{column}"] = own / mean
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     @property
     def n_episodes(self) -> int:
@@ -102,21 +125,22 @@ class Comparison:
         n = self.n_episodes
         what = f"mean ± 95 % interval over {n} test episodes" if n > 1 else "one test episode"
         same = ", the same one" if n == 1 else ", the same ones"
-        return what + (f"{same} for every policy" if len(self._evaluations) > 1 else "")
+        said = [what + (f"{same} for every policy" if len(self._evaluations) > 1 else "")]
+        for column in self._headline:
+            known = [int((~np.isnan(self.episodes(policy, column))).sum()) for policy in self._evaluations]
+            if min(known) < n:  # e.g. no job was finished
+                said.append(f"{column}: over the {span(known)} of them that have one")
+        said += [f"{column}: {MEASURES[column].meaning}" for column in self._headline if column in MEASURES]
+        return "\n".join(said)
 
     def _cells(self, name: str) -> list[str]:
-        evaluation = self._evaluations[name]
-        columns = [self._column(evaluation, metric) for metric in self._headline]
-        cells = [_interval(evaluation.statistics.returns), *map(_interval, columns)]
+        cells = [format_ci(*self.mean(name, column)) for column in ("return", *self._headline)]
         if self._baseline and self._headline:
-            other = self._column(self._evaluations[self._baseline], self._headline[0])
-            cells.append("1" if name == self._baseline else format_ratio(bootstrap_ratio_ci(columns[0], other, seed=0)))
+            cells.append("1" if name == self._baseline else self._ratio(name, self._baseline))
         return cells
 
-    @staticmethod
-    def _column(evaluation: Evaluation, metric: str) -> np.ndarray:
-        return evaluation.statistics.metrics[:, evaluation.metric_names.index(metric)]
-
-
-def _interval(values: np.ndarray) -> str:
-    return format_ci(*mean_ci(values))
+    def _ratio(self, name: str, baseline: str) -> str:
+        """The first headline metric of a policy divided by the baseline's, over the episodes in which both have it."""
+        own, other = (self.episodes(policy, self._headline[0]) for policy in (name, baseline))
+        both = ~np.isnan(own) & ~np.isnan(other)
+        return format_ratio(bootstrap_ratio_ci(own[both], other[both], seed=0)) if both.any() else "-"

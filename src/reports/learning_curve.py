@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..components.statistics import mean_ci
 from .evaluations import FloatColumn, read_evaluations
+from .measures import MEASURES, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-AXIS_LABELS: Mapping[str, str] = {"return": "return per episode", "jct_mean": "mean job completion time (ms)"}
-"""What is plotted of a run that has it."""
+_PLOTTED = ("return", "jct_mean")
+"""What is plotted of a run that has it, see `MEASURES`."""
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which color-blind readers can tell apart, without its yellow, too pale for lines."""
@@ -65,9 +65,11 @@ def plot_learning_curve(
     }
     if not curves:
         raise ValueError(f"{run_dir} has no evaluations of the {stream} stream to plot")
-    counts = np.unique(table["step"], return_counts=True)[1]
-    note = f"mean and 95 % confidence interval over {_span(counts)} {stream} episodes"
-    if counts.max() == 1:
+    counts = [
+        n for m in curves for n in np.unique(table["step"][np.isfinite(table[m])], return_counts=True)[1].tolist()
+    ]
+    note = f"mean and 95 % confidence interval over {span(counts)} {stream} episodes"
+    if max(counts) == 1:
         note = f"one {stream} episode"
     if references and reference_episodes:
         note += f"\ndashed: {_mean_over(reference_episodes)}"  # in one line it would be wider than one panel
@@ -83,18 +85,13 @@ def episode_curve(steps: FloatColumn, values: FloatColumn) -> Curve:
     return Curve(at, cells[:, 0], cells[:, 1])
 
 
-def _span(counts: NDArray[np.int64]) -> str:
-    """The smallest and the largest count, or the one there is."""
-    return "-".join(str(count) for count in sorted({int(counts.min()), int(counts.max())}))
-
-
 def _mean_over(n_episodes: int) -> str:
     return f"mean over {n_episodes} test episodes" if n_episodes > 1 else "one test episode"
 
 
 def _known(table: Mapping[str, FloatColumn]) -> list[str]:
     """What can be plotted of a table."""
-    return [m for m in AXIS_LABELS if m in table and np.isfinite(table[m]).any()]
+    return [m for m in _PLOTTED if m in table and np.isfinite(table[m]).any()]
 
 
 def _draw(
@@ -111,7 +108,7 @@ def _draw(
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (metric, lines) in zip(panels, curves.items(), strict=True):
         levels = {name: means[metric] for name, means in references.items() if metric in means}
-        _style(axes, AXIS_LABELS[metric])
+        _style(axes, MEASURES[metric].axis)
         if metric != "return":
             _scale(axes, np.concatenate([*(c.mean for c in lines.values()), list(levels.values())]))
         _label_right(axes, [*_plot(axes, lines), *_plot_levels(axes, levels)])

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..components.files import CheckpointError, WriteError, keep_newest, load, save, writing
-from ..components.loggers.base import LoggerSet, Record, Status, TableName
+from ..components.loggers.base import LoggerSet, Record, Results, Status, TableName
 from .checkpoint import ReplayFiles
 from .evaluation import Evaluation
 from .metrics import Stopwatch
@@ -113,6 +113,10 @@ class Recorder:
         # The record has the trainer's step, but the tested weights may be of an earlier one.
         table: TableName = "test" if evaluation.stream == "test" else "evaluation"
         self._loggers.log(Record(table, self._trainer.steps, evaluation.summary()))
+
+    def concluded(self, numbers: Mapping[str, float], table: str, files: Mapping[str, Path]) -> None:
+        """Tell the loggers what the run has found, see `Results`."""
+        self._loggers.conclude(Results(self._trainer.steps, numbers, table, files))
 
     def continue_from(self, saved: Mapping[str, Any] | None) -> None:
         """Cut the tables back to the checkpoint that `restore` returned; empty them if it returned None."""

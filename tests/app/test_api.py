@@ -224,7 +224,8 @@ def test_training_does_what_the_command_line_does(hymarl, tmp_path, finished):
     assert done.code == 0, done.err
     for name in ("metrics.csv", "evaluations.csv", "comparison.csv", "config.yaml"):
         assert (finished.directory / name).read_bytes() == (tmp_path / "typed" / name).read_bytes()
-    assert finished.comparison.text() == (tmp_path / "typed" / "comparison.txt").read_text().rstrip("\n")
+    typed = (tmp_path / "typed" / "comparison.txt").read_text().rstrip("\n")
+    assert typed == f"two_step, qmix, mixer qmix, 2 agents, seed 1\n\n{finished.comparison.text()}"
 
 
 def test_callbacks_get_everything_once_it_is_written_and_stopping_at_the_end_stops_nothing(short, tmp_path):

@@ -116,10 +116,20 @@ def test_an_episode_is_shown_in_the_terminal(hymarl, tmp_path):
     assert seen.out.count("goal_swap random, step") == 3
 
 
+@pytest.mark.parametrize("env", ["goal_swap", "climbing"])
+def test_a_training_run_makes_a_film_of_its_test_if_the_environment_can_be_shown(hymarl, tmp_path, env):
+    small = "logger=[]", "train.total_steps=2", "eval.episodes=1", "eval.references=false", "hydra.run.dir=run"
+    seen = hymarl(tmp_path, f"env={env}", "render=gif", *small, *SHORT)
+    assert (seen.code, seen.err) == (0, "")
+    films = [path.name for path in (tmp_path / "run").glob("*.gif")]
+    assert films == (["goal_swap_learned.gif"] if env == "goal_swap" else [])
+    assert ("no film: env=climbing cannot be rendered" in seen.out) == (env == "climbing")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["env=goal_swap", "render=gif"], "render shows an evaluated policy; say which: evaluate=<run directory>, or "),
+        (["env=goal_swap", "render=terminal"], "render=terminal shows an evaluated policy; say which: evaluate=<run "),
         (["env=climbing", "policy=random", "render=gif"], "env=climbing cannot be rendered: this environment has no "),
     ],
 )

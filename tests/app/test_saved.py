@@ -69,16 +69,17 @@ def test_a_saved_configuration_is_read_back_as_it_was(configured, today, tmp_pat
 @pytest.mark.parametrize("overrides", [(), ("network=rnn",), ("env=lbf", "algo=iql")], ids=str)
 def test_settings_that_were_added_since_a_run_was_made_mean_what_it_did(configured, today, tmp_path, overrides):
     """All of them: a configuration without any is read back as the default one, which has them all."""
-    config = configured("env=two_step", "logger=[]", *overrides)
+    config = configured("env=two_step", "logger=[sacred]", *overrides)
     plain, removed = config.plain(), set()
     for group, added in ADDED.items():
-        settings = plain["components"][group]["settings"]
+        settings = {**plain["components"], "logger": plain["loggers"]["sacred"]}[group]["settings"]
         removed |= {(group, name) for name in added if settings.pop(name, ...) is not ...}
     del plain["joint"]
     text = yaml.safe_dump(plain)
     (tmp_path / "config.yaml").write_text(f"{text}# checksum: {checksum(text.encode())}\n")
-    assert ("controller", "normalize_obs") in removed
-    assert load_saved(tmp_path, today, to_resume=True).components == config.components
+    assert removed >= {("controller", "normalize_obs"), ("logger", "observer")}
+    saved = load_saved(tmp_path, today, to_resume=True)
+    assert (saved.components, saved.loggers) == (config.components, config.loggers)
 
 
 def test_settings_that_the_first_release_did_not_have_are_those_of_the_option(configured, today, plain):

@@ -8,11 +8,11 @@ from hymarl.runners.base import EpisodeStatistics
 from hymarl.training.evaluation import Evaluation
 
 
-def evaluation(times, numbers=None):
+def evaluation(times, numbers=None, name="time"):
     """Of episodes with these completion times; the return is ten times the episode's number."""
     numbers = np.arange(len(times)) if numbers is None else np.array(numbers)
     metrics = np.array(times, float)[:, None]
-    return Evaluation(5, "test", EpisodeStatistics(numbers, numbers * 10.0, numbers + 1, metrics), ("time",))
+    return Evaluation(5, "test", EpisodeStatistics(numbers, numbers * 10.0, numbers + 1, metrics), (name,))
 
 
 def test_every_policy_has_a_row_and_the_last_reference_is_what_the_first_is_divided_by():
@@ -22,6 +22,38 @@ def test_every_policy_has_a_row_and_the_last_reference_is_what_the_first_is_divi
     assert learned.split() == ["learned", "10", "±", "25", "2.0", "±", "2.5", "0.500", "[0.500,", "0.500]"]
     assert (sed.split()[0], sed.split()[-1]) == ("sed", "1")
     assert note == "mean ± 95 % interval over 3 test episodes, the same ones for every policy"
+
+
+def test_what_runs_are_compared_by_as_numbers():
+    comparison = Comparison({"learned": evaluation([1, 2, 3]), "sed": evaluation([2, 4, np.nan])}, ("time",), "sed")
+    assert comparison.numbers() == {
+        "final/return": 10.0,
+        "reference/sed/return": 10.0,
+        "ratio/sed/return": 1.0,
+        "final/time": 2.0,
+        "reference/sed/time": 3.0,
+        "ratio/sed/time": 2.0 / 3.0,
+    }
+    losing = Comparison({"learned": evaluation([-1, -2]), "sed": evaluation([np.nan, np.nan])}, ("time",), "sed")
+    assert losing.numbers() == {
+        "final/return": 5.0,
+        "reference/sed/return": 5.0,
+        "ratio/sed/return": 1.0,
+        "final/time": -1.5,  # no ratio of what may be negative, nothing of what no episode has
+    }
+
+
+def test_the_table_says_what_its_numbers_are(tmp_path):
+    comparison = Comparison({"learned": evaluation([1, 3, np.nan], name="jct_mean")}, ("jct_mean",), None)
+    comparison.write(tmp_path, "lb_herd, vdn, 8 agents, seed 1")
+    title, _, *table = (tmp_path / "comparison.txt").read_text().splitlines()
+    assert title == "lb_herd, vdn, 8 agents, seed 1"
+    assert table[2].split()[4:] == ["2", "±", "13"]
+    assert table[3:] == [
+        "mean ± 95 % interval over 3 test episodes",
+        "jct_mean: over the 2 of them that have one",
+        "jct_mean: mean job completion time (ms), lower is better",
+    ]
 
 
 def test_one_episode_has_no_interval():

@@ -76,7 +76,7 @@ def test_the_picture_shows_the_validation_means_and_the_references(tmp_path: Pat
     assert texts(right) == ["learned", "sed"]
     assert right.lines[1].get_ydata()[0] == 292.0
     assert left.get_xlabel() == "environment steps"
-    assert right.get_ylabel() == "mean job completion time (ms)"
+    assert right.get_ylabel() == "mean job completion time (ms)\nlower is better"
     assert "2 validation episodes" in figures[0].get_supxlabel()
 
 
@@ -113,6 +113,12 @@ def test_the_caption_says_what_each_line_is_a_mean_over(
     plot_learning_curve(write_run(tmp_path, returns), references, reference_episodes=n, title="a, b, seed 1")
     assert figures[0].get_supxlabel() == caption
     assert figures[0].get_suptitle() == "a, b, seed 1"
+
+
+def test_the_caption_counts_only_episodes_that_have_the_value(tmp_path: Path, figures: list[Any]) -> None:
+    run = write_run(tmp_path, {0: [1.0, 2.0, 3.0], 9: [2.0, 3.0, 4.0]}, {0: [5.0, 6.0, np.nan], 9: [5.0, 6.0, 7.0]})
+    plot_learning_curve(run)
+    assert figures[0].get_supxlabel() == "mean and 95 % confidence interval over 2-3 validation episodes"
 
 
 def test_what_is_written_around_one_panel_fits_into_the_picture(tmp_path: Path, figures: list[Any]) -> None:

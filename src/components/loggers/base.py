@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -29,12 +29,16 @@ class RunInfo:
         name: short and readable, not necessarily unique.
         group: runs that belong together, e.g. the seeds of one configuration.
         tags: words to filter by, e.g. algorithm and environment.
+        labels: what runs are compared by, one short value each: ``env``, ``algo``, ``mixer``, ``agents`` (the number
+            that plays), ``seed``, ...; None where the run has no such part.
         config: the whole configuration as plain data (dicts, lists, numbers, text, None).
         total_steps: environment steps at which the run ends.
         resumed: whether it continues an earlier run in the same directory.
         step: environment steps that were made before.
         columns: name of every scalar there can be, as ``<table>/<name>``; none where that is not known.
         alone: whether standard output is this run's; if not, messages go to the run's ``train.log`` only.
+        headline: the few values of an evaluation that tables and pictures show, e.g. ``return_mean`` and ``jct_mean``.
+        repository: where the code comes from, None if that is not known.
     """
 
     directory: Path
@@ -47,6 +51,24 @@ class RunInfo:
     step: int = 0
     columns: tuple[str, ...] = ()
     alone: bool = True
+    labels: Mapping[str, str | int | None] = field(default_factory=dict)
+    headline: tuple[str, ...] = ("return_mean",)
+    repository: Repository | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The Git checkout that runs.
+
+    Attributes:
+        url: address of its remote ``origin``, without user names, passwords and tokens; its folder if it has none.
+        commit: what is checked out.
+        dirty: whether files differ from that.
+    """
+
+    url: str
+    commit: str
+    dirty: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,25 @@ class Record:
     values: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Results:
+    """What a run that reached its end has found.
+
+    Attributes:
+        step: environment steps so far, over all environments.
+        numbers: ``final/<column>`` of the tested policy, ``reference/<policy>/<column>`` of those it is compared with,
+            and ``ratio/<policy>/<column>`` of the first to each of these; see `Comparison.numbers`.
+        table: the comparison as text.
+        files: by name what the run leaves for people to look at: ``config``, ``learning_curve``, ``comparison``,
+            and ``film`` if one was asked for.
+    """
+
+    step: int
+    numbers: Mapping[str, float]
+    table: str
+    files: Mapping[str, Path]
+
+
 class Logger(ABC):
     """One destination. Implementations are constructed as ``(run, *, settings...)`` and may raise anywhere."""
 
@@ -75,6 +116,9 @@ class Logger(ABC):
 
     def message(self, text: str) -> None:  # noqa: B027  # most loggers show none
         """Show a line of text to the user."""
+
+    def conclude(self, results: Results) -> None:  # noqa: B027  # a logger of numbers over time has no place for them
+        """Take what the run has found; called once, before `finish`, and not at all if the run did not get that far."""
 
     @abstractmethod
     def finish(self, status: Status, reason: str | None) -> None:
@@ -121,6 +165,11 @@ class LoggerSet:
         for name in self.active:
             self._guard(name, "failed", partial(self._loggers[name].message, text))
 
+    def conclude(self, results: Results) -> None:
+        """Tell every logger what the run has found."""
+        for name in self.active:
+            self._guard(name, "failed", partial(self._loggers[name].conclude, results))
+
     def finish(self, status: Status, reason: str | None = None) -> None:
         """Close every logger, failed ones too; a second call closes what an interrupted first one left."""
         while self._loggers:
@@ -151,8 +200,13 @@ def remember_id(run: RunInfo, logger: str, new_id: str) -> None:
 
 def earlier_id(run: RunInfo, logger: str) -> str | None:
     """The id noted last by the part of the run that a resumed one continues, None if there is none."""
-    path = run.directory / _IDS_FILE
-    if not run.resumed or not path.exists():
+    return latest_id(run.directory, logger) if run.resumed else None
+
+
+def latest_id(directory: Path, logger: str) -> str | None:
+    """The id noted last in a run's directory, None if there is none."""
+    path = directory / _IDS_FILE
+    if not path.exists():
         return None
     pairs = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
     ids = [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == logger]

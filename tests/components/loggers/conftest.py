@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hymarl.components.loggers.base import RunInfo
+from hymarl.components.loggers.base import Results, RunInfo
 
 
 @pytest.fixture
@@ -30,6 +30,21 @@ def make_run(tmp_path: Path) -> Callable[..., RunInfo]:
         return RunInfo(**(run | changes))
 
     return make
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """What a run has found, with real files."""
+    from PIL import Image
+
+    files = {"config": tmp_path / "config.yaml", "comparison": tmp_path / "comparison.txt"}
+    for path in files.values():
+        path.write_text(f"content of {path.name}\n")
+    files |= {"learning_curve": tmp_path / "learning_curve.png", "film": tmp_path / "film.gif"}
+    for name in ("learning_curve", "film"):
+        Image.new("RGB", (6, 4), "red").save(files[name])
+    numbers = {"final/return": 70.0, "reference/sed/return": 35.0, "ratio/sed/return": 2.0}
+    return Results(200, numbers, "policy  return\nlearned     70", files)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from hymarl import registry
-from hymarl.components.loggers.base import Logger, LoggerSet, Record, RunInfo, earlier_id, remember_id
+from hymarl.components.loggers.base import Logger, LoggerSet, Record, Results, RunInfo, earlier_id, remember_id
 
 RECORD = Record("metrics", 10, {"loss": 0.5})
 CONF = Path(registry.__file__).parents[1] / "conf" / "logger"
@@ -26,6 +26,9 @@ class Recording(Logger):
 
     def message(self, text: str) -> None:
         self._note("message", text)
+
+    def conclude(self, results: Results) -> None:
+        self._note("conclude", results)
 
     def finish(self, status: str, reason: str | None) -> None:
         self._note("finish", status, reason)
@@ -65,15 +68,24 @@ def run(make_run: Callable[..., RunInfo]) -> RunInfo:
     return make_run()
 
 
-def test_every_logger_is_told_everything(run: RunInfo) -> None:
+def test_every_logger_is_told_everything(run: RunInfo, results: Results) -> None:
     loggers = Loggers(run)
     loggers.set.log(RECORD)
     loggers.set.message("hello")
+    loggers.set.conclude(results)
     loggers.set.finish("failed", "out of memory")
-    events = [("init",), ("log", RECORD), ("message", "hello"), ("finish", "failed", "out of memory")]
+    events = [("init",), ("log", RECORD), ("message", "hello"), ("conclude", results)]
+    events.append(("finish", "failed", "out of memory"))
     assert [loggers.made[name].told for name in ("first", "bad", "last")] == [events] * 3
     assert loggers.made["first"].run is run
     assert loggers.reports == []
+
+
+def test_a_logger_that_fails_at_the_results_is_dropped_and_the_others_get_them(run: RunInfo, results: Results) -> None:
+    loggers = Loggers(run, "conclude")
+    loggers.set.conclude(results)
+    assert loggers.reports == ["logger=bad failed and is switched off: OSError: disk full"]
+    assert loggers.told("last") == ["init", "conclude"]
 
 
 @pytest.mark.parametrize("where", ["log", "message"])

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from hymarl.components.loggers.base import Record, RunInfo
+from hymarl.components.loggers.base import Record, Repository, Results, RunInfo
 from hymarl.components.loggers.sacred import SacredLogger
+from hymarl.registry import ConfigError
 
 
 def logger(run: RunInfo, directory: Path, heartbeat_s: float = 1000.0) -> SacredLogger:
-    return SacredLogger(run, directory=str(directory), heartbeat_s=heartbeat_s)
+    files = {"observer": "file", "directory": str(directory), "database": "sacred", "timeout_s": 0.2}
+    return SacredLogger(run, **files, heartbeat_s=heartbeat_s)
 
 
 def content(directory: Path, name: str) -> Any:
@@ -45,6 +47,37 @@ def test_status_result_and_times(
     assert run.get("fail_trace") == (["worker 3 died", "at step 7"] if status == "failed" else None)
     assert run["experiment"]["name"] == "matrix_game-qmix"
     assert any(text.startswith("torch==") for text in run["experiment"]["dependencies"])
+
+
+def test_what_readers_of_sacred_want_is_there(
+    make_run: Callable[..., RunInfo], sacred_dir: Path, results: Results
+) -> None:
+    run = make_run(labels={"mixer": "vdn", "agents": 8}, repository=Repository("https://host/x", "abc", True))
+    (run.directory / "train.log").write_text("of an earlier part\n")
+    sacred = logger(run, sacred_dir)
+    with (run.directory / "train.log").open("a") as log:
+        log.write("algorithm  vdn\n")
+    sacred.conclude(results)
+    sacred.finish("finished", None)
+    entry, names = content(sacred_dir / "1", "run.json"), [path.name for path in results.files.values()]
+    assert entry["experiment"]["repositories"] == [{"url": "https://host/x", "commit": "abc", "dirty": True}]
+    assert entry["artifacts"] == names
+    assert all((sacred_dir / "1" / p.name).read_bytes() == p.read_bytes() for p in results.files.values())
+    assert (sacred_dir / "1" / "cout.txt").read_text() == "algorithm  vdn\n"
+    assert content(sacred_dir / "1", "config.json").items() >= {"mixer": "vdn", "agents": 8}.items()
+    assert content(sacred_dir / "1", "info.json")["results"] == results.numbers
+    assert content(sacred_dir / "1", "metrics.json") == {}  # without the file, Incense refuses the run
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_address(
+    make_run: Callable[..., RunInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pymongo")
+    monkeypatch.setenv("SACRED_MONGO_URL", "mongodb://me:secret@127.0.0.1:9")
+    mongo = {"observer": "mongo", "directory": "x", "database": "sacred", "timeout_s": 0.1, "heartbeat_s": 1.0}
+    with pytest.raises(ConfigError, match="does not answer at the address in SACRED_MONGO_URL") as told:
+        SacredLogger(make_run(), **mongo)
+    assert "secret" not in str(told.value)
 
 
 def test_metrics_are_plain_numbers_in_order(make_run: Callable[..., RunInfo], sacred_dir: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hymarl.components.loggers.base import Record, RunInfo
+from hymarl.components.loggers.base import Record, Results, RunInfo, remember_id
 from hymarl.components.loggers.wandb import WandbLogger
 
 SETTINGS: dict[str, Any] = {
@@ -117,6 +117,50 @@ def test_a_resumed_run_links_to_the_earlier_one(make_run: Callable[..., RunInfo]
     second.finish("finished", None)
     assert second._wandb.id != first._wandb.id
     assert config(recorded(resumed, second._wandb.id))["resumed_from"] == first._wandb.id
+
+
+def test_the_results_are_a_point_over_the_number_of_agents(make_run: Callable[..., RunInfo], results: Results) -> None:
+    labels = {"env": "lb_herd", "mixer": "vdn", "agents": 8, "seed": 3, "critic": None}
+    run = make_run(labels=labels, columns=("metrics/loss", "test/jct_mean"), config={"agents": None, "seed": 3})
+    logger = WandbLogger(run, **SETTINGS)
+    logger.log(Record("metrics", 100, {"loss": 1.5}))
+    logger.log(Record("evaluation", 100, {"return_mean": 60.0, "jct_mean": 300.0}))
+    logger.log(Record("test", 200, {"jct_mean": 280.0}))
+    logger.conclude(results)
+    logger.finish("finished", None)
+    found = recorded(run, logger._wandb.id)
+    assert next(r.run.job_type for r in found if r.HasField("run")) == "train"
+    assert labels.items() <= config(found).items()
+    over = {r.metric.name or r.metric.glob_name: r.metric.step_metric for r in found if r.HasField("metric")}
+    assert over.items() >= {"*": "env_steps", "test/jct_mean": "env_steps"}.items()
+    assert {over[name] for name in results.numbers} == {"agents"}
+    rows = [{"/".join(i.nested_key): json.loads(i.value_json) for i in r.history.item} for r in found]
+    (last,) = [row for row in rows if "final/return" in row]
+    assert results.numbers.items() <= last.items()
+    assert (last["agents"], last["learning_curve/_type"], last["film/_type"]) == (8, "image-file", "video-file")
+    for name in ("learning_curve", "film"):
+        assert len(list((run.directory / "wandb").glob(f"offline-run-*/files/{last[f'{name}/path']}"))) == 1
+    summary = {"/".join(i.nested_key) or i.key: i.value_json for r in found for i in r.summary.update}
+    summary = {name: json.loads(value) for name, value in summary.items() if name[0] != "_"}
+    expected = {**results.numbers, "test/jct_mean": 280.0, "evaluation/return_mean": 60.0, "status": "finished"}
+    assert expected.items() <= summary.items()
+    assert not {"metrics/loss", "evaluation/jct_mean"} & {*summary}
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "mode", "same"), [(True, "online", True), (True, "offline", False), (False, "online", False)]
+)
+def test_only_what_the_server_has_is_continued(
+    make_run: Callable[..., RunInfo], started: list[dict[str, Any]], uploaded: bool, mode: str, same: bool
+) -> None:
+    remember_id(make_run(), "wandb", "abc")
+    if uploaded:
+        remember_id(make_run(), "wandb_online", "abc")
+    with pytest.raises(OSError, match="far enough"):
+        WandbLogger(make_run(resumed=True), **(SETTINGS | {"mode": mode})).log(Record("metrics", 1, {"loss": 1.0}))
+    (given,) = started
+    assert (given["id"] == "abc", given["resume"]) == (same, "allow" if same else "never")
+    assert given["config"]["resumed_from"] == "abc"
 
 
 def test_disabled_leaves_nothing(make_run: Callable[..., RunInfo]) -> None:
