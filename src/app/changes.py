@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from ..registry import ConfigError
 from .config import RunConfig, change, overridden_keys
 from .saved import load_saved
@@ -59,6 +61,28 @@ def allow(keys: frozenset[str], overrides: Sequence[str], why: str, instead: str
     others = sorted(key for key in overridden_keys(overrides) if not {key, key.split(".")[0]} & keys)
     if others:
         raise ConfigError(f"{why}; leave out {', '.join(others)}{instead}")
+
+
+def require_what_sections_are_about(cfg: DictConfig, overrides: Sequence[str], *, sweep: bool) -> None:
+    """Refuse settings of a sweep, report or dashboard where there is none.
+
+    Args:
+        cfg: the composed configuration.
+        overrides: as typed.
+        sweep: whether this is a job of a sweep.
+
+    Raises:
+        ConfigError: says what is missing, or that a sweep has no reports among its jobs.
+    """
+    for key in sorted(overridden_keys(overrides)):
+        section = key.split(".")[0]
+        if section == "sweep" and not sweep:
+            raise ConfigError(f"{key} is about a sweep; add -m, and several values of a setting")
+        if section in ("report", "dashboard"):
+            if sweep:
+                raise ConfigError(f"{key}: a {section} is not a job of a sweep; leave out -m")
+            if not cfg[section].runs:
+                raise ConfigError(f"{key} is about a {section}; say of which runs: {section}.runs=[results/…]")
 
 
 def episodes_to_test(config: RunConfig, overrides: Sequence[str]) -> RunConfig:

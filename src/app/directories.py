@@ -73,10 +73,11 @@ def discard_what_never_began(error: Exception) -> None:
 def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:
     path = Path(directory)
     earlier = mistake and subdirectory != ".hydra"
-    if not subdirectory or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):
+    if path.samefile(start) or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):
         return
-    shutil.rmtree(path / subdirectory, ignore_errors=True)
-    for folder in (path / subdirectory).parents:
+    if subdirectory:
+        shutil.rmtree(path / subdirectory, ignore_errors=True)
+    for folder in (path / subdirectory).parents if subdirectory else (path, *path.parents):
         inside = folder.is_relative_to(path) or Path(start) in folder.parents
         if not inside or any(folder.iterdir()):
             return

@@ -14,7 +14,7 @@ from ..components.threads import available_cores
 from ..ranges import absolute
 from ..registry import ConfigError
 from ..reports.settings import ReportSettings
-from .changes import allow, episodes_to_test, evaluated, resumed
+from .changes import allow, episodes_to_test, evaluated, require_what_sections_are_about, resumed
 from .check import check
 from .config import RunConfig, read, read_section
 from .dashboard import DashboardSettings, publish
@@ -38,6 +38,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     overrides = OmegaConf.to_container(job.overrides.task, resolve=False)  # with ${…} as typed
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    require_what_sections_are_about(cfg, overrides, sweep=job.mode is RunMode.MULTIRUN)
     for name, command in (("report", _report), ("dashboard", _dashboard)):
         if cfg[name].runs:
             allow(frozenset({name}), overrides, f"{name}.runs is about runs that there are")

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..components.terminal import program_name
 from ..registry import ConfigError
 from ..training.run_directory import owning, read_status
+from .changes import require_what_sections_are_about
 from .config import RunConfig, SweepSettings, read, read_section
 from .jobs import STOP
 from .mistakes import JobFailed, explain
@@ -143,6 +144,7 @@ class Sweep:
             with open_dict(task):
                 del task["hydra"]
             assert isinstance(typed, list)
+            require_what_sections_are_about(task, typed, sweep=True)
             config = read(task, cfg.hydra.runtime.choices, typed, Path.cwd())
             return config, not (task.check or task.resume or task.evaluate), folder
         except Exception as error:
