@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from hymarl.app.options import WITHOUT_SECTION
 from hymarl.registry import (
     PACKAGES,
     ConfigError,
@@ -55,7 +56,7 @@ def composed() -> Iterator[tuple[str, str, DictConfig]]:
 
 def test_every_group_has_a_folder_and_every_folder_is_known() -> None:
     folders = {f.name for f in CONF.iterdir() if f.is_dir() and not f.name.startswith("_")}
-    assert folders == {*PACKAGES, "algo", "experiment", "hydra"}
+    assert folders == {*PACKAGES, *WITHOUT_SECTION, "hydra"}
 
 
 @pytest.mark.parametrize(("group", "name"), REGISTERED)

@@ -36,8 +36,12 @@ class HymarlSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that these overrides mean."""
         from hymarl.app.sweep import Sweep
+        from hymarl.registry import ConfigError
 
         given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
+        for override in overrides:
+            if override.is_interval_sweep():
+                raise ConfigError(f"{override.input_line} is for a search; add hydra/sweeper=hymarl_optuna")
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size or len(jobs))

@@ -76,6 +76,8 @@ def require_what_sections_are_about(cfg: DictConfig, overrides: Sequence[str], *
     """
     for key in sorted(overridden_keys(overrides)):
         section = key.split(".")[0]
+        if section == "search" and not sweep:
+            raise ConfigError("search=… makes many runs; add -m")
         if section == "sweep" and not sweep:
             raise ConfigError(f"{key} is about a sweep; add -m, and several values of a setting")
         if section in ("report", "dashboard"):

@@ -17,10 +17,9 @@ from hydra.core.override_parser.types import Override, QuotedString
 from ..components.terminal import program_name
 from ..registry import ConfigError
 from .config import SECTIONS, SINGLE_GROUPS
-from .options import GROUPS, cannot_be_left_out, check_option
+from .options import GROUPS, WITHOUT_SECTION, cannot_be_left_out, check_option
 from .pymarl import translate
 
-_MAY_BE_LEFT_OUT = ("algo", "experiment")
 _SECTIONS = (*SINGLE_GROUPS, "train", "eval", *SECTIONS)
 
 
@@ -107,7 +106,7 @@ def _check(override: Override) -> None:
         if not override.is_delete():
             for value in _values(override):
                 check_option(key, value)
-        elif key not in _MAY_BE_LEFT_OUT:
+        elif key not in WITHOUT_SECTION:
             raise cannot_be_left_out(key)
     elif override.is_delete() and re.fullmatch(rf"({'|'.join(_SECTIONS)})\.[^.]+", key):
         raise ConfigError(f"~{key}: a setting cannot be left out; give it another value: {key}=…")

@@ -19,7 +19,7 @@ from ..training.settings import TrainingSettings
 from .dashboard import DashboardSettings
 from .hydra_state import searched
 from .names import WHEN_CHOSEN, unknown_key
-from .options import GROUPS, algorithm, check_option, lacks_first_line, load_options, unknown_logger
+from .options import GROUPS, WITHOUT_SECTION, algorithm, check_option, lacks_first_line, load_options, unknown_logger
 from .trust import foreign_modules
 from .when_chosen import apply
 
@@ -296,10 +296,10 @@ def known_at_the_top() -> list[str]:
 def _check_nodes(cfg: DictConfig, choices: Mapping[str, Any], given: Collection[str]) -> None:
     """Refuse unknown keys, and sections that were deleted or replaced by a single value."""
     for key in map(str, cfg):
-        if key in ("algo", "experiment"):
+        if key in WITHOUT_SECTION:
             if any(name.startswith(f"{key}.") for name in given):
                 raise ConfigError(f"{key} has no settings of its own; one is chosen by its name, as in {key}=…")
-            raise ConfigError(lacks_first_line(key, choices[key], "_global_"))
+            raise ConfigError(lacks_first_line(key, choices[key], "hydra.sweeper" if key == "search" else "_global_"))
         if key not in {*_NODES, *SECTIONS, "logger", *RootSettings.__dataclass_fields__}:
             raise ConfigError(unknown_key(key, known_at_the_top(), cfg))
     for key in (*_NODES, *SECTIONS):

@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra_plugins.hymarl.optuna_sweeper import HymarlOptunaSweeper
 from hydra_plugins.hymarl.sweeper import HymarlSweeper
 from omegaconf import OmegaConf
 
@@ -28,7 +29,8 @@ from .runs import require_run
 
 def register_resolvers() -> None:
     """Register what ``config.yaml`` uses: the resolvers ``${hymarl.…}`` and the sweepers."""
-    Plugins.instance().register(HymarlSweeper)  # Hydra finds no plugins of packages that are installed editable
+    for sweeper in (HymarlSweeper, HymarlOptunaSweeper):
+        Plugins.instance().register(sweeper)  # Hydra finds no plugins of packages that are installed editable
     for name, resolver in (
         ("directory", _directory),
         ("sweep_directory", _sweep_directory),

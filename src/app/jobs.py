@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from .mistakes import JobFailed
 
 STOP = ".stop"
+"""The file that asks jobs to save everything and end: all of a sweep in its directory, one job in its own."""
 _PLUGINS = "hydra_plugins.hymarl."
 
 

@@ -19,7 +19,7 @@ from .check import check
 from .config import RunConfig, read, read_section
 from .dashboard import DashboardSettings, publish
 from .evaluate import Subject, learned, measure, scripted
-from .jobs import is_job, stop_file
+from .jobs import STOP, is_job, stop_file
 from .render import Medium
 from .runs import require_run, require_unused
 from .sweep import continued
@@ -47,6 +47,9 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     stop = stop_file(job) if is_job(job) else None
     if stop is not None and stop.exists():
         raise KeyboardInterrupt
+    own = path / STOP
+    if stop is not None and own.exists():  # its trial has ended before it began
+        return
     config, film = read(cfg, job.runtime.choices, overrides, here), cfg.render == "gif"
     if cfg.check:
         allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
@@ -73,7 +76,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         _evaluate(config, scripted(config), path, cfg.render)
     else:
         _require_film(cfg.render)
-        stops = [lambda _: stop.exists()] if stop is not None else []
+        stops = [lambda _: stop.exists() or own.exists()] if stop is not None else []
         train(
             earlier or config,
             path,

@@ -18,7 +18,9 @@ from ..registry import PACKAGES, ConfigError, suggest
 from .hydra_state import as_override, initialized, searched, set_aside
 from .names import PYMARL_OPTIONS
 
-GROUPS = (*PACKAGES, "algo", "experiment")
+WITHOUT_SECTION = ("algo", "experiment", "search")
+"""Groups whose options set values elsewhere; they can be left out."""
+GROUPS = (*PACKAGES, *WITHOUT_SECTION)
 """Groups of which one option is chosen, or several of ``logger``."""
 
 _NAME = re.compile(r"\w[\w-]*")
@@ -116,7 +118,7 @@ def _instead(group: str) -> str:
     """The end of a message: what to type to choose no option of a group."""
     if group == "logger":
         return "; none is logger=[]"
-    if group in ("algo", "experiment"):
+    if group in WITHOUT_SECTION:
         return f"; none is ~{group}"
     return f"; nothing is {group}=none" if "none" in options(group) else ""
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Job:
         directory: where it leaves its files.
         total_steps: of training; 0 if nothing is trained, so that only what it returns says whether it failed.
         mistake: the sentence about a mistake in its configuration.
+        config: its configuration; None if that is a mistake.
     """
 
     overrides: tuple[str, ...]
@@ -53,6 +54,16 @@ class Job:
     directory: Path
     total_steps: int = 0
     mistake: str | None = None
+    config: RunConfig | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something left to do."""
+        return self.state in ("new", "to continue")
+
+    def watched(self) -> Watched:
+        """The job as its progress is shown."""
+        return Watched(self.label, self.directory, self.total_steps, self.state == "finished")
 
 
 class Sweep:
@@ -65,12 +76,17 @@ class Sweep:
         master: the composed configuration that the jobs have in common.
         loader: composes those of the jobs.
         launcher: runs them.
+
+    Attributes:
+        settings: of the sweep.
+        directory: of the sweep.
     """
 
     def __init__(self, master: DictConfig, loader: ConfigLoader, launcher: Launcher) -> None:
         self._master, self._loader, self._launcher = master, loader, launcher
-        self._settings = read_section(master, "sweep", SweepSettings)
-        self._directory = Path(str(master.hydra.sweep.dir))
+        self.settings = read_section(master, "sweep", SweepSettings)
+        self.directory = Path(str(master.hydra.sweep.dir))
+        self._identities: dict[Path, str | None] = {}  # of the runs that were found; None: it cannot be read
 
     def run(self, lists: Sequence[Sequence[str]], batch: int) -> None:
         """Run the jobs that have not finished, say what became of each, and how to go on.
@@ -84,51 +100,58 @@ class Sweep:
                 if one of the jobs failed.
             ConfigError: another process runs a sweep in the same directory.
         """
-        if self._settings.dry_run:
-            print(_as_table(self.plan(lists)))
+        if self.settings.dry_run:
+            print(_as_table(once(self.plan(lists))))
             return
-        with owning(self._directory):
-            (self._directory / STOP).unlink(missing_ok=True)
-            jobs = self.plan(lists)
+        with owning(self.directory):
+            (self.directory / STOP).unlink(missing_ok=True)
+            jobs = once(self.plan(lists))
             if all(job.mistake for job in jobs):
                 print(*dict.fromkeys(job.mistake for job in jobs), sep="\n", file=sys.stderr)
                 raise JobFailed(2, "every job is a mistake")
-            progress = Progress(
-                [Watched(j.label, j.directory, j.total_steps, j.state == "finished") for j in jobs], self._directory
-            )
-            due = [(n, job) for n, job in enumerate(jobs) if job.state in ("new", "to continue")]
+            progress = Progress([job.watched() for job in jobs])
+            due = [(n, job) for n, job in enumerate(jobs) if job.due]
             said: dict[int, tuple[int, str]] = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
-            with stop_signal() as stopped, progress.shown(stopped, self._directory / STOP):
+            progress.announce(self.directory)
+            with stop_signal() as stopped, progress.shown(stopped, self.directory / STOP):
                 for first in range(0, len(due), batch):
                     if not stopped():
-                        said |= self._launch(due[first : first + batch])
-            (self._directory / STOP).unlink(missing_ok=True)
+                        said |= self.launch(due[first : first + batch])
+            (self.directory / STOP).unlink(missing_ok=True)
         self._conclude(jobs, said, stopped.number)
 
-    def plan(self, lists: Sequence[Sequence[str]]) -> list[Job]:
-        """The jobs, without those that are given twice; nothing is written."""
-        labels = _labels(lists)
+    def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
+        """The job of each list of overrides, the same object for those that mean the same; nothing is written.
+
+        Args:
+            lists: the overrides of each job.
+            labels: what the jobs are called; None: after what differs between them.
+        """
+        labels = labels or _labels(lists)
         composed = [self._compose(overrides, n) for n, overrides in enumerate(lists)]
         configs = [c for c, _, _ in composed if isinstance(c, RunConfig)]
         found = self._found(configs[0]) if configs else {}
-        taken = {path.name for path in self._directory.glob("*/")}
+        taken = {path.name for path in self.directory.glob("*/")}
         jobs: dict[str, Job] = {}
+        keys: list[str] = []
         for overrides, label, (config, again, folder) in zip(lists, labels, composed, strict=True):
             if isinstance(config, str):
-                jobs[f"{label} {len(jobs)}"] = Job(tuple(overrides), label, "refused", self._directory, mistake=config)
+                keys.append(f"{label} {len(keys)}")
+                jobs[keys[-1]] = Job(tuple(overrides), label, "refused", self.directory, mistake=config)
                 continue
-            key = config.digest(_BESIDE) if again else f"{label} {len(jobs)}"
+            key = config.digest(_BESIDE) if again else f"{label} {len(keys)}"
+            keys.append(key)
             if key in jobs:
                 continue
             directory = found.get(key)
-            state: State = "new" if directory is None else "finished" if _finished(directory) else "to continue"
+            state: State = "new" if directory is None else "finished" if finished(directory) else "to continue"
             if directory is None:
                 name = folder or _unused(_as_name(label), key, taken)
                 taken.add(name)
-                directory = self._directory / name
+                directory = self.directory / name
             steps = config.train.total_steps if config.learns and again else 0
-            jobs[key] = Job(tuple(overrides), label, state, directory, steps)
-        return list(jobs.values())
+            jobs[key] = Job(tuple(overrides), label, state, directory, steps, config=config)
+        return [jobs[key] for key in keys]
 
     def _compose(self, overrides: Sequence[str], number: int) -> tuple[RunConfig | str, bool, str | None]:
         """A job's configuration, or what is wrong with it; whether it is known by it; the directory asked for."""
@@ -158,16 +181,21 @@ class Sweep:
     def _found(self, today: RunConfig) -> dict[str, Path]:
         """The runs in the sweep's directory, by what they compute; says which cannot be read."""
         found = {}
-        for file in sorted(self._directory.glob("*/config.yaml")):
-            try:
-                found[load_saved(file.parent, today).digest(_BESIDE)] = file.parent
-            except ConfigError as error:
-                print(f"left alone: {error}", file=sys.stderr)
+        for file in sorted(self.directory.glob("*/config.yaml")):
+            if file not in self._identities:
+                try:
+                    self._identities[file] = load_saved(file.parent, today).digest(_BESIDE)
+                except ConfigError as error:
+                    self._identities[file] = None
+                    print(f"left alone: {error}", file=sys.stderr)
+            identity = self._identities[file]
+            if identity is not None:
+                found[identity] = file.parent
         return found
 
-    def _launch(self, part: Sequence[tuple[int, Job]]) -> dict[int, tuple[int, str]]:
+    def launch(self, part: Sequence[tuple[int, Job]]) -> dict[int, tuple[int, str]]:
         """Run some jobs; exit code and text of those that said why they failed, by number."""
-        above = f"hydra.sweep.dir={json.dumps(str(self._directory), ensure_ascii=False)}"
+        above = f"hydra.sweep.dir={json.dumps(str(self.directory), ensure_ascii=False)}"
         lists = [[*job.overrides, above, f"hydra.sweep.subdir={job.directory.name}"] for _, job in part]
         try:
             returned = self._launcher.launch(lists, initial_job_idx=part[0][0])
@@ -185,23 +213,23 @@ class Sweep:
 
     def _conclude(self, jobs: Sequence[Job], said: Mapping[int, tuple[int, str]], signal: int | None) -> None:
         """Print what became of the jobs; raises as `run` says."""
-        left = [n for n, job in enumerate(jobs) if n in said or not (job.total_steps == 0 or _finished(job.directory))]
+        left = [n for n, job in enumerate(jobs) if n in said or not (job.total_steps == 0 or finished(job.directory))]
         codes = [code for code, _ in said.values() if code > 2] + ([128 + signal] if signal is not None else [])
         for n in left:
-            code, text = said.get(n, (1, _why(jobs[n].directory)))
+            code, text = said.get(n, (1, why_unfinished(jobs[n].directory)))
             if code <= 2 and not (codes and n not in said):
                 print(f"job {jobs[n].label}: {text}", file=sys.stderr)
-        print(f"{len(jobs) - len(left)} of {len(jobs)} jobs finished: {self._directory}")
+        print(f"{len(jobs) - len(left)} of {len(jobs)} jobs finished: {self.directory}")
         if any(jobs[n].mistake is None for n in left):
-            print(f"to go on: {self._command()}")
+            print(f"to go on: {self.command()}")
         if left or codes:
             raise JobFailed(codes[0] if codes else 1, "interrupted" if codes else "jobs failed")
 
-    def _command(self) -> str:
+    def command(self) -> str:
         """The command that goes on with this sweep."""
         words = [word for word in sys.argv[1:] if not word.startswith("sweep.name=")]
-        named = self._directory.parent == Path("results/sweeps")
-        name = [f"sweep.name={self._directory.name}"] if named else []
+        named = self.directory.parent == Path("results/sweeps")
+        name = [f"sweep.name={self.directory.name}"] if named else []
         return f"{program_name()} {shlex.join([*words, *name])}"
 
 
@@ -219,13 +247,18 @@ def continued(directory: Path, config: RunConfig) -> RunConfig | None:
     return replace(saved, loggers=config.loggers, trust=config.trust)
 
 
-def _finished(directory: Path) -> bool:
+def once(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, without those that are given twice."""
+    return list({id(job): job for job in jobs}.values())
+
+
+def finished(directory: Path) -> bool:
     """Whether a run was trained and tested, or a scripted policy was tested."""
     status = read_status(directory)
     return status == "finished" or (status is None and (directory / "comparison.csv").is_file())
 
 
-def _why(directory: Path) -> str:
+def why_unfinished(directory: Path) -> str:
     """What is known of a run that has not finished."""
     status = read_status(directory)
     if status is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..components.loggers.console import Rate, clock, on_terminal
 from ..training.run_directory import read_status
+from .jobs import STOP
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -47,31 +48,52 @@ class Progress:
 
     Args:
         jobs: the jobs.
-        directory: of the sweep.
+
+    Attributes:
+        expected: the number of jobs that will be added, as far as is known.
     """
 
-    def __init__(self, jobs: Sequence[Watched], directory: Path) -> None:
-        self._jobs, self._directory = jobs, directory
+    def __init__(self, jobs: Sequence[Watched]) -> None:
+        self._jobs = list(jobs)
+        self.expected = 0
         self._began, self._rate = time.time(), Rate(0)
         self._bar: Bar | None = None
         for job in jobs:
             job.step = job.first = _last_step(job.directory)
 
-    @contextmanager
-    def shown(self, stopped: Callable[[], bool], stop_file: Path) -> Iterator[None]:
-        """Inside the ``with`` block the jobs are followed; when it is to stop, the file is made that tells them."""
+    def add(self, jobs: Sequence[Watched]) -> None:
+        """Follow further jobs."""
+        for job in jobs:
+            job.step = job.first = _last_step(job.directory)
+        self._jobs += jobs
+
+    def announce(self, directory: Path) -> None:
+        """Say how many jobs there are, and where."""
         done = sum(job.before for job in self._jobs)
         begun = sum(job.first > 0 and not job.before for job in self._jobs)
         found = f", {done} finished before" * bool(done) + f", {begun} to continue" * bool(begun)
-        print(f"{len(self._jobs)} jobs{found}: {self._directory}", flush=True)
+        print(f"{len(self._jobs)} jobs{found}: {directory}", flush=True)
+
+    @contextmanager
+    def shown(
+        self, stopped: Callable[[], bool], stop_file: Path, look: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Inside the ``with`` block the jobs are followed; when it is to stop, the file is made that tells them.
+
+        Args:
+            stopped: whether it is to stop.
+            stop_file: the file.
+            look: is called again and again, in another thread, to follow more than is shown.
+        """
         ended = threading.Event()
 
         def follow() -> None:
             while not ended.wait(_POLL_S):
                 self._look()
+                look()
                 if stopped() and not stop_file.exists():
                     stop_file.touch()
-                    self._say("stopping: the jobs save everything; once more ends them at once")
+                    self.say("stopping: the jobs save everything; once more ends them at once")
 
         thread = threading.Thread(target=follow, daemon=True)
         with self._drawn():
@@ -99,7 +121,7 @@ class Progress:
     def _look(self) -> None:
         """Read how far the jobs are, and show what is new."""
         for job in self._jobs:
-            if job.before or job.status in ("finished", "failed"):
+            if job.before or job.status in ("finished", "failed", "stopped"):
                 continue
             status = self._status(job)
             if status is not None and job.total_steps:
@@ -109,12 +131,14 @@ class Progress:
                 job.status = status
                 if status == "finished":
                     job.step = max(job.step, job.total_steps)
-                self._say(f"{status or '':>11}  {job.label}{self._counts() if status != 'running' else ''}")
+                self.say(f"{status or '':>11}  {job.label}{self._counts() if status != 'running' else ''}")
         self._rate.add(time.monotonic(), sum(job.step - job.first for job in self._jobs if not job.before))
         if self._bar is not None:
             task = self._bar.task_ids[0]
             made = sum(job.total_steps if job.before else job.step for job in self._jobs)
-            self._bar.update(task, completed=made, text=self._counts(running=True).strip(" ()"))
+            steps = sum(job.total_steps for job in self._jobs)
+            total = max(1, steps + self.expected * max((job.total_steps for job in self._jobs), default=0))
+            self._bar.update(task, completed=made, total=total, text=self._counts(running=True).strip(" ()"))
 
     def _status(self, job: Watched) -> str | None:
         """The status of a job's run; None if it was written before the sweep began."""
@@ -123,21 +147,25 @@ class Progress:
                 return None
         except OSError:
             return None
-        return read_status(job.directory)
+        status = read_status(job.directory)
+        return "stopped" if status == "interrupted" and (job.directory / STOP).exists() else status
 
     def _counts(self, *, running: bool = False) -> str:
-        done = sum(job.before or job.status == "finished" for job in self._jobs)
-        parts = [f"{done} of {len(self._jobs)} done"]
+        done = sum(job.before or job.status in ("finished", "stopped") for job in self._jobs)
+        parts = [f"{done} of {len(self._jobs) + self.expected} done"]
         for status in ("running", "failed", "interrupted"):
             n = sum(job.status == status for job in self._jobs)
             parts += [f"{n} {status}"] if n and (running or status != "running") else []
         rate = self._rate.per_second
         if rate:
-            left = sum(max(0, job.total_steps - job.step) for job in self._jobs if not job.before)
+            under_way = [job for job in self._jobs if not job.before and job.status != "stopped"]
+            left = sum(max(0, job.total_steps - job.step) for job in under_way)
+            left += self.expected * max((job.total_steps for job in self._jobs), default=0)
             parts += [f"{rate:,.0f} steps/s", f"{clock(left / rate)} left"]
         return f"  ({', '.join(parts)})"
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Show a line."""
         with suppress(OSError):  # the output may be closed
             if self._bar is not None:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)

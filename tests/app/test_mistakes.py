@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_module
 
 from hymarl.app.config import known_at_the_top, option
 from hymarl.app.names import unknown_key
+from hymarl.app.options import WITHOUT_SECTION
 from hymarl.registry import PACKAGES, ConfigError, find, parameters
 from hymarl.training.settings import TrainingSettings
 
@@ -423,6 +424,6 @@ def test_help_and_misspelt_options_import_nothing_heavy(program):
     ends = [line for line in lines if line.startswith("ended with")]
     assert ends[:3] == [f"ended with {n} set()" for n in (0, 2, 2)]
     listed = {line.split(": ")[0] for line in lines if re.fullmatch(r"\w+: [\w, ]+", line)}
-    assert listed == {*PACKAGES, "algo", "experiment"}
+    assert listed == {*PACKAGES, *WITHOUT_SECTION}
     assert f"mixer: {', '.join(options('mixer'))}" in lines
     assert cost < 1.7 * importing_torch  # 0.9 to 1 times as much was seen, for all three and Hydra

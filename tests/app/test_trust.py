@@ -10,7 +10,7 @@ from hymarl.app.trust import foreign_modules
 OPTIONS = [
     (folder.name, file.name.removesuffix(".yaml"))
     for folder in resources.files("hymarl.conf").iterdir()
-    if folder.is_dir() and folder.name not in ("algo", "experiment", "preset")
+    if folder.is_dir() and folder.name not in ("algo", "experiment", "preset", "search")
     for file in folder.iterdir()
     if file.name.endswith(".yaml")
 ]

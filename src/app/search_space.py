@@ -1,0 +1,182 @@
+"""The space of a search: Hydra's syntax of sweeps, read as settings to choose, seeds to average over, and the rest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from ..registry import ConfigError
+
+Value = str | int | float
+_MOST_POINTS = 10**6  # of a grid
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting with some values, as they are typed."""
+
+    values: tuple[str, ...]
+
+    def ends(self) -> tuple[Value, Value]:
+        """The first and the last value."""
+        return self.values[0], self.values[-1]
+
+    def __str__(self) -> str:
+        return ", ".join(self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A setting between two numbers, both included; a whole number if both are.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest value.
+        step: between values; None: any number, or any whole number.
+        log: whether to search its logarithm.
+    """
+
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+
+    def ends(self) -> tuple[Value, Value]:
+        """The smallest and the largest value."""
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.step}" if self.step is not None else ""
+        return f"{self.low} to {self.high}{step}{' (log)' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search is about.
+
+    Attributes:
+        parameters: the settings to choose, by their keys as typed (``+a.b`` adds one).
+        seeds: over which every trial is averaged; empty: the one of the configuration.
+        fixed: overrides that all runs have in common.
+    """
+
+    parameters: Mapping[str, Choice | Interval]
+    seeds: tuple[str, ...]
+    fixed: tuple[str, ...]
+
+    def chosen(self, values: Mapping[str, Any]) -> list[str]:
+        """The overrides of a trial, without the seed."""
+        return [*self.fixed, *(f"{key}={values[key]}" for key in self.parameters if key in values)]
+
+    def runs(self, values: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+        """The runs of a trial: what tells them apart, and their overrides."""
+        return [(seed, [*self.chosen(values), *filter(None, [seed])]) for seed in self.seeds or ("",)]
+
+    def corners(self) -> list[dict[str, Value]]:
+        """Two points of the space: all first values, and all last ones."""
+        ends = {key: parameter.ends() for key, parameter in self.parameters.items()}
+        return [{key: pair[end] for key, pair in ends.items()} for end in (0, 1)]
+
+    def grid(self) -> Iterator[dict[str, Value]]:
+        """All points; the last parameter changes first.
+
+        Raises:
+            ConfigError: there is no end of them.
+        """
+        axes, n = [], 1
+        for key, parameter in self.parameters.items():
+            axis = parameter.values if isinstance(parameter, Choice) else _points(key, parameter)
+            axes.append(axis)
+            n *= len(axis)
+        if n > _MOST_POINTS:
+            raise ConfigError(f"a grid of {n:,} points is too large; give fewer values, or another sampler")
+        return (dict(zip(self.parameters, point, strict=True)) for point in itertools.product(*axes))
+
+
+def read_space(params: Mapping[str, Any], typed: Sequence[str]) -> Space:
+    """The space that the parameters of a search and the overrides of the command line mean; the latter win.
+
+    Args:
+        params: by key, or nested; values as they would be typed.
+        typed: overrides of the command line.
+
+    Raises:
+        ConfigError: a value cannot be searched, or there is nothing to choose.
+    """
+    given = [f"{key}={value}" for key, value in _flat(params)]
+    overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides([*given, *typed])}
+    overrides.pop("search", None)  # it says what is searched, and is no part of what a run is
+    parameters, seeds, fixed = {}, [], []
+    for key, override in overrides.items():
+        line = str(override.input_line)
+        if key.startswith("sweep.") and override.is_sweep_override():
+            raise ConfigError(f"{line}: a search has one directory; give one value")
+        if key == "seed":
+            seeds = _seeds(override)
+        elif override.is_sweep_override():
+            parameters[override.get_key_element()] = _parameter(override)
+        else:
+            fixed.append(line)
+    if not parameters:
+        raise ConfigError(
+            "a search needs a setting to choose, such as 'optimizer.lr=tag(log,interval(1e-5,1e-2))', or search=qmix"
+        )
+    return Space(parameters, tuple(seeds), tuple(fixed))
+
+
+def _flat(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", "null" if value is None else value
+
+
+def _seeds(override: Override) -> list[str]:
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        raise ConfigError(
+            f"{override.input_line}: a trial is averaged over its seeds; list them, as in seed=1,2,3 or seed=range(1,4)"
+        )
+    values = override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
+    return [f"seed={value}" for value in dict.fromkeys(values)]
+
+
+def _parameter(override: Override) -> Choice | Interval:
+    value, line = override.value(), override.input_line
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        assert low is not None
+        assert high is not None
+        log = "log" in value.tags
+        if not low <= high or (log and low <= 0):
+            raise ConfigError(f"{line}: an interval goes from the smaller to the larger number{', above 0' * log}")
+        return Interval(low, high, log=log)
+    if not override.is_discrete_sweep() or override.value_type is None or "GLOB" in override.value_type.name:
+        raise ConfigError(f"{line}: this cannot be searched; what can is interval(…), choice(…), range(…), or a list")
+    values = tuple(dict.fromkeys(override.sweep_string_iterator()))
+    if not values:
+        raise ConfigError(f"{line}: there is no value in this range")
+    if isinstance(value, RangeSweep) and not value.shuffle and (value.step or 0) > 0 and len(values) > 1:
+        low, stop, step = value.start, value.stop, value.step
+        assert low is not None
+        assert stop is not None
+        assert step is not None
+        last = math.ceil((stop - low) / step - 1e-9) - 1  # as range does; Hydra's own may reach a broken stop
+        return Interval(low, round(low + step * last, 12), step)
+    return Choice(values)
+
+
+def _points(key: str, interval: Interval) -> Sequence[Value]:
+    if interval.step is None and not isinstance(interval.low, int):
+        raise ConfigError(f"{key}: a grid needs values, as in {key}=choice(…) or {key}=range(…); got {interval}")
+    step = interval.step or 1
+    n = round((interval.high - interval.low) / step) + 1
+    if n > _MOST_POINTS:
+        raise ConfigError(f"{key}: {n:,} values are too many for a grid; got {interval}")
+    return [round(interval.low + i * step, 12) for i in range(n)]
