@@ -37,7 +37,7 @@ _PLUGINS: Mapping[str, str] = {
     "hydra/launcher/submitit_slurm": "'hymarl[submitit]'",
     "hydra/sweeper/ax": "hydra-ax-sweeper",
     "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
-    "hydra/sweeper/optuna": "hydra-optuna-sweeper",
+    "hydra/sweeper/optuna": "hydra-optuna-sweeper",  # for Optuna 2; ours is hymarl_optuna
 }
 """Options of Hydra that need other packages, and what to install for them."""
 

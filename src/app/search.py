@@ -152,8 +152,10 @@ class Search:
         """Make trials until there are enough, too many have failed, or it is to stop; returns the exit code."""
         code = 0
         allowed = self._settings.max_failure_rate * self._settings.n_trials
-        while not self._is_over(stopped) and not code and self._failures <= allowed and self._study.left:
-            trials = self._ask(min(self._settings.n_jobs, self._study.left))
+        while not self._is_over(stopped) and not code and self._failures <= allowed and (left := self._study.left):
+            n = min(self._settings.n_jobs, left)
+            self._progress.expected = (left - n) * (len(self._space.seeds) or 1)
+            trials = self._ask(n)
             try:
                 jobs = once([job for trial in trials for job in trial.jobs])
                 said = self._launch(jobs, trials)
@@ -187,7 +189,6 @@ class Search:
         for _, job in due:
             (job.directory / STOP).unlink(missing_ok=True)
         self._progress.add([job.watched() for job in jobs if job.mistake is None])
-        self._progress.expected = max(0, self._study.left - 1) * (len(self._space.seeds) or 1)
         with self._lock:
             self._running = [trial for trial in trials if not any(job.mistake for job in trial.jobs)]
         said = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
