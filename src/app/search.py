@@ -27,7 +27,7 @@ from .validations import score, validations
 if TYPE_CHECKING:
     import optuna
 
-_BESIDE = ("sweep.", "hydra", "logger", "device", "threads", "trust")
+_BESIDE = ("search=", "sweep.", "hydra", "logger", "device", "threads", "trust")
 """Beginnings of keys that may change between the calls of a search: its runs stay comparable."""
 Said = dict[int, tuple[int, str]]
 

@@ -12,7 +12,7 @@ from .search_space import Space
 from .study import SearchSettings, Study
 
 _SHOWN = 10  # trials of the table
-_OF_A_SEARCH = ("sweep.", "logger", "hydra")
+_OF_A_SEARCH = ("search=", "sweep.", "logger", "hydra")
 
 
 def as_markdown(study: Study, settings: SearchSettings, space: Space) -> str:

@@ -111,12 +111,11 @@ def read_space(params: Mapping[str, Any], typed: Sequence[str]) -> Space:
     """
     given = [f"{key}={value}" for key, value in _flat(params)]
     overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides([*given, *typed])}
-    overrides.pop("search", None)  # it says what is searched, and is no part of what a run is
     parameters, seeds, fixed = {}, [], []
     for key, override in overrides.items():
         line = str(override.input_line)
-        if key.startswith("sweep.") and override.is_sweep_override():
-            raise ConfigError(f"{line}: a search has one directory; give one value")
+        if key.startswith(("sweep.", "search")) and override.is_sweep_override():
+            raise ConfigError(f"{line}: this is about the whole search; give one value")
         if key == "seed":
             seeds = _seeds(override)
         elif override.is_sweep_override():

@@ -63,7 +63,6 @@ def test_hydras_syntax_is_read_and_the_command_line_wins():
         "selector.finish=range(0.1,0.4,0.1)",
         "mixer=vdn",
         "seed=range(3,6)",
-        "search=qmix",
         "+env.kwargs.size=choice(3,null)",
     ]
     with pytest.raises(Exception, match="choice"):  # Hydra has no null in a choice
@@ -306,6 +305,24 @@ def test_every_search_that_ships_can_begin(hymarl, tmp_path, option):
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[-1].startswith("up to 20 trials, each 1 run of 100,000 steps: ")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_search_file_of_ones_own_is_no_part_of_its_runs(hymarl, tmp_path):
+    (tmp_path / "own" / "search").mkdir(parents=True)
+    header = "# @package hydra.sweeper\ndefaults: [/hydra/sweeper/hymarl_optuna@_here_, _self_]\n"
+    file = tmp_path / "own" / "search" / "mine.yaml"
+    file.write_text(header + "sampler: grid\nparams: {learner.gamma: 'choice(0.5,0.9)'}\n")
+    words = ("-m", *TINY, "search=mine", "hydra.searchpath=[file://own]", "sweep.name=s")
+    outcome = hymarl(tmp_path, *words, "hydra.sweeper.n_trials=1")
+    assert (outcome.code, outcome.err) == (0, "")
+    run = directory(tmp_path) / "trial-0"
+    assert "gamma: 0.5" in (run / "config.yaml").read_text()
+    assert "hydra.sweeper" not in (run / "config.yaml").read_text()
+    assert "search=" not in (directory(tmp_path) / "search.md").read_text()
+    file.write_text("params: {learner.gamma: 'choice(0.5,0.9)'}\n")
+    outcome = hymarl(tmp_path, *words)
+    sentence = "search=mine: its YAML file, or one that it includes, lacks this first line: # @package hydra.sweeper\n"
+    assert (outcome.code, outcome.err) == (2, sentence)
 
 
 def test_a_search_without_m_is_refused(hymarl, tmp_path):
