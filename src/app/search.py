@@ -113,7 +113,7 @@ class Search:
                     code = self._make_trials(stopped)
             finally:
                 (directory / STOP).unlink(missing_ok=True)
-            report = as_markdown(self._study, self._settings, self._space)
+            report = as_markdown(self._study, self._settings, self._space, self._sweep.searchpath())
             write_atomically(directory / "search.md", report.encode())
         self._conclude(report, code)
 

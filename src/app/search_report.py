@@ -15,8 +15,15 @@ _SHOWN = 10  # trials of the table
 _OF_A_SEARCH = ("search=", "sweep.", "logger", "hydra")
 
 
-def as_markdown(study: Study, settings: SearchSettings, space: Space) -> str:
-    """The report, as ``search.md`` has it."""
+def as_markdown(study: Study, settings: SearchSettings, space: Space, searchpath: Sequence[str]) -> str:
+    """The report, as ``search.md`` has it.
+
+    Args:
+        study: the study.
+        settings: of the search.
+        space: of the search.
+        searchpath: the override that new runs need to find option files; empty if they need none.
+    """
     made = study.count("COMPLETE", "PRUNED")
     counts = {"pruned": study.count("PRUNED"), "failed": study.count_failed()}
     seeds = f", mean over {', '.join(space.seeds)}" if len(space.seeds) > 1 else ""
@@ -32,7 +39,7 @@ def as_markdown(study: Study, settings: SearchSettings, space: Space) -> str:
         ]
         lines += ["", *_table(["trial", settings.objective, *space.parameters], rows)]
         lines += ["", f"A new training run with the best, trial {ranked[0].number}:", ""]
-        lines += [f"    {command(space, ranked[0].params)}"]
+        lines += [f"    {command(space, ranked[0].params, searchpath)}"]
     importances = study.importances()
     if importances:
         rows = [[key, f"{value:.2f}"] for key, value in importances.items()]
@@ -41,11 +48,11 @@ def as_markdown(study: Study, settings: SearchSettings, space: Space) -> str:
     return "\n".join(lines)
 
 
-def command(space: Space, values: Mapping[str, Any]) -> str:
+def command(space: Space, values: Mapping[str, Any], searchpath: Sequence[str] = ()) -> str:
     """The command line of a new training run with a trial's values, and a seed that the search has not used."""
     words = [word for word in space.chosen(values) if not word.lstrip("+~").startswith(_OF_A_SEARCH)]
     seeds = [int(seed) for seed in re.findall(r"seed=(\d+)", " ".join(space.seeds))] or [1]
-    return f"{program_name()} {shlex.join([*words, f'seed={max(seeds) + 1}'])}"
+    return f"{program_name()} {shlex.join([*words, *searchpath, f'seed={max(seeds) + 1}'])}"
 
 
 def _number(value: object) -> str:

@@ -193,6 +193,10 @@ class Sweep:
                 found[identity] = file.parent
         return found
 
+    def searchpath(self) -> list[str]:
+        """The override that says where else option files are; empty if nowhere."""
+        return [str(word) for word in self._master.hydra.overrides.hydra if str(word).startswith("hydra.searchpath=")]
+
     def launch(self, part: Sequence[tuple[int, Job]]) -> dict[int, tuple[int, str]]:
         """Run some jobs; exit code and text of those that said why they failed, by number."""
         above = f"hydra.sweep.dir={json.dumps(str(self.directory), ensure_ascii=False)}"
