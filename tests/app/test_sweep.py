@@ -76,6 +76,31 @@ def test_another_configuration_never_gets_the_directory_of_a_run(hymarl, swept):
     assert all(Path(name).name.startswith(f"seed-{n}-") for n, name in enumerate(names, 1))
 
 
+def test_the_runs_of_a_sweep_are_reported(hymarl, swept):
+    folder, _ = swept
+    outcome = hymarl(folder, "report.runs=[results/sweeps/first/seed*]", "report.formats=[csv]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "2 runs in 1 group" in outcome.out
+    (report,) = (folder / "results" / "reports").iterdir()
+    assert [path.name for path in report.iterdir()] == ["tables"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["report.runs=[nowhere]"], "report.runs: nowhere does not exist\n"),
+        (["report.runs=[nowhere]", "seed=2"], "report.runs is about runs that there are; leave out seed\n"),
+        (["dashboard.runs=[nowhere]"], "nowhere"),
+    ],
+)
+def test_a_report_that_cannot_be_made_leaves_nothing(hymarl, tmp_path, words, sentence):
+    outcome = hymarl(tmp_path, *words)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_damaged_run_is_left_alone(hymarl, tmp_path):
     damaged = tmp_path / "results" / "sweeps" / "s" / "seed-1"
     damaged.mkdir(parents=True)
