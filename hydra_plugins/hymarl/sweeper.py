@@ -40,4 +40,4 @@ class HymarlSweeper(Sweeper):
         given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size or len(jobs))
+        Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size)
