@@ -44,4 +44,4 @@ class HymarlSweeper(Sweeper):
             if override.is_interval_sweep():
                 raise ConfigError(f"{override.input_line} is for a search; add hydra/sweeper=hymarl_optuna")
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size or len(jobs))
+        Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
@@ -120,7 +120,7 @@ def _values(override: Override) -> list[Any]:
     """The values that an override gives to its key in the jobs of a sweep; none if it does not list them (``glob``)."""
     if not override.is_sweep_override():
         return [override.value()]
-    if not override.is_choice_sweep():
+    if not override.is_choice_sweep() or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return []
     values = list(override.sweep_iterator())
     return [value.text if isinstance(value, QuotedString) else value for value in values]

@@ -18,7 +18,7 @@ from ..reports.settings import ReportSettings
 from ..training.settings import TrainingSettings
 from .dashboard import DashboardSettings
 from .hydra_state import searched
-from .names import WHEN_CHOSEN, unknown_key
+from .names import ABOUT_RUNS, WHEN_CHOSEN, unknown_key
 from .options import GROUPS, WITHOUT_SECTION, algorithm, check_option, lacks_first_line, load_options, unknown_logger
 from .trust import foreign_modules
 from .when_chosen import apply
@@ -169,8 +169,7 @@ class SweepSettings:
     dry_run: bool
 
 
-SECTIONS: Mapping[str, type] = {"sweep": SweepSettings, "report": ReportSettings, "dashboard": DashboardSettings}
-"""Sections of the command line, which are no part of a run's configuration."""
+SECTIONS: Mapping[str, type] = dict(zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings), strict=True))
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 

@@ -75,7 +75,7 @@ def discard_what_never_began(error: Exception) -> None:
 def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: bool) -> None:
     path = Path(directory)
     earlier = mistake and subdirectory != ".hydra"
-    if path.samefile(start) or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):
+    if (not subdirectory and path.samefile(start)) or (not earlier and any(p.name != ".hydra" for p in path.iterdir())):
         return
     if subdirectory:
         shutil.rmtree(path / subdirectory, ignore_errors=True)
@@ -132,6 +132,8 @@ def _hydra_folder(resume: Any, check: Any, reported: Any, shown: Any) -> str | N
 
 def _sweep_directory(name: Any) -> str:
     """The directory of a sweep of this name."""
+    if isinstance(name, int | float):
+        raise ConfigError(f"sweep.name={name} is read as a number; begin the name with a letter")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", str(name)):
         raise ConfigError(f"sweep.name={name}: a name has letters, digits, '.', '_', '+' and '-' only")
     return f"results/sweeps/{_stamp() if name is None else name}"

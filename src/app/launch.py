@@ -39,6 +39,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     assert isinstance(overrides, list)
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     require_what_sections_are_about(cfg, overrides, sweep=job.mode is RunMode.MULTIRUN)
+    overrides = [override for override in overrides if not override.startswith("sweep.")]
     for name, command in (("report", _report), ("dashboard", _dashboard)):
         if cfg[name].runs:
             allow(frozenset({name}), overrides, f"{name}.runs is about runs that there are")

@@ -12,6 +12,9 @@ from ..registry import closest, in_plain_words, suggest
 WHEN_CHOSEN = "when_chosen"
 """The section of values that apply while an option is chosen."""
 
+ABOUT_RUNS = ("sweep", "report", "dashboard")
+"""Sections of the command line that are about runs, and no part of one."""
+
 MOVED: Mapping[str, str] = {
     "train.batch_episodes": "replay.batch_episodes",
     "train.buffer_episodes": "replay.buffer_episodes",
@@ -146,7 +149,8 @@ def unknown_key(wrong: str, known: Collection[str], cfg: DictConfig | None, wher
         place = f"{where} has no settings, so no {last!r}"
     typed = last if where else wrong.split(".")[0]
     meant = {**PYMARL, **SYNONYMS}.get(last) or (None if where else SYNONYMS.get(typed))
-    same = [path for path in _settings(cfg, "") if path.split(".")[-1] == last and path != wrong] if cfg else []
+    elsewhere = [path.split(".") for path in (_settings(cfg, "") if cfg else ()) if path != wrong]
+    same = [".".join(path) for path in elsewhere if path[-1] == last and path[0] not in ABOUT_RUNS]
     if same:
         near = closest(last, known)[:1] if where else [meant] if last in SYNONYMS else []
         return f"{place}; did you mean {' or '.join(map(repr, [*near, *same[:3]]))}?"

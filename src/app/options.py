@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,9 +167,15 @@ def _read(group: str, name: str) -> DictConfig:
     for folder in _folders():
         file = folder.joinpath(group, f"{name}.yaml")
         if file.is_file():
-            node = OmegaConf.create(file.read_text(encoding="utf-8"))
-            return node if isinstance(node, DictConfig) else OmegaConf.create()
+            return _parsed(file.read_text(encoding="utf-8"))
     return OmegaConf.create()
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> DictConfig:
+    """The content of an option file, not to be changed; a sweep asks for the same ones for every job."""
+    node = OmegaConf.create(text)
+    return node if isinstance(node, DictConfig) else OmegaConf.create()
 
 
 def _folders() -> Iterator[_Folder]:

@@ -192,7 +192,8 @@ class Search:
         with self._lock:
             self._running = [trial for trial in trials if not any(job.mistake for job in trial.jobs)]
         said = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
-        return said | (self._sweep.launch(due) if due else {})
+        ends = self._sweep.launch(due, lambda: self._wrong is not None) if due else {}
+        return said | {n: end for n, end in ends.items() if end is not None}
 
     def _follow(self) -> None:
         """Tell Optuna of new validations, and stop what it prunes or what cannot succeed any more."""

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
 from ..training.run_directory import owning, read_status
-from .changes import require_what_sections_are_about
+from .changes import episodes_to_test, require_what_sections_are_about
 from .config import RunConfig, SweepSettings, read, read_section
 from .jobs import STOP
 from .mistakes import JobFailed, explain
+from .names import one_line
 from .saved import load_saved
 from .signals import stop_signal
 from .sweep_progress import Progress, Watched
@@ -31,6 +34,8 @@ from .sweep_progress import Progress, Watched
 _BESIDE = ("loggers", "threads", "device", "applied", "dropped")
 """Parts of the configuration that may change between the calls of a sweep: what is computed stays the same."""
 _SHOWN = 80  # characters of a job's directory
+Ends = dict[int, tuple[int, str] | None]
+"""How jobs ended that came back, by number: exit code and text of an error, None if there was none."""
 State = Literal["finished", "to continue", "new", "refused"]
 
 
@@ -43,7 +48,8 @@ class Job:
         label: the overrides that differ between the jobs, as typed.
         state: what was found of it on disk; ``refused`` if its configuration is a mistake.
         directory: where it leaves its files.
-        total_steps: of training; 0 if nothing is trained, so that only what it returns says whether it failed.
+        total_steps: of training; 0 if nothing is trained.
+        known: whether it is known by its configuration, and its files say whether it has finished.
         mistake: the sentence about a mistake in its configuration.
         config: its configuration; None if that is a mistake.
     """
@@ -53,6 +59,7 @@ class Job:
     state: State
     directory: Path
     total_steps: int = 0
+    known: bool = False
     mistake: str | None = None
     config: RunConfig | None = field(default=None, repr=False, compare=False)
 
@@ -63,7 +70,7 @@ class Job:
 
     def watched(self) -> Watched:
         """The job as its progress is shown."""
-        return Watched(self.label, self.directory, self.total_steps, self.state == "finished")
+        return Watched(self.label, self.directory.absolute(), self.total_steps, self.state == "finished")
 
 
 class Sweep:
@@ -76,30 +83,32 @@ class Sweep:
         master: the composed configuration that the jobs have in common.
         loader: composes those of the jobs.
         launcher: runs them.
-
-    Attributes:
-        settings: of the sweep.
-        directory: of the sweep.
     """
 
     def __init__(self, master: DictConfig, loader: ConfigLoader, launcher: Launcher) -> None:
         self._master, self._loader, self._launcher = master, loader, launcher
         self.settings = read_section(master, "sweep", SweepSettings)
         self.directory = Path(str(master.hydra.sweep.dir))
-        self._identities: dict[Path, str | None] = {}  # of the runs that were found; None: it cannot be read
+        self._identities: dict[Path, str | None] = {}  # of the runs found; None: no run, or unreadable
 
-    def run(self, lists: Sequence[Sequence[str]], batch: int) -> None:
+    def run(self, lists: Sequence[Sequence[str]], batch: int | None) -> None:
         """Run the jobs that have not finished, say what became of each, and how to go on.
 
         Args:
             lists: the overrides of each job.
-            batch: how many jobs the launcher gets at once.
+            batch: how many jobs the launcher gets at once; None: all.
 
         Raises:
             JobFailed: with exit code 2 if every job is a mistake, 130 or the like if the sweep was interrupted, else 1
                 if one of the jobs failed.
-            ConfigError: another process runs a sweep in the same directory.
+            ConfigError: there are no jobs, or another process runs a sweep in the same directory.
         """
+        if batch is not None and not (isinstance(batch, int) and batch >= 1):
+            raise ConfigError(f"hydra.sweeper.max_batch_size={batch}: give a whole number from 1, or null for all jobs")
+        if not lists:
+            raise ConfigError("there are no jobs: what is swept has no values")
+        if isinstance(self._launcher, BasicLauncher):
+            batch = 1  # it composes all jobs that it gets, also after the sweep was told to stop
         if self.settings.dry_run:
             print(_as_table(once(self.plan(lists))))
             return
@@ -110,15 +119,19 @@ class Sweep:
                 print(*dict.fromkeys(job.mistake for job in jobs), sep="\n", file=sys.stderr)
                 raise JobFailed(2, "every job is a mistake")
             progress = Progress([job.watched() for job in jobs])
-            due = [(n, job) for n, job in enumerate(jobs) if job.due]
-            said: dict[int, tuple[int, str]] = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
             progress.announce(self.directory)
-            with stop_signal() as stopped, progress.shown(stopped, self.directory / STOP):
-                for first in range(0, len(due), batch):
-                    if not stopped():
-                        said |= self.launch(due[first : first + batch])
-            (self.directory / STOP).unlink(missing_ok=True)
-        self._conclude(jobs, said, stopped.number)
+            stop = (self.directory / STOP).absolute()
+            due = [(n, job) for n, job in enumerate(jobs) if job.due]
+            ends: Ends = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
+            with stop_signal() as stopped, progress.shown(stopped, stop):
+                for first in range(0, len(due), batch or len(due)):
+                    if not stopped() and not stop.exists():
+                        ends |= self.launch(due[first : first + (batch or len(due))], stopped)
+            stop.unlink(missing_ok=True)
+            for job in jobs:
+                with suppress(OSError):  # it is not empty, or not there
+                    job.directory.rmdir()
+        self._conclude(jobs, ends, stopped.number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
         """The job of each list of overrides, the same object for those that mean the same; nothing is written.
@@ -128,6 +141,9 @@ class Sweep:
             labels: what the jobs are called; None: after what differs between them.
         """
         labels = labels or _labels(lists)
+        wrong = sorted({key for key in _differing(lists) if key.startswith("sweep.")})
+        if wrong:
+            raise ConfigError(f"{wrong[0]} has one value in a sweep")
         composed = [self._compose(overrides, n) for n, overrides in enumerate(lists)]
         configs = [c for c, _, _ in composed if isinstance(c, RunConfig)]
         found = self._found(configs[0]) if configs else {}
@@ -146,11 +162,11 @@ class Sweep:
             directory = found.get(key)
             state: State = "new" if directory is None else "finished" if finished(directory) else "to continue"
             if directory is None:
-                name = folder or _unused(_as_name(label), key, taken)
+                name = _unused(_as_name(folder or label), key, taken)
                 taken.add(name)
                 directory = self.directory / name
             steps = config.train.total_steps if config.learns and again else 0
-            jobs[key] = Job(tuple(overrides), label, state, directory, steps, config=config)
+            jobs[key] = Job(tuple(overrides), label, state, directory, steps, again, config=config)
         return [jobs[key] for key in keys]
 
     def _compose(self, overrides: Sequence[str], number: int) -> tuple[RunConfig | str, bool, str | None]:
@@ -169,7 +185,8 @@ class Sweep:
             assert isinstance(typed, list)
             require_what_sections_are_about(task, typed, sweep=True)
             config = read(task, cfg.hydra.runtime.choices, typed, Path.cwd())
-            return config, not (task.check or task.resume or task.evaluate), folder
+            known = not (task.check or task.resume or task.evaluate)
+            return config if config.learns else episodes_to_test(config, typed), known, folder
         except Exception as error:
             sentence = explain(error, composing=True, overrides=overrides)
             if sentence is None:
@@ -180,48 +197,56 @@ class Sweep:
 
     def _found(self, today: RunConfig) -> dict[str, Path]:
         """The runs in the sweep's directory, by what they compute; says which cannot be read."""
-        found = {}
+        found: dict[str, Path] = {}
         for file in sorted(self.directory.glob("*/config.yaml")):
             if file not in self._identities:
-                try:
-                    self._identities[file] = load_saved(file.parent, today).digest(_BESIDE)
-                except ConfigError as error:
-                    self._identities[file] = None
-                    print(f"left alone: {error}", file=sys.stderr)
-            identity = self._identities[file]
-            if identity is not None:
-                found[identity] = file.parent
+                self._identities[file] = _identity(file.parent, today)
+            key = self._identities[file]
+            if key is not None and not (key in found and finished(found[key])):
+                found[key] = file.parent
         return found
 
     def searchpath(self) -> list[str]:
         """The override that says where else option files are; empty if nowhere."""
         return [str(word) for word in self._master.hydra.overrides.hydra if str(word).startswith("hydra.searchpath=")]
 
-    def launch(self, part: Sequence[tuple[int, Job]]) -> dict[int, tuple[int, str]]:
-        """Run some jobs; exit code and text of those that said why they failed, by number."""
-        above = f"hydra.sweep.dir={json.dumps(str(self.directory), ensure_ascii=False)}"
-        lists = [[*job.overrides, above, f"hydra.sweep.subdir={job.directory.name}"] for _, job in part]
+    def launch(self, part: Sequence[tuple[int, Job]], stopped: Callable[[], bool]) -> Ends:
+        """As `_launch_once`; if the launcher fails on the way, as when its process is killed, it has a second try."""
+        ends = self._launch_once(part)
+        left = [(n, job) for n, job in part if n not in ends and not finished(job.directory)]
+        if left and not stopped() and any(read_status(job.directory) for _, job in left):
+            ends |= self._launch_once(left)
+        return ends
+
+    def _launch_once(self, part: Sequence[tuple[int, Job]]) -> Ends:
+        """Run some jobs; how those ended that came back."""
+        above = f"hydra.sweep.dir={_quoted(str(self.directory))}"
+        lists = [[*job.overrides, above, f"hydra.sweep.subdir={_quoted(job.directory.name)}"] for _, job in part]
         try:
             returned = self._launcher.launch(lists, initial_job_idx=part[0][0])
         except Exception as error:  # of the launcher: what has become of the jobs is on disk
-            print(f"the launcher failed: {explain(error) or f'{type(error).__name__}: {error}'}", file=sys.stderr)
+            reason = explain(error) or f"{type(error).__name__}: {one_line(error)}"
+            print(f"the launcher failed: {reason}", file=sys.stderr)
             return {}
-        said = {}
+        ends: Ends = {}
         for (number, _), job_return in zip(part, returned, strict=False):
             value = job_return._return_value  # the property of this name would print what the job said
             if isinstance(value, JobFailed):
-                said[number] = value.args
+                ends[number] = value.args
             elif isinstance(value, Exception):
-                said[number] = 1, f"{type(value).__name__}: {value}"
-        return said
+                ends[number] = 1, f"{type(value).__name__}: {value}"
+            else:
+                ends[number] = None
+        return ends
 
-    def _conclude(self, jobs: Sequence[Job], said: Mapping[int, tuple[int, str]], signal: int | None) -> None:
+    def _conclude(self, jobs: Sequence[Job], ends: Ends, signal: int | None) -> None:
         """Print what became of the jobs; raises as `run` says."""
-        left = [n for n, job in enumerate(jobs) if n in said or not (job.total_steps == 0 or finished(job.directory))]
-        codes = [code for code, _ in said.values() if code > 2] + ([128 + signal] if signal is not None else [])
+        done = [finished(job.directory) if job.known else n in ends and ends[n] is None for n, job in enumerate(jobs)]
+        left = [n for n, ok in enumerate(done) if not ok]
+        codes = [end[0] for end in ends.values() if end and end[0] > 2] + ([] if signal is None else [128 + signal])
         for n in left:
-            code, text = said.get(n, (1, why_unfinished(jobs[n].directory)))
-            if code <= 2 and not (codes and n not in said):
+            code, text = ends.get(n) or (1, why_unfinished(jobs[n].directory))
+            if code <= 2 and not (codes and not ends.get(n)):
                 print(f"job {jobs[n].label}: {text}", file=sys.stderr)
         print(f"{len(jobs) - len(left)} of {len(jobs)} jobs finished: {self.directory}")
         if any(jobs[n].mistake is None for n in left):
@@ -231,10 +256,10 @@ class Sweep:
 
     def command(self) -> str:
         """The command that goes on with this sweep."""
-        words = [word for word in sys.argv[1:] if not word.startswith("sweep.name=")]
+        words = [word for word in sys.argv[1:] if not word.startswith(("sweep.name=", "hydra.sweep.dir="))]
         named = self.directory.parent == Path("results/sweeps")
-        name = [f"sweep.name={self.directory.name}"] if named else []
-        return f"{program_name()} {shlex.join([*words, *name])}"
+        name = f"sweep.name={self.directory.name}" if named else f"hydra.sweep.dir={_quoted(str(self.directory))}"
+        return f"{program_name()} {shlex.join([*words, name])}"
 
 
 def continued(directory: Path, config: RunConfig) -> RunConfig | None:
@@ -256,6 +281,16 @@ def once(jobs: Sequence[Job]) -> list[Job]:
     return list({id(job): job for job in jobs}.values())
 
 
+def _identity(directory: Path, today: RunConfig) -> str | None:
+    """What a run computes; None if it is an evaluation of another run, or cannot be read, and then says so."""
+    try:
+        config = load_saved(directory, today)
+    except ConfigError as error:
+        print(f"left alone: {error}", file=sys.stderr)
+        return None
+    return None if config.learns and read_status(directory) is None else config.digest(_BESIDE)
+
+
 def finished(directory: Path) -> bool:
     """Whether a run was trained and tested, or a scripted policy was tested."""
     status = read_status(directory)
@@ -271,11 +306,25 @@ def why_unfinished(directory: Path) -> str:
 
 
 def _labels(lists: Sequence[Sequence[str]]) -> list[str]:
-    """For each job the overrides in which the jobs differ; all if there is one job."""
-    given = [dict(override.split("=", 1) for override in overrides if "=" in override) for overrides in lists]
-    differ = [key for key in given[0] if len({job.get(key) for job in given}) > 1]
-    keys = differ or [key for key in given[0] if not key.startswith(("hydra", "sweep.", "logger"))]
+    """For each job the overrides in which the jobs differ; if there is one job, what it chooses."""
+    given = [_by_key(overrides) for overrides in lists]
+    keys = _differing(lists) or [key for key in given[0] if "." not in key and key != "logger"]
     return [" ".join(f"{key}={job[key]}" for key in keys if key in job) or "job" for job in given]
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in overrides if "=" in override)
+
+
+def _differing(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The keys in whose values the jobs differ."""
+    given = [_by_key(overrides) for overrides in lists]
+    return [key for key in given[0] if len({job.get(key) for job in given}) > 1]
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra reads it back, whatever is in it."""
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
 def _as_name(label: str) -> str:

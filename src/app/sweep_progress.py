@@ -72,7 +72,8 @@ class Progress:
         done = sum(job.before for job in self._jobs)
         begun = sum(job.first > 0 and not job.before for job in self._jobs)
         found = f", {done} finished before" * bool(done) + f", {begun} to continue" * bool(begun)
-        print(f"{len(self._jobs)} jobs{found}: {directory}", flush=True)
+        n = len(self._jobs)
+        print(f"{n} job{'s' * (n > 1)}{found}: {directory}", flush=True)
 
     @contextmanager
     def shown(

@@ -76,6 +76,62 @@ def test_another_configuration_never_gets_the_directory_of_a_run(hymarl, swept):
     assert all(Path(name).name.startswith(f"seed-{n}-") for n, name in enumerate(names, 1))
 
 
+def test_the_runs_of_a_sweep_are_reported(hymarl, swept):
+    folder, _ = swept
+    outcome = hymarl(folder, "report.runs=[results/sweeps/first/seed*]", "report.formats=[csv]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "2 runs in 1 group" in outcome.out
+    (report,) = (folder / "results" / "reports").iterdir()
+    assert [path.name for path in report.iterdir()] == ["tables"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["report.runs=[nowhere]"], "report.runs: nowhere does not exist\n"),
+        (["report.runs=[nowhere]", "seed=2"], "report.runs is about runs that there are; leave out seed\n"),
+        (["dashboard.runs=[nowhere]"], "nowhere"),
+    ],
+)
+def test_a_report_that_cannot_be_made_leaves_nothing(hymarl, tmp_path, words, sentence):
+    outcome = hymarl(tmp_path, *words)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_scripted_policies_are_found_again_and_tested_ones_only(hymarl, tmp_path):
+    words = ("-m", *TINY, "policy=random", "seed=1,2", "sweep.name=s")
+    assert hymarl(tmp_path, *words).code == 0
+    assert hymarl(tmp_path, *words).out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/s"
+    assert jobs_in(tmp_path / "results" / "sweeps" / "s") == ["seed-1", "seed-2"]
+
+
+def test_an_evaluation_is_not_the_run_that_it_evaluates(hymarl, swept, tmp_path):
+    folder, _ = swept
+    source = folder / "results" / "sweeps" / "first" / "seed-1"
+    outcome = hymarl(tmp_path, "-m", f"evaluate={source}", "eval.episodes=1,2", "sweep.name=s")
+    assert (outcome.code, outcome.err) == (0, "")
+    shown = hymarl(tmp_path, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=s", "sweep.dry_run=true")
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["new", "new", "2"]
+
+
+def test_a_launcher_that_fails_makes_no_job_a_finished_one(hymarl, tmp_path):
+    launcher = "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"
+    outcome = hymarl(tmp_path, "-m", *TINY, "policy=random", "seed=1,2", *launcher, "sweep.name=s")
+    assert outcome.code == 1
+    assert outcome.err.startswith("the launcher failed: ")
+    assert "0 of 2 jobs finished" in outcome.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_directories_that_are_asked_for_are_never_shared(hymarl, tmp_path):
+    outcome = hymarl(tmp_path, "-m", *TINY, "seed=1,2", "hydra.sweep.subdir=a/b c", "hydra.sweep.dir='it is\\ours'")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [name[:5] for name in jobs_in(tmp_path / "it is\\ours")] == ["a_b_c", "a_b_c"]
+
+
 def test_a_damaged_run_is_left_alone(hymarl, tmp_path):
     damaged = tmp_path / "results" / "sweeps" / "s" / "seed-1"
     damaged.mkdir(parents=True)
@@ -101,7 +157,11 @@ def test_mistakes_of_some_jobs_are_said_and_the_others_run(hymarl, tmp_path):
     [
         (("mixr=qmix,vdn",), "unknown key or group 'mixr'; did you mean 'mixer'?"),
         (("seed=1,2", "sweep.name=a/b"), "sweep.name=a/b: a name has letters, digits, '.', '_', '+' and '-' only"),
+        (("seed=1,2", "sweep.name=1.10"), "sweep.name=1.1 is read as a number; begin the name with a letter"),
+        (("seed=1,2", "sweep.name=a,b"), "sweep.name has one value in a sweep"),
         (("seed=1,2", "sweep.nam=a"), "sweep: unknown key 'nam'"),
+        (("seed=range(5,5)",), "there are no jobs: what is swept has no values"),
+        (("seed=1,2", "hydra.sweeper.max_batch_size=0"), "hydra.sweeper.max_batch_size=0: give a whole number from 1"),
     ],
 )
 def test_a_mistake_of_every_job_is_said_once_and_leaves_nothing(hymarl, tmp_path, words, sentence):
