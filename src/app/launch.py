@@ -65,6 +65,8 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
                 f"{source} is finished, there is nothing to do; to train on, raise train.total_steps above {run.step}"
             )
         return
+    if cfg.evaluate is None and not config.learns:
+        config = episodes_to_test(config, overrides)
     earlier = continued(path, config) if stop is not None else None
     if earlier is None:
         require_unused(path)
@@ -73,7 +75,6 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         config = evaluated(source, config, overrides)
         _evaluate(config, learned(config, source), path, cfg.render)
     elif not config.learns:
-        config = episodes_to_test(config, overrides)
         _evaluate(config, scripted(config), path, cfg.render)
     else:
         _require_film(cfg.render)

@@ -108,6 +108,18 @@ def test_scripted_policies_are_found_again_and_tested_ones_only(hymarl, tmp_path
     assert jobs_in(tmp_path / "results" / "sweeps" / "s") == ["seed-1", "seed-2"]
 
 
+def test_a_scripted_policy_whose_test_was_ended_is_tested_again(hymarl, tmp_path):
+    fewer = [word for word in TINY if not word.startswith("eval.test_episodes")]  # then eval.episodes counts
+    words = ("-m", *fewer, "policy=random", "seed=1,2", "sweep.name=s")
+    assert hymarl(tmp_path, *words).code == 0
+    ended = tmp_path / "results" / "sweeps" / "s" / "seed-1" / "comparison.csv"
+    ended.unlink()
+    outcome = hymarl(tmp_path, *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert ended.is_file()
+    assert jobs_in(ended.parents[1]) == ["seed-1", "seed-2"]
+
+
 def test_an_evaluation_is_not_the_run_that_it_evaluates(hymarl, swept, tmp_path):
     folder, _ = swept
     source = folder / "results" / "sweeps" / "first" / "seed-1"
