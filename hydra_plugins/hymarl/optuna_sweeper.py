@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from ._launching import LaunchingSweeper
 
 
-class HymarlOptunaSweeper(Sweeper):
+class HymarlOptunaSweeper(LaunchingSweeper):
     """Searches for good settings, see `hymarl.app.search.Search`.
 
     Args:
@@ -20,14 +16,6 @@ class HymarlOptunaSweeper(Sweeper):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
-        self.hydra_context, self.config = hydra_context, config
-        self.loader = hydra_context.config_loader
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> None:
         """Search in the space that these overrides and ``hydra.sweeper.params`` mean."""

@@ -7,14 +7,11 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+from ._launching import LaunchingSweeper
 
 
-class HymarlSweeper(Sweeper):
+class HymarlSweeper(LaunchingSweeper):
     """Runs every combination of the values that are given, see `hymarl.app.sweep.Sweep`.
 
     Args:
@@ -24,14 +21,6 @@ class HymarlSweeper(Sweeper):
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None) -> None:
         self.max_batch_size, self.params = max_batch_size, params or {}
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
-        self.hydra_context, self.config = hydra_context, config
-        self.loader = hydra_context.config_loader
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that these overrides mean."""

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ..components.added_settings import with_added
-from ..components.files import checksum, refuse_references, texts
+from ..components.files import keeps_checksum, refuse_references, texts, with_checksum
 from ..registry import ConfigError, check_settings, find, parameters
 from ..training.settings import TrainingSettings
 from .config import FORMAT, SINGLE_GROUPS, SOMETIMES, Component, EvaluationSettings, RunConfig, SavedSettings
@@ -21,7 +21,6 @@ from .names import one_line
 from .runs import require_run
 from .trust import foreign_modules
 
-_CHECKSUM = "# checksum: "
 _KEYS = ("algo", *SavedSettings.__dataclass_fields__, "components", "loggers", "train", "eval", "applied", "dropped")
 _ADDED: Mapping[str, Any] = {"joint": False}
 """Settings of no component that older runs of this format lack, with the values that mean what they did."""
@@ -31,7 +30,7 @@ _MOVED: Mapping[str, str] = {"hymarl.envs.mpe_opponents:": "hymarl.envs.adapters
 def to_yaml(config: RunConfig) -> str:
     """The text of a run's ``config.yaml``, which `load_saved` reads."""
     text = OmegaConf.to_yaml(OmegaConf.create(config.plain()))
-    return f"{text}{_CHECKSUM}{checksum(text.encode())}\n"
+    return with_checksum(text)
 
 
 def load_saved(directory: Path, today: RunConfig, *, to_resume: bool = False) -> RunConfig:
@@ -127,8 +126,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         text = content.decode()
-        body, mark, digest = text.rpartition(_CHECKSUM)
-        if mark and digest.strip() != checksum(body.encode()):
+        kept = keeps_checksum(text)
+        if kept is False:
             raise ConfigError(f"{path} was changed or damaged since the run wrote it: its checksum is another one")
         plain = OmegaConf.to_container(OmegaConf.create(text))
         refuse_references(plain, path)
@@ -136,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (AssertionError, ValueError, RecursionError, OmegaConfBaseException, YAMLError) as error:
         raise _not_a_configuration(path, error) from error
-    if not isinstance(plain, dict) or ("format" in plain and not mark):
+    if not isinstance(plain, dict) or ("format" in plain and kept is None):
         raise ConfigError(f"{path} is not the configuration of a run, or its end is missing")
     return {str(key): value for key, value in plain.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 _WHERE = "hydra.sweeper"
 _AGAIN, _FAILED, _SWEEP, _RUNS = "again", "failed", "sweep", "runs"  # attributes of trials and studies
-_SAMPLERS: Mapping[str, str] = {
-    "tpe": "TPESampler",
-    "random": "RandomSampler",
-    "grid": "RandomSampler",  # all points are queued before, so that it has nothing to draw
-    "cmaes": "CmaEsSampler",
-}
-_PRUNERS: Mapping[str, str] = {"none": "NopPruner", "median": "MedianPruner", "hyperband": "HyperbandPruner"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +223,9 @@ class Study:
         own: dict[str, Any] = {}
         if name == "hyperband":
             own = {"min_resource": min(interval, total), "max_resource": total}
-        return _construct("pruner", f"optuna.pruners.{_PRUNERS[name]}", own, self._settings.pruner_kwargs)
+        pruners = _optuna().pruners
+        kinds = {"none": pruners.NopPruner, "median": pruners.MedianPruner, "hyperband": pruners.HyperbandPruner}
+        return _construct("pruner", kinds[name], own, self._settings.pruner_kwargs)
 
     def _sampler(self, n_trials: int) -> Any:
         """The sampler; it draws other numbers after each continuation, else it would draw the same trials again."""
@@ -243,7 +238,14 @@ class Study:
                 raise ConfigError(f"{_WHERE}.sampler=cmaes searches numbers; give an interval(…), or another sampler")
             _optuna("cmaes")
             own["warn_independent_sampling"] = False
-        return _construct("sampler", f"optuna.samplers.{_SAMPLERS[name]}", own, self._settings.sampler_kwargs)
+        samplers = _optuna().samplers
+        kinds = {
+            "tpe": samplers.TPESampler,
+            "random": samplers.RandomSampler,
+            "grid": samplers.RandomSampler,  # all points are queued before, so that it has nothing to draw
+            "cmaes": samplers.CmaEsSampler,
+        }
+        return _construct("sampler", kinds[name], own, self._settings.sampler_kwargs)
 
     def _distributions(self) -> dict[str, Any]:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -314,15 +316,14 @@ def _shown(distribution: Any) -> str:
     return f"{distribution.low} to {distribution.high}"
 
 
-def _construct(what: str, path: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """An object of Optuna, with our arguments and those given."""
-    module, _, name = path.rpartition(".")
+def _construct(what: str, kind: Callable[..., Any], own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """An object of one of Optuna's classes, with our arguments and those given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about features that are experimental in Optuna
         try:
-            return getattr(importlib.import_module(module), name)(**{**own, **given})
+            return kind(**{**own, **given})
         except (TypeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"{_WHERE}.{what}_kwargs: Optuna's {name} says: {one_line(error)}") from error
+            raise ConfigError(f"{_WHERE}.{what}_kwargs: Optuna's {kind.__name__} says: {one_line(error)}") from error
 
 
 def _optuna(name: str = "optuna") -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..registry import ConfigError, suggest
+from ..reports.evaluations import read_evaluations
 
-_NO_RESULT = frozenset({"step", "stream", "episode"})
+_NO_RESULT = frozenset({"step", "episode"})
 
 
 def validations(directory: Path, column: str, episodes: int, interval: int) -> dict[int, float]:
@@ -24,24 +24,23 @@ def validations(directory: Path, column: str, episodes: int, interval: int) -> d
         interval: steps between validations.
 
     Raises:
-        ConfigError: the table has no such column.
+        ConfigError: the table has no such column, or is damaged.
     """
     try:
-        text = (directory / "evaluations.csv").read_text(encoding="utf-8")
+        table = read_evaluations(directory, "validation")
     except OSError:
         return {}
-    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
-    if not rows:
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not table:
         return {}
-    header = rows[0]
-    if column not in header or column in _NO_RESULT:
-        known = [name for name in header if name not in _NO_RESULT]
+    if column not in table or column in _NO_RESULT:
+        known = [name for name in table if name not in _NO_RESULT]
         raise ConfigError(f"hydra.sweeper.objective={column}: runs have no such column; {suggest(column, known)}")
-    at, step, stream = header.index(column), header.index("step"), header.index("stream")
     values: dict[int, list[float]] = {}
-    for row in rows[1:]:
-        if len(row) == len(header) and row[stream] == "validation" and int(row[step]) > 0:
-            values.setdefault(int(row[step]), []).append(float(row[at] or "nan"))
+    for step, value in zip(table["step"].tolist(), table[column].tolist(), strict=True):
+        if step > 0:
+            values.setdefault(int(step), []).append(value)
     whole = {n: found for n, found in values.items() if len(found) >= episodes}
     return {max(1, n // interval) * interval: sum(found) / len(found) for n, found in sorted(whole.items())}
 

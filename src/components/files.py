@@ -16,6 +16,7 @@ from typing import Any
 from ..registry import ConfigError
 
 _SEAL = b"\nhymarl blake2b "
+_LAST_LINE = "# checksum: "
 _DIGEST_BYTES = 32
 _ZIP_END = b"PK\x05\x06"  # torch.save writes a zip file, whose last 22 bytes begin with this
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
@@ -76,6 +77,17 @@ def remove_leftovers(folder: Path) -> None:
 def checksum(content: bytes | memoryview) -> str:
     """The BLAKE2b hash of the content, 256 bits in hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def with_checksum(text: str) -> str:
+    """A text with its checksum in a comment at its end."""
+    return f"{text}{_LAST_LINE}{checksum(text.encode())}\n"
+
+
+def keeps_checksum(text: str) -> bool | None:
+    """Whether a text of `with_checksum` is as it was; None if there is no checksum in it."""
+    body, mark, digest = text.rpartition(_LAST_LINE)
+    return digest.strip() == checksum(body.encode()) if mark else None
 
 
 def save(path: Path, data: dict[str, Any]) -> str:

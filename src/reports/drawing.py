@@ -16,6 +16,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """Names of dashes, as plotly knows them; with as many colors as there are, 35 lines look different."""
 MARKERS = ("circle", "square", "triangle-up", "diamond", "x", "triangle-down", "cross")
 """Names of markers, as plotly knows them."""
+LOG_SPAN = 6.0
+"""Ratio of the largest to the smallest value from which an axis of something to be small is logarithmic."""
 
 Kind = Literal["line", "marked", "step", "level", "interval"]
 """A line with a band; with markers and bars; in steps; horizontal; or a point with a horizontal bar for each y."""

@@ -9,20 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import Figure, Line, Panel
+from .drawing import LOG_SPAN, Figure, Line, Panel
 from .estimates import FloatArray, Interval
 from .groups import Group
+from .measures import MEASURES
 from .study import Curve, Study
 
-LABELS: Mapping[str, str] = {
-    "return": "return per episode",
-    "jct_mean": "mean job completion time (ms)",
-    "jain_q": "Jain's index of loads",
-    "steps_per_s": "steps per second",
-}
-"""Axes of metrics that are not called what they are."""
+_OTHERS: Mapping[str, str] = {"jain_q": "Jain's index of loads", "steps_per_s": "steps per second"}
+"""Axes of metrics that are not called what they are, beside `MEASURES`."""
 _MOST_POINTS, _FEWEST_POINTS = 200, 8  # of a curve; more than that nobody sees
-_LOG_SPAN = 6.0  # ratio of the largest to the smallest value from which an axis is logarithmic
 _MOST_METHODS = 24
 _ALL_POINTS = 24_000  # of all learning curves together, which the page must hold
 _BAND = "95 % stratified bootstrap interval over runs"
@@ -43,7 +38,7 @@ def all_figures(study: Study) -> Iterator[Figure]:
 
 def label(metric: str) -> str:
     """How a metric is called on an axis."""
-    return LABELS.get(metric, metric)
+    return MEASURES[metric].label if metric in MEASURES else _OTHERS.get(metric, metric)
 
 
 def _style(study: Study, method: str) -> int:
@@ -96,7 +91,7 @@ def _course(study: Study, task: str, metric: str, version: str) -> list[Line]:
 def _spans_much(study: Study, metric: str, lines: Sequence[Line]) -> bool:
     """Whether a time or the like has values so different that a bad one would hide the differences that matter."""
     values = np.concatenate([line.y for line in lines])
-    return not study.higher(metric) and values.min() > 0 and values.max() / values.min() > _LOG_SPAN
+    return not study.higher(metric) and values.min() > 0 and values.max() / values.min() > LOG_SPAN
 
 
 def _curve(study: Study, method: str, curve: Curve, version: str) -> Line:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..components.statistics import mean_ci
+from .drawing import COLORS, LOG_SPAN
 from .evaluations import FloatColumn, read_evaluations
 from .measures import MEASURES, span
 
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
 _PLOTTED = ("return", "jct_mean")
 """What is plotted of a run that has it, see `MEASURES`."""
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, which color-blind readers can tell apart, without its yellow, too pale for lines."""
 _TEXT_GRAY, _LINE_GRAY = "#595959", "#808080"
 _DASHES = ((0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (10, 3)))
-_LOG_SPAN = 6.0
-"""Ratio of the largest to the smallest mean from which a job completion time is drawn on a logarithmic axis."""
 
 
 class Curve(NamedTuple):
@@ -129,7 +126,7 @@ class _Label(NamedTuple):
 def _plot(axes: Axes, lines: Mapping[str, Curve]) -> list[_Label]:
     labels = []
     for i, (label, curve) in enumerate(lines.items()):
-        color, marker = _COLORS[i % len(_COLORS)], "o" if len(curve.steps) <= 30 else ""
+        color, marker = COLORS[i % len(COLORS)], "o" if len(curve.steps) <= 30 else ""
         axes.plot(
             curve.steps, curve.mean, color=color, linewidth=1.8, marker=marker, markersize=3.2, zorder=3, clip_on=False
         )
@@ -163,7 +160,7 @@ def _scale(axes: Axes, means: FloatColumn) -> None:
     """A logarithmic axis where a poor beginning would hide the differences that matter."""
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    if means.min() > 0 and means.max() / means.min() > _LOG_SPAN:
+    if means.min() > 0 and means.max() / means.min() > LOG_SPAN:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

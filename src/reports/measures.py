@@ -20,14 +20,19 @@ class Measure(NamedTuple):
     better: str
 
     @property
+    def label(self) -> str:
+        """What it is, and its unit."""
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+    @property
     def meaning(self) -> str:
         """All of it in one line."""
-        return f"{self.words}{f' ({self.unit})' if self.unit else ''}, {self.better} is better"
+        return f"{self.label}, {self.better} is better"
 
     @property
     def axis(self) -> str:
-        """The label of an axis."""
-        return f"{self.words}{f' ({self.unit})' if self.unit else ''}\n{self.better} is better"
+        """All of it in two lines."""
+        return f"{self.label}\n{self.better} is better"
 
 
 MEASURES: Mapping[str, Measure] = {

@@ -97,10 +97,7 @@ class WandbLogger(Logger):
         shown = {name: results.files[name] for name in kinds if name in results.files}
         pictures = {name: kinds[name](str(path), caption=self._run.name) for name, path in shown.items()}
         point = {} if agents is None else {"agents": agents}
-        for name in (
-            *results.numbers,
-            *pictures,
-        ):  # each by its name, which counts more than the pattern for everything
+        for name in (*results.numbers, *pictures):  # by its name, which counts more than the pattern for everything
             started.define_metric(name, step_metric=next(iter(point), _STEP))
         started.log({**results.numbers, **point, **pictures, _STEP: results.step})
 
