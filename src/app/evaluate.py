@@ -211,8 +211,7 @@ def compare(
                 policy = players[name].make(runner.spec)
                 evaluations[name] = evaluate(policy, runner, config.eval.test_episodes, step=step, stream="test")
     assert spec is not None
-    baseline = spec.references[-1] if spec.references else None
-    return Comparison({name: evaluations[name] for name in players}, spec.headline_metrics, baseline)
+    return Comparison({name: evaluations[name] for name in players}, spec.headline_metrics, spec.baseline)
 
 
 @contextmanager

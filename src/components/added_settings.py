@@ -6,7 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 ADDED: Mapping[str, Mapping[str, Any]] = {
-    "env": {"state": "own"},
+    "env": {
+        "state": "own",
+        "base": "nominal",
+        "latency_gain": 0.02,
+        "latency_leak": 1.0,
+        "latency_clip": 2.5,
+        "size_factors": None,
+        "swaps": 0,
+        "swap_window": [0.3, 0.7],
+        "obs_unit": "size",
+    },
     "controller": {"normalize_obs": False},
     "network": {"noisy": False, "noisy_sigma": 0.5},
     "selector": {"explore": "agent"},

@@ -58,6 +58,7 @@ class EnvSpec:
         entities: the list of like things in an observation, if it has one.
         individual_rewards: whether rewards are ``[B, A]`` instead of ``[B]``.
         references: names of scripted policies worth comparing a learned one with.
+        baseline: the one of them to which tables give ratios, if any.
         headline_metrics: the few metrics that tables and pictures show beside the return.
 
     Raises:
@@ -73,6 +74,7 @@ class EnvSpec:
     entities: Entities | None = None
     individual_rewards: bool = False
     references: tuple[str, ...] = ()
+    baseline: str | None = None
     headline_metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

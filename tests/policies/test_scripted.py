@@ -126,7 +126,10 @@ def test_a_policy_changes_no_other_settings_than_it_says(shipped, name):
 
 
 def test_every_rule_has_its_file():
-    assert {rule: shipped_policy(rule).settings for rule in RULES} == {rule: {"rule": rule} for rule in RULES}
+    for rule in RULES:
+        policy = shipped_policy(rule)
+        asked = find("policy", policy.name).environment_settings(policy.settings)
+        assert asked == {"rule": rule, "random_levels": None}
 
 
 def test_a_rule_needs_an_environment_that_has_it(hymarl, tmp_path, shipped):
@@ -176,7 +179,8 @@ def test_settings_of_a_policy_are_what_plays(small):
 
 def test_a_policy_plays_the_same_alone_and_as_a_reference_and_in_workers(small):
     compared = played(with_references(changed(small, "policy", "dispatch", rule="lwl")))
-    assert list(compared) == ["dispatch", "random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"]
+    classic = "random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"
+    assert list(compared) == ["dispatch", *classic, "latency_robust", "latency"]
     for name in ("random", "ecmp", "sed"):
         assert alone(small, name) == compared[name]
     assert alone(changed(small, "runner", workers=2), "lwl") == compared["dispatch"]
@@ -185,7 +189,7 @@ def test_a_policy_plays_the_same_alone_and_as_a_reference_and_in_workers(small):
 
 def test_a_policy_among_the_references_stands_first_and_once(small):
     compared = played(with_references(changed(small, "policy", "lsq")))
-    assert list(compared) == ["lsq", "random", "ecmp", "wcmp", "sed_tie", "sed"]
+    assert list(compared) == ["lsq", "random", "ecmp", "wcmp", "sed_tie", "sed", "latency_robust", "latency"]
 
 
 def test_the_environment_s_own_rule_plays_whatever_the_policy(small):

@@ -68,7 +68,7 @@ def change_rate(p: Parameters, row: Row, rate: float) -> None:
 
 @part
 def _size(p: Parameters, row: Row) -> tuple[float, int]:
-    """Size and kind of the next flow."""
+    """Size and kind of the next flow, before the factor of the episode."""
     traffic = p.traffic
     if traffic.use_trace_sizes:
         at = row.episode.trace_at
@@ -97,6 +97,7 @@ def arrive(p: Parameters, row: Row, t: float, rule: int) -> None:
     """A flow arrives: dispatch it, admit or refuse it, and schedule the next one."""
     episode = row.episode
     size, kind = _size(p, row)
+    size *= episode.size_factor
     i = _entrance(row)
     episode.n_flows += _ONE
     episode.trace_at += 1

@@ -66,9 +66,10 @@ def episode_length(s: Settings, trace: Trace | None) -> int:
     assert s.episode_flows is not None
     size = mean_size(s, trace)
     rho = s.rho if s.rho_range is None else s.rho_range[0]
-    rate = rho * sum(s.cpus) * s.speed / size * _slowest(s)
+    largest = 1.0 if s.size_factors is None else s.size_factors[1]
+    rate = rho * sum(s.cpus) * s.speed / (size * largest) * _slowest(s)
     arrivals = (s.episode_flows + 6.0 * math.sqrt(s.episode_flows)) / rate
-    drain = size * (20.0 + 2.0 * s.most_clients / min(s.cpus)) / s.speed
+    drain = size * largest * (20.0 + 2.0 * s.most_clients / min(s.cpus)) / s.speed
     return math.ceil((arrivals + drain) / s.dt)
 
 
@@ -97,6 +98,10 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
             delay=s.action_delay,
             rule=AGENTS if s.rule is None else RULES.index(s.rule),
             learned_rule=RULES.index(s.dispatch),
+            latency_base=s.base == "latency",
+            latency_gain=s.latency_gain,
+            latency_leak=s.latency_leak,
+            latency_clip=s.latency_clip,
             levels=_array(s.random_levels or []),
         ),
         rewarding=Rewarding(
@@ -174,6 +179,7 @@ def _traffic(s: Settings, trace: Trace | None) -> Traffic:
         max_clients=s.most_clients,
         rho=_array(s.rho_range or [s.rho, s.rho]),
         mean_size=mean_size(s, trace),
+        size_factors=_array(s.size_factors or [1.0, 1.0]),
         size_kind=SIZES.index(s.size_dist),
         size_log_mean=math.log(mean) - sigma**2 / 2.0,
         size_sigma=float(sigma),
@@ -234,6 +240,8 @@ def _scenario(s: Settings, length: int) -> Scenario:
         permute=s.scenario == "unknown",
         rescale=s.scenario in ("misspec", "bg", "mixed"),
         failure=_array(failure),
+        swaps=s.swaps,
+        swap_window=_array(s.swap_window),
         detect_delay=min(float(s.detect_delay), s.dt * (warmup + length + 1)),
         **{name: _array(x) for name, x in {**quiet, **chains.get(s.scenario, {})}.items()},
     )
@@ -250,6 +258,7 @@ def _measuring(s: Settings) -> Measuring:
         decay_norm=s.decay_norm,
         paper6=s.features == "paper6",
         log=s.obs_norm == "log",
+        own_unit=s.obs_unit == "own",
         n_features=n_base + s.obs_own_weight + s.obs_nominal_weight + s.obs_mask,
         own_weight=s.obs_own_weight,
         nominal_weight=s.obs_nominal_weight,
@@ -273,7 +282,7 @@ def _arrival_rate(p: Parameters) -> float:
         return len(traffic.trace_times) / traffic.trace_period if traffic.trace_loop else 0.0
     fastest = p.scenario.bases.max() * p.scenario.speeds.max() if p.scenario.rescale else 1.0
     capacity = traffic.cpus.sum() * traffic.speed * fastest * p.scenario.rates.max()
-    return float(traffic.rho.max() * capacity / traffic.mean_size)
+    return float(traffic.rho.max() * capacity / (traffic.mean_size * traffic.size_factors.min()))
 
 
 def _most_records(p: Parameters) -> int:

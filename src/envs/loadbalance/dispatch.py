@@ -15,7 +15,7 @@ from .draws import DECISIONS, level_uniform, next_integer, next_uniform
 from .layout import Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters
 
-ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL = range(len(RULES))
+ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY = range(len(RULES))
 FAVOUR, FAVOUR0, ADJUST = range(len(ACTION_MODES))
 
 _TINY = 1e-9
@@ -169,13 +169,36 @@ def mean_tilt(row: Row, i: int) -> float:
 
 @part
 def decode(p: Parameters, row: Row, actions: Integers) -> None:
-    """Turn a joint action into the balancers' pending weights."""
+    """Move the balancers' tilts as a joint action says."""
     for i in range(len(row.balancers)):
         _push(p, row, i, actions[i])
+
+
+@part
+def control(p: Parameters, row: Row) -> None:
+    """Latency control: lean towards servers whose flows of the same balancer finish sooner than those of others."""
+    for i in range(len(row.balancers)):
+        total, n = 0.0, 0
+        for j in range(len(row.servers)):
+            if row.servers[j].known and row.pairs[i, j].latency > 0.0:
+                total += math.log(row.pairs[i, j].latency)
+                n += 1
+        for j in range(len(row.servers)):
+            pair = row.pairs[i, j]
+            if row.servers[j].known and pair.latency > 0.0:
+                pair.lean += p.acting.latency_gain * (total / n - math.log(pair.latency))
+            lean = p.acting.latency_leak * pair.lean
+            pair.lean = min(max(lean, -p.acting.latency_clip), p.acting.latency_clip)
+
+
+@part
+def weigh(p: Parameters, row: Row) -> None:
+    """The pending weights that follow from tilts and leans."""
+    for i in range(len(row.balancers)):
         mean = mean_tilt(row, i)
         for j in range(len(row.servers)):
             server = row.servers[j]
-            weight = server.nominal * math.exp(tilt_of(p, row, i, j, mean))
+            weight = server.nominal * math.exp(tilt_of(p, row, i, j, mean) + row.pairs[i, j].lean)
             row.pairs[i, j].pending = weight if server.known else 0.0
 
 

@@ -47,7 +47,7 @@ class LoadBalance(Settings):
         lengths = sizes(self, p, self.n_envs, n_balancers)
         less = "lower workers, backlog, reservoir, slots, episode_limit or the number of arrivals and agents"
         require_memory(n_bytes(lengths), "the simulations played side by side", less)
-        names = metric_names(self.metrics, self.cpus, n_balancers)
+        names = metric_names(self.metrics, () if self.swaps else self.cpus, n_balancers)
         self.spec = EnvSpec(
             n_agents=n_balancers,
             n_actions=lengths.actions,
@@ -57,7 +57,8 @@ class LoadBalance(Settings):
             metric_names=names,
             entities=self._entities(lengths.slots, p.measuring.n_features),
             individual_rewards=self.reward_scope == "local",
-            references=("random", "ecmp", "wcmp", "lsq", "sed_tie", "sed"),
+            references=("random", "ecmp", "wcmp", "lsq", "sed_tie", "sed", "latency_robust", "latency"),
+            baseline="sed",
             headline_metrics=tuple(name for name in ("jct_mean", "jain_tau") if name in names),
         )
         from .engine import Engine  # numba takes its time: not before the settings have been checked

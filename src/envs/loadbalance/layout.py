@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .parameters import STEP_METRICS
+from .parameters import PHASES, STEP_METRICS
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -44,6 +44,10 @@ EPISODE = np.dtype(
         ("finished", "i8"),
         ("dropped", "i8"),
         ("slowdown", "f8"),  # sum over finished flows
+        ("size_factor", "f8"),  # that the sizes of this episode's flows are multiplied by
+        ("swapped", "f8"),  # time of the last swap of servers, infinite: none yet
+        *((f"jct_{phase}", "f8") for phase in PHASES),  # sums of completion times
+        *((f"n_{phase}", "i8") for phase in PHASES),
         *((name, "f8") for name in STEP_METRICS),  # sums over steps, of makespan_final the last
     ],
     align=True,
@@ -84,6 +88,7 @@ SERVER = np.dtype(
         ("core_area", "f8"),  # of the CPUs in use
         ("all_busy", "f8"),  # the same over the rewarded part of the episode
         ("all_core", "f8"),
+        ("all_cpus", "f8"),  # integral of the CPUs it had
         ("full", "?"),  # whether it was full in the control interval
         ("active", "?"),  # whether the comparison at hand includes it
         ("x", "f8"),  # its load in that comparison
@@ -100,6 +105,8 @@ PAIR = np.dtype(
     [
         ("count", "i8"),  # on-going flows of the balancer on the server
         ("tilt", "f8"),  # logarithm of learned over nominal weight, before centering and clipping
+        ("latency", "f8"),  # decayed mean completion time as last observed, 0: none
+        ("lean", "f8"),  # logarithm of the weight that latency control sets, over the nominal one
         ("weight", "f8"),  # in use
         ("pending", "f8"),  # from the moment the data plane takes it over
         ("field", "f8"),  # load that the reward compares
@@ -130,8 +137,8 @@ RESERVOIR = np.dtype(
 SAMPLE = np.dtype([("value", "f8"), ("grown", "f8")], align=True)
 """A sample and ``decay ** -t`` of its time; 0: an empty slot."""
 
-CHANGE = np.dtype([("speed", "f8"), ("known", "?")], align=True)
-"""What a scenario makes of a server at a control instant."""
+CHANGE = np.dtype([("cpus", "f8"), ("speed", "f8"), ("known", "?"), ("swap", "?")], align=True)
+"""What a scenario makes of a server at a control instant; ``swap``: all servers are permuted at this instant."""
 
 
 class Row(NamedTuple):

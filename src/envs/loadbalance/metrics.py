@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .layout import Floats, World
-from .parameters import STEP_METRICS, Parameters
+from .parameters import PHASES, STEP_METRICS, Parameters
 
 KINDS = ("wiki", "static")
 _PERCENTILES = (50, 90, 99)
 
 
 def metric_names(groups: Sequence[str], cpus: Sequence[int], n_balancers: int) -> tuple[str, ...]:
-    """Names of the metrics of the chosen groups, in order."""
+    """Names of the metrics of the chosen groups, in order; without CPUs, none for servers of a size."""
     names: dict[str, list[str]] = {
         "jct": [
             *("jct_mean", "jct_p50", "jct_p90", "jct_p99", "slowdown_mean", "throughput"),
@@ -28,6 +28,7 @@ def metric_names(groups: Sequence[str], cpus: Sequence[int], n_balancers: int) -
         ],
         "actions": ["action_entropy", "weight_range"],
         "balancers": [f"{m}_lb{i}" for i in range(n_balancers) for m in ("jct_mean", "throughput", "drops")],
+        "swaps": [f"jct_mean_{phase}" for phase in PHASES],
         "kinds": [f"{m}_{kind}" for kind in KINDS for m in ("jct_mean", "jct_p90", "jct_p99", "throughput")],
     }
     return tuple(n for group in groups for n in names[group])
@@ -45,6 +46,7 @@ def episode_metrics(p: Parameters, w: World, b: int, groups: Sequence[str]) -> F
         "actions": _actions,
         "balancers": _balancers,
         "kinds": _kinds,
+        "swaps": _swaps,
     }
     return np.array([x for group in groups for x in parts[group](p, w, b)])
 
@@ -84,7 +86,7 @@ def _completion(p: Parameters, w: World, b: int) -> Iterator[float]:
 
 def _utilization(p: Parameters, w: World, b: int) -> Floats:
     servers = w.servers[b, : len(p.traffic.cpus)]
-    return servers["all_core"] / (servers["cpus"] * _seconds(p))
+    return servers["all_core"] / servers["all_cpus"]
 
 
 def _fairness(p: Parameters, w: World, b: int) -> Iterator[float]:
@@ -99,9 +101,9 @@ def _load(p: Parameters, w: World, b: int) -> Iterator[float]:
     steps, util = _steps(p, w, b), _utilization(p, w, b)
     yield from (steps["makespan"], steps["makespan_final"], steps["overload_frac"])
     servers = w.servers[b]
-    yield float(servers["all_core"].sum() / servers["cpus"].sum()) / _seconds(p)
+    yield float(servers["all_core"].sum() / servers["all_cpus"].sum())
     yield from (float(util.min()), float(util.max()))
-    for c in sorted(set(p.traffic.cpus.tolist())):
+    for c in sorted(set(p.traffic.cpus.tolist())) if p.scenario.swaps == 0 else ():
         yield float(servers["all_busy"][servers["cpus"] == c].mean()) / _seconds(p)
 
 
@@ -129,3 +131,9 @@ def _kinds(p: Parameters, w: World, b: int) -> Iterator[float]:
         yield _mean(own)
         yield from _percentiles(own, (90, 99))
         yield len(own) / _seconds(p)
+
+
+def _swaps(p: Parameters, w: World, b: int) -> Iterator[float]:
+    for phase in PHASES:
+        n = int(w.episode[f"n_{phase}"][b])
+        yield 1e3 * float(w.episode[f"jct_{phase}"][b]) / n if n else math.nan

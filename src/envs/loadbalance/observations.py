@@ -38,32 +38,45 @@ def _count_feature(p: Parameters, count: float) -> float:
 
 
 @part
-def _time_feature(p: Parameters, seconds: float) -> float:
+def _unit(p: Parameters, row: Row, i: int) -> float:
+    """What times are relative to, in seconds."""
+    if not p.measuring.own_unit:
+        return p.traffic.mean_size if p.measuring.log else 1.0
+    total, n = 0.0, 0
+    for j in range(len(row.servers)):
+        reservoir = row.reservoirs[reservoir_of(row, i, j, COMPLETION)]
+        total += reservoir.values
+        n += reservoir.n
+    return total / n if total > 0.0 else p.traffic.mean_size
+
+
+@part
+def _time_feature(p: Parameters, seconds: float, unit: float) -> float:
     if not p.measuring.log:
-        return seconds
-    x = math.log2((seconds + _OFFSET) / (p.traffic.mean_size + _OFFSET))
+        return seconds / unit
+    x = math.log2((seconds + _OFFSET) / (unit + _OFFSET))
     return min(max(x, -_RANGE), _RANGE) / _RANGE
 
 
 @part
-def _observe_times(p: Parameters, row: Row, i: int, r: int, at: int) -> None:
+def _observe_times(p: Parameters, row: Row, i: int, r: int, at: int, unit: float) -> None:
     """Write the five statistics of a reservoir, from place ``at`` on."""
     reservoir = row.reservoirs[r]
-    row.obs[i, at] = _time_feature(p, reservoir.mean)
-    row.obs[i, at + 1] = _time_feature(p, reservoir.p90)
-    row.obs[i, at + 2] = _time_feature(p, reservoir.std)
-    row.obs[i, at + 3] = _time_feature(p, reservoir.decayed_mean)
-    row.obs[i, at + 4] = _time_feature(p, reservoir.decayed_p90)
+    row.obs[i, at] = _time_feature(p, reservoir.mean, unit)
+    row.obs[i, at + 1] = _time_feature(p, reservoir.p90, unit)
+    row.obs[i, at + 2] = _time_feature(p, reservoir.std, unit)
+    row.obs[i, at + 3] = _time_feature(p, reservoir.decayed_mean, unit)
+    row.obs[i, at + 4] = _time_feature(p, reservoir.decayed_p90, unit)
 
 
 @part
-def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float) -> None:
+def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float, unit: float) -> None:
     """Write the block of one server into the observation of one balancer."""
     m, at = p.measuring, j * p.measuring.n_features
     row.obs[i, at] = _count_feature(p, float(row.pairs[i, j].count))
     at += 1
     for quantity in range(DURATION if m.paper6 else COMPLETION, DURATION + 1):
-        _observe_times(p, row, i, reservoir_of(row, i, j, quantity), at)
+        _observe_times(p, row, i, reservoir_of(row, i, j, quantity), at, unit)
         at += 5
     if m.own_weight:
         row.obs[i, at] = tilt_of(p, row, i, j, mean) / p.acting.clip
@@ -88,10 +101,10 @@ def _observe(p: Parameters, row: Row) -> None:
     """Write the observations of all balancers."""
     n = p.measuring.n_features
     for i in range(len(row.balancers)):
-        mean = mean_tilt(row, i)
+        mean, unit = mean_tilt(row, i), _unit(p, row, i)
         for j in range(len(row.servers)):
             if row.servers[j].known:
-                _observe_server(p, row, i, j, mean)
+                _observe_server(p, row, i, j, mean, unit)
             else:
                 for at in range(j * n, (j + 1) * n):
                     row.obs[i, at] = 0.0
@@ -144,9 +157,18 @@ def _reveal(p: Parameters, row: Row) -> None:
 
 
 @part
+def _note_latencies(p: Parameters, row: Row) -> None:
+    """Let latency control see what balancers see now."""
+    for i in range(len(row.balancers)):
+        for j in range(len(row.servers)):
+            row.pairs[i, j].latency = row.reservoirs[reservoir_of(row, i, j, COMPLETION)].decayed_mean
+
+
+@part
 def observe(p: Parameters, row: Row) -> None:
     """Write observations and state from the statistics last taken."""
     _observe(p, row)
+    _note_latencies(p, row)
     if p.measuring.state == SERVER:
         _merge(p, row)
     elif p.measuring.state == CONCAT:

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-Rule = Literal["ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl"]
-"""Data-plane rules; the last four are oracles, they know what no balancer can see."""
+Rule = Literal[
+    "ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl", "latency"
+]
+"""Rules that place flows; ``sed_true`` to ``lwl`` are oracles, they know what no balancer can see."""
 
 ActionMode = Literal["favour", "favour0", "adjust"]
+Base = Literal["nominal", "latency"]
 Reward = Literal[
     "product",
     "product_geo",
@@ -43,7 +46,10 @@ AGENTS = -1
 N_BASE, N_PAPER = 11, 6
 """Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
 
-METRIC_GROUPS = ("jct", "fairness", "load", "actions", "balancers", "kinds")
+METRIC_GROUPS = ("jct", "fairness", "load", "actions", "balancers", "kinds", "swaps")
+
+PHASES, AFTER = ("before", "after", "later"), 10.0
+"""Parts of an episode in which the servers are swapped: up to the first time, seconds after each, and the rest."""
 
 STEP_METRICS = (
     *("jain_q", "jain_tau", "fair_product", "fair_geo"),
@@ -62,7 +68,8 @@ class Traffic(NamedTuple):
     workers: int
     max_clients: int
     rho: Floats  # lowest and highest load
-    mean_size: float
+    mean_size: float  # before it is multiplied by the factor of an episode
+    size_factors: Floats  # least and largest such factor
     size_kind: int  # index in SIZES
     size_log_mean: float  # of exp: the mean itself
     size_sigma: float
@@ -96,6 +103,8 @@ class Scenario(NamedTuple):
     rate_dwell: Floats
     failure: Floats  # earliest and latest start and length in parts of the episode; length 0: none
     detect_delay: float
+    swaps: int  # permutations of the servers in an episode
+    swap_window: Floats  # in which they happen, in parts of the episode
 
 
 class Measuring(NamedTuple):
@@ -109,6 +118,7 @@ class Measuring(NamedTuple):
     decay_norm: bool
     paper6: bool
     log: bool
+    own_unit: bool  # times are relative to the balancer's own mean completion time
     n_features: int  # per server, extras included
     own_weight: bool
     nominal_weight: bool
@@ -127,7 +137,11 @@ class Acting(NamedTuple):
     clip: float
     delay: float  # largest time until weights take effect, seconds
     rule: int  # index in RULES of the rule that places flows whatever the agents do, `AGENTS`: their actions count
-    learned_rule: int  # index in RULES of the rule that uses the agents' weights
+    learned_rule: int  # index in RULES of the rule that uses the weights that agents or latency control set
+    latency_base: bool  # the agents' weights are relative to those of latency control, not to the nominal ones
+    latency_gain: float
+    latency_leak: float
+    latency_clip: float
     levels: Floats  # a rule's weights are drawn from these; empty: it has the nominal ones
 
 

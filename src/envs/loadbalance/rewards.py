@@ -80,7 +80,7 @@ def _quality(p: Parameters, row: Row, first: int, last: int) -> float:
         jct += balancer.jct
     quality = 1.0
     if finished > 0 and jct > 0.0:
-        quality = min(1.0, p.traffic.mean_size * finished / jct)
+        quality = min(1.0, p.traffic.mean_size * row.episode.size_factor * finished / jct)
     return max(0.0, quality - p.rewarding.drop_penalty * drops / max(arrivals, 1))
 
 
@@ -171,6 +171,7 @@ def add_up(p: Parameters, row: Row, actions: Integers, controlled: bool) -> None
         server = row.servers[j]
         server.all_busy += server.busy_area
         server.all_core += server.core_area
+        server.all_cpus += p.scenario.dt * server.cpus
         overloaded |= server.full or server.load >= p.traffic.max_clients
     row.episode.overload_frac += overloaded
     row.episode.weight_range += _weight_range(row)

@@ -55,8 +55,11 @@ def _script_speeds(p: Parameters, row: Row, random: Record, j: int) -> None:
     base = p.traffic.speed * s.bases[next_integer(random, len(s.bases))]
     state = _first_state(random, s.speed_dwell)
     for n in range(len(row.rates)):
-        row.changes[n, j].speed = base * s.speeds[state]
-        row.changes[n, j].known = True
+        change = row.changes[n, j]
+        change.cpus = row.servers[j].cpus
+        change.speed = base * s.speeds[state]
+        change.known = True
+        change.swap = False
         state = _next_state(random, state, s.speed_dwell, s.dt)
 
 
@@ -84,6 +87,36 @@ def _script_failure(p: Parameters, row: Row, random: Record) -> None:
 
 
 @part
+def _script_swaps(p: Parameters, row: Row, random: Record) -> None:
+    """Let the servers, with all that is to happen to them, change places at some instants."""
+    s, n_servers, last = p.scenario, len(p.traffic.cpus), len(row.rates)
+    width = (s.swap_window[1] - s.swap_window[0]) / max(s.swaps, 1)
+    for k in range(s.swaps):
+        at = s.swap_window[0] + (k + next_uniform(random)) * width
+        first = min(s.warmup + round(at * s.length), last - 1)
+        row.changes[first, 0].swap = True
+        for j in range(n_servers - 1, 0, -1):  # Fisher and Yates
+            other = next_integer(random, j + 1)
+            for n in range(first, last):
+                one, two = row.changes[n, j], row.changes[n, other]
+                cpus, speed, known = one.cpus, one.speed, one.known
+                one.cpus = two.cpus
+                one.speed = two.speed
+                one.known = two.known
+                two.cpus = cpus
+                two.speed = speed
+                two.known = known
+
+
+@part
+def _draw_size_factor(p: Parameters, row: Row, random: Record) -> None:
+    least, largest = p.traffic.size_factors[0], p.traffic.size_factors[1]
+    row.episode.size_factor = 1.0
+    if least != 1.0 or largest != 1.0:
+        row.episode.size_factor = least * math.exp(math.log(largest / least) * next_uniform(random))
+
+
+@part
 def _base_rate(p: Parameters, row: Row, random: Record) -> float:
     """Arrivals per second of the episode's load; it refers to the realized mean capacity where speeds change."""
     capacity, instants = 0.0, len(row.rates) - 1
@@ -96,7 +129,7 @@ def _base_rate(p: Parameters, row: Row, random: Record) -> float:
         capacity += row.servers[j].cpus * speed
     low, high = p.traffic.rho[0], p.traffic.rho[1]
     rho = low + (high - low) * next_uniform(random)
-    return rho * capacity / p.traffic.mean_size
+    return rho * capacity / (p.traffic.mean_size * row.episode.size_factor)
 
 
 @part
@@ -136,14 +169,19 @@ def write_script(p: Parameters, row: Row) -> None:
     _draw_shares(p, row, random)
     for j in range(n, len(row.servers)):
         for instant in range(len(row.rates)):
-            row.changes[instant, j].speed = 0.0
-            row.changes[instant, j].known = False
+            change = row.changes[instant, j]
+            change.cpus = 0.0
+            change.speed = 0.0
+            change.known = False
+            change.swap = False
     for j in range(n):
         _script_speeds(p, row, random, j)
     _script_rates(p, row, random)
     if p.scenario.failure[2] > 0.0:
         _script_failure(p, row, random)
+    _draw_size_factor(p, row, random)
     row.episode.base_rate = _base_rate(p, row, random)
+    _script_swaps(p, row, random)
 
 
 @part
@@ -159,13 +197,16 @@ def start_script(row: Row) -> None:
 def apply_script(p: Parameters, row: Row) -> None:
     """Make the changes that the script holds for the present control instant."""
     n, t = row.episode.instant, row.episode.now
+    if row.changes[n, 0].swap:
+        row.episode.swapped = t
     for j in range(len(row.servers)):
         server, change = row.servers[j], row.changes[n, j]
         server.known = change.known
-        if change.speed != server.speed:
+        if change.speed != server.speed or change.cpus != server.cpus:
             touch(server, t)
-            if change.speed == 0.0:
+            if change.speed == 0.0 and server.speed != 0.0:
                 fail(p, row, j, t)
+            server.cpus = change.cpus
             server.speed = change.speed
             plan(row, j)
     change_rate(p, row, row.episode.base_rate * row.rates[n])

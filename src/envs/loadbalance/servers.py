@@ -13,7 +13,7 @@ import math
 from ...components.compiled import part
 from .draws import PACKETS, next_exponential
 from .layout import Record, Row
-from .parameters import Parameters
+from .parameters import AFTER, Parameters
 from .reservoirs import COMPLETION, DURATION, offer_sample, reservoir_of
 
 
@@ -158,7 +158,22 @@ def complete(p: Parameters, row: Row, j: int, t: float) -> None:
     row.episode.finished += 1
     row.episode.slowdown += jct / max(flow.size, 1e-9)
     record(row, jct, flow.balancer, flow.kind)
+    _add_to_phase(row.episode, t, jct)
     leave(row, j, f)
+
+
+@part
+def _add_to_phase(episode: Record, t: float, jct: float) -> None:
+    """Count a completion time as one before, soon after or long after a swap of servers."""
+    if t < episode.swapped:
+        episode.jct_before += jct
+        episode.n_before += 1
+    elif t < episode.swapped + AFTER:
+        episode.jct_after += jct
+        episode.n_after += 1
+    else:
+        episode.jct_later += jct
+        episode.n_later += 1
 
 
 @part

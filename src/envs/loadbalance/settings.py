@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ...ranges import Agents, Count, Fraction, Length, Natural, PathText, Positive, Range
-from .parameters import METRIC_GROUPS, ActionMode, Field, Reward, Rule, Scope, SizeDistribution, State
+from .parameters import METRIC_GROUPS, ActionMode, Base, Field, Reward, Rule, Scope, SizeDistribution, State
 
 _TWO = Length(at_least=2, at_most=2)
 
@@ -54,6 +54,8 @@ class Settings:
         mix_wiki_mean: mean size of a wiki page (log-normal).
         mix_wiki_sigma: standard deviation of its logarithm.
         mix_static_mean: mean size of a static file (exponential).
+        size_factors: draw a factor for all job sizes of an episode between these two, its logarithm uniformly; the load
+            stays the same, and balancers do not know it; null: 1.
         trace: file of requests to replay; null: Poisson arrivals.
         trace_use: what to take from the trace.
         trace_loop: start over at its end.
@@ -73,6 +75,9 @@ class Settings:
         mixed_dwell: mean time in either; infinity: for ever.
         mixed_rates: the two arrival rates, in parts of the mean.
         mixed_rate_dwell: mean time in either; infinity: for ever.
+        swaps: how often the servers change places in an episode without notice: each time a random permutation.
+        swap_window: from when to when, in parts of the episode; it has as many equal parts as there are swaps, and one
+            happens in each, at a random step.
         ack_rate: packets of an on-going flow.
         reservoir: slots of a reservoir.
         accept: probability that a sample is accepted.
@@ -81,6 +86,8 @@ class Settings:
         decay_norm: divide decayed statistics by the samples' mean decay.
         features: all 11 per server, or the 6 that the paper's network used.
         obs_norm: raw, or logarithms scaled to about [-1, 1].
+        obs_unit: what times are relative to: the mean job size, or the mean completion time in the balancer's own
+            reservoirs.
         obs_own_weight: observe the own learned weight of each server.
         obs_nominal_weight: observe the configured weight of each server.
         obs_mask: observe which slots are in use.
@@ -91,7 +98,12 @@ class Settings:
         delta: step of an action in the logarithm of a weight.
         leak: factor by which these logarithms shrink in a step.
         clip: largest effect on the logarithm of a weight.
-        dispatch: data-plane rule that uses learned weights.
+        dispatch: data-plane rule that uses learned weights, and those of latency control.
+        base: what learned weights are relative to: the nominal ones, or those of latency control.
+        latency_gain: of latency control: step in the logarithm of a weight for a completion time that is a factor e
+            below the balancer's mean over servers.
+        latency_leak: of latency control: factor by which these logarithms shrink in a step.
+        latency_clip: of latency control: largest effect on the logarithm of a weight.
         action_delay: largest time until new weights take effect.
         rule: data-plane rule that places flows whatever the agents do; null: the weights that they learn act.
         random_levels: weights to draw from, one per balancer, server and step, all equally likely; null: the rule has
@@ -129,6 +141,7 @@ class Settings:
     mix_wiki_mean: Quantity
     mix_wiki_sigma: Spread
     mix_static_mean: Quantity
+    size_factors: Pair | None
     trace: PathText | None
     trace_use: Literal["both", "times", "sizes"]
     trace_loop: bool
@@ -148,6 +161,8 @@ class Settings:
     mixed_dwell: Dwell
     mixed_rates: Pair
     mixed_rate_dwell: Dwell
+    swaps: Annotated[int, Range(at_least=0, at_most=100)]
+    swap_window: Annotated[list[Fraction], _TWO]
     ack_rate: Amount
     reservoir: Annotated[int, Range(at_least=1, at_most=100_000)]
     accept: Fraction
@@ -156,6 +171,7 @@ class Settings:
     decay_norm: bool
     features: Literal["all", "paper6"]
     obs_norm: Literal["raw", "log"]
+    obs_unit: Literal["size", "own"]
     obs_own_weight: bool
     obs_nominal_weight: bool
     obs_mask: bool
@@ -166,7 +182,11 @@ class Settings:
     delta: Tilt
     leak: Fraction
     clip: Tilt
-    dispatch: Literal["sed", "wcmp"]
+    dispatch: Literal["sed", "sed_tie", "wcmp"]
+    base: Base
+    latency_gain: Annotated[float, Range(at_least=0, at_most=100)]
+    latency_leak: Fraction
+    latency_clip: Tilt
     action_delay: Amount
     rule: Rule | None
     random_levels: list[Positive] | None
@@ -203,7 +223,14 @@ class Settings:
 
     def _servers(self) -> list[tuple[bool, str]]:
         weights, slots, n = self.nominal_weights, self.slots, len(self.cpus)
+        begin, end = self.swap_window
         return [
+            (begin <= end, f"swap_window must be the earliest and the latest time, got {self.swap_window}"),
+            (
+                self.swaps == 0 or self.service == "ps",
+                f"swaps={self.swaps} needs service=ps: with service=fifo a server could have more flows in service "
+                f"than the CPUs that it is left with",
+            ),
             (
                 weights is None or len(weights) == n,
                 f"nominal_weights must have one number for each of the {n} servers in cpus, got {weights}",
@@ -213,7 +240,13 @@ class Settings:
 
     def _traffic(self) -> list[tuple[bool, str]]:
         low, high = (0.0, 0.0) if self.rho_range is None else self.rho_range
+        least, largest = (1.0, 1.0) if self.size_factors is None else self.size_factors
         return [
+            (least <= largest, f"size_factors must be the smallest and the largest, got {self.size_factors}"),
+            (
+                not (self.replays and self.size_factors is not None),
+                "size_factors would change the load of a trace; with a trace use trace_use=sizes",
+            ),
             (low <= high, f"rho_range must be the lowest and the highest load, got {self.rho_range}"),
             (
                 not (self.replays and self.scenario in ("burst", "mixed")),

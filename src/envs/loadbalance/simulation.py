@@ -16,7 +16,7 @@ import numpy as np
 from ...components import rng
 from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
-from .dispatch import SED, decode, prescribe
+from .dispatch import LATENCY, SED, control, decode, prescribe, weigh
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
@@ -151,6 +151,12 @@ def _clear_totals(row: Row) -> None:
     episode.makespan = 0.0
     episode.overload_frac = 0.0
     episode.weight_range = 0.0
+    episode.jct_before = 0.0
+    episode.jct_after = 0.0
+    episode.jct_later = 0.0
+    episode.n_before = 0
+    episode.n_after = 0
+    episode.n_later = 0
     for i in range(len(row.balancers)):
         balancer = row.balancers[i]
         balancer.all_arrivals = 0
@@ -159,6 +165,7 @@ def _clear_totals(row: Row) -> None:
     for j in range(len(row.servers)):
         row.servers[j].all_busy = 0.0
         row.servers[j].all_core = 0.0
+        row.servers[j].all_cpus = 0.0
     row.choices[:] = 0
 
 
@@ -173,6 +180,7 @@ def _clear_row(p: Parameters, row: Row) -> None:
     episode.arrived = 0
     episode.finished = 0
     episode.dropped = 0
+    episode.swapped = math.inf
     for s in range(len(row.streams)):
         row.streams[s].drawn = np.uint64(0)
     for j in range(len(row.servers)):
@@ -188,6 +196,7 @@ def _clear_row(p: Parameters, row: Row) -> None:
         for i in range(len(row.balancers)):
             row.pairs[i, j].count = 0
             row.pairs[i, j].tilt = 0.0
+            row.pairs[i, j].lean = 0.0
     n = len(row.free)
     episode.n_free = n
     for f in range(n):
@@ -235,9 +244,14 @@ def _step(p: Parameters, row: Row, actions: Integers) -> None:
     learned = rule == AGENTS
     if learned:
         decode(p, row, actions)
+    if rule == LATENCY or (learned and p.acting.latency_base):
+        control(p, row)
+    if learned or rule == LATENCY:
+        weigh(p, row)
+        rule = p.acting.learned_rule
     else:
         prescribe(p, row, rule, len(p.acting.levels))
-    interval(p, row, p.acting.learned_rule if learned else rule)
+    interval(p, row, rule)
     # The first reward of a moving average is that of the load before the first step.
     first_step = row.episode.instant == p.scenario.warmup + 1 and p.rewarding.smoothing < 1.0
     read_field(p, row, 0.0 if first_step else p.rewarding.smoothing)

@@ -111,7 +111,7 @@ def shares_of(env, play, rule):
 
 def test_shares_of_an_idle_cluster(make_env, play):
     """Scans start at any of the four servers and meet server 2 before 3 from three of them."""
-    env = make_env(n_envs=64, rho=0.005, dt=2.5, episode_limit=100)
+    env = make_env(n_envs=64, rho=0.005, dt=2.5, episode_limit=100, latency_gain=0.0)
     expected = {
         "ecmp": [1 / 4] * 4,
         "wcmp": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
@@ -125,6 +125,7 @@ def test_shares_of_an_idle_cluster(make_env, play):
         "sed_true": [0, 0, 3 / 4, 1 / 4],
         "gsed": [0, 0, 3 / 4, 1 / 4],
         "lwl": [1 / 4] * 4,
+        "latency": [0, 0, 3 / 4, 1 / 4],
     }
     assert set(expected) == set(RULES)
     for rule, shares in expected.items():

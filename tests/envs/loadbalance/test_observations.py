@@ -40,7 +40,7 @@ def test_shapes(make_env, start, advance, preset, changes, shape):
 
 @pytest.mark.parametrize("agents", [1, 2, 8])
 def test_every_preset_takes_a_number_of_agents(make_env, agents):
-    presets = ["lb_scale", "lb_hetero", "lb_unknown", "lb_herd", "lb_background", "lb_mixed"]
+    presets = ["lb_scale", "lb_hetero", "lb_unknown", "lb_swap", "lb_herd", "lb_background", "lb_mixed"]
     for preset in [*presets, "lb_paper_moderate", "lb_paper_large", "simlb_table"]:
         assert make_env(preset, agents=agents).spec.n_agents == agents
 
@@ -75,6 +75,19 @@ def test_log_features_are_scaled_logarithms_of_the_raw_ones(make_env, start, adv
     times = np.clip(np.log2((raw[..., 1:11] + 1e-3) / (0.2 + 1e-3)), -6, 6) / 6
     assert log[..., 1:11] == pytest.approx(times, abs=1e-5)
     assert (log[..., 11] == raw[..., 11]).all()
+
+
+def test_times_can_be_relative_to_the_own_mean_completion_time(make_env, start, advance):
+    raw = play_some(make_env(n_envs=2, obs_norm="raw"), start, advance).obs.reshape(2, 4, 4, EMPTY).copy()
+    for norm in ("raw", "log"):
+        env = make_env(n_envs=2, obs_norm=norm, obs_unit="own")
+        relative = play_some(env, start, advance).obs.reshape(2, 4, 4, EMPTY)
+        completion = env.engine.world.reservoirs.reshape(2, 4, 4, 2)[..., 0]
+        mean = (completion["values"].sum(axis=-1) / completion["n"].sum(axis=-1))[..., None, None]
+        times = raw[..., 1:11]
+        expected = times / mean if norm == "raw" else np.clip(np.log2((times + 1e-3) / (mean + 1e-3)), -6, 6) / 6
+        assert relative[..., 1:11] == pytest.approx(expected, abs=1e-5)
+        assert (relative[..., 11] == raw[..., 11]).all()
 
 
 def test_own_weight_is_the_clipped_tilt(make_env, start, advance):

@@ -155,3 +155,57 @@ def test_servers_keep_their_speed_from_a_reset_on(make_env, start, advance):
         assert (world.servers["speed"] == world.changes["speed"][:, n]).all()
         assert world.episode["rate"] == pytest.approx(world.episode["base_rate"] * world.rates[:, n])
         advance(env)
+
+
+@pytest.mark.parametrize(("scenario", "swaps"), [("unknown", 1), ("bg", 3), ("failure", 2)])
+def test_servers_change_places_with_all_that_happens_to_them(make_env, start, advance, scenario, swaps):
+    settings = {"n_envs": 64, "scenario": scenario, "cpus": [1, 2, 4, 8], "slots": 5, "swap_window": [0.2, 0.8]}
+    plain, env = make_env(**settings), make_env(**settings, swaps=swaps)
+    start(plain), start(env)
+    world, before = env.engine.world, plain.engine.world.changes
+    swapped, fields = world.changes, ("cpus", "speed", "known")
+    at = swapped["swap"].any(axis=2)
+    assert (at.sum(axis=1) == swaps).all()
+    first = at.argmax(axis=1)
+    assert ((first >= WARMUP + 20) & (first <= WARMUP + 20 + 60 / swaps)).all()
+    assert len(set(first)) > 5
+    for name in fields:
+        assert np.array_equal(swapped[name][..., 4], before[name][..., 4])
+    whole = [np.sort(changes[["cpus", "speed", "known"]][..., :4], axis=2) for changes in (swapped, before)]
+    assert np.array_equal(*whole)  # the same servers at every instant
+    moved = (swapped["cpus"] != before["cpus"]).any(axis=2)
+    assert not (moved & (np.arange(moved.shape[1]) < first[:, None])).any()
+    assert moved[np.arange(64), first].mean() > 0.9  # 1 of 24 permutations changes nothing
+    assert world.episode["base_rate"] == pytest.approx(plain.engine.world.episode["base_rate"])
+    for _ in range(env.spec.episode_limit):
+        n = world.episode["instant"][0]
+        assert (world.servers["cpus"] == swapped["cpus"][:, n]).all()
+        advance(env)
+
+
+def test_completion_times_are_told_apart_by_swaps(make_env, play):
+    metrics = play(make_env("lb_swap", n_envs=16, rho=0.7), "sed_true", 16)[1]
+    assert not any(name.startswith("busy_threads") for name in metrics)
+    env = make_env("lb_swap", n_envs=16, rho=0.7, nominal_weights=None, scenario="static")
+    known = play(env, "sed", 16)[1]
+    assert (known["jct_mean_after"] > 1.5 * known["jct_mean_before"]).mean() > 0.8
+    episode = env.engine.world.episode
+    counts = sum(episode[f"n_{phase}"] for phase in ("before", "after", "later"))
+    assert (counts == known["finished"]).all()
+    total = sum(episode[f"jct_{phase}"] for phase in ("before", "after", "later"))
+    assert 1e3 * total / counts == pytest.approx(known["jct_mean"])
+    assert np.isnan(play(make_env(n_envs=1, metrics=["swaps"]), "sed", 1)[1]["jct_mean_after"]).all()
+
+
+def test_sizes_can_have_a_factor_that_the_load_does_not_feel(make_env, start, play):
+    env = make_env(n_envs=500, size_factors=[0.5, 2.0], warmup=0.0, reservoir=1, size_dist="lognormal")
+    start(env)
+    episode = env.engine.world.episode
+    logs = np.log2(episode["size_factor"])
+    assert abs(logs.mean()) < 0.1
+    assert logs.var() == pytest.approx(4 / 12, rel=0.1)
+    assert episode["base_rate"] * 0.2 * episode["size_factor"] / 12 == pytest.approx(0.85)
+    metrics = play(env, "sed", 500)[1]
+    load = metrics["util_mean"] - 0.85
+    assert abs(load.mean()) < 0.03
+    assert np.corrcoef(metrics["jct_mean"], episode["size_factor"])[0, 1] > 0.8
