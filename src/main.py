@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from .app.command_line import make_here_importable, prepare
 from .app.directories import discard_what_never_began, register_resolvers, tidied_up
-from .app.hydra_state import missing_folders_are_errors
+from .app.hydra_state import missing_folders_are_errors, without_copies_of_the_store
 from .app.jobs import interrupted
 from .app.mistakes import JobFailed, describe, explain, let_hydra_raise, show
 from .app.signals import interruptible
@@ -49,7 +49,7 @@ def main() -> None:
     make_here_importable()
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
-        with interruptible(), missing_folders_are_errors():
+        with interruptible(), missing_folders_are_errors(), without_copies_of_the_store():
             _job()
     except (KeyboardInterrupt, JobFailed) as end:  # both have said everything
         sys.exit(end.args[0] if end.args else 130)

@@ -5,6 +5,7 @@ import functools
 import gc
 import io
 import math
+import pickle
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,12 +18,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from hypothesis import settings
 from omegaconf import OmegaConf, open_dict
 
 from hymarl import registry
 from hymarl.app.config import read as read_config
 from hymarl.app.directories import register_resolvers
+from hymarl.app.hydra_state import without_copies_of_the_store
 from hymarl.components import rng
 from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import EpisodeBatch
@@ -49,6 +53,33 @@ def pytest_collection_finish():
     """Leave what lives as long as the tests, a million objects, out of every search for garbage: 5 % of their time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hydra_reads_a_file_once():
+    """Hydra parses an option file of the package again only if it has changed.
+
+    It parses thirty files for each of the thousand configurations of these tests, which is a third of composing. Each
+    configuration gets nodes of its own as ever; and files elsewhere, such as those that tests write, are always read.
+    Processes of their own, such as those of the tests of the command line, have Hydra as it is.
+    """
+    Plugins.instance()  # finds the classes of sources, which are not those that can be imported
+    source_of_packages = SourcesRegistry.instance().resolve("pkg")
+    load, kept = source_of_packages.load_config, {}
+
+    def load_once(source, config_path):
+        file = resources.files(source.path) / source._normalize_file_name(config_path)
+        if not isinstance(file, Path) or not file.is_file():
+            return load(source, config_path)
+        status = file.stat()
+        key, state = (file, source.provider), (status.st_mtime_ns, status.st_size)
+        if key not in kept or kept[key][0] != state:
+            kept[key] = state, pickle.dumps(load(source, config_path))
+        return pickle.loads(kept[key][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_of_packages, "load_config", load_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +109,7 @@ def configured():
     register_resolvers()
 
     def compose_and_read(*overrides):
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
+        with without_copies_of_the_store(), initialize_config_module("hymarl.conf", version_base="1.3"):
             cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
             choices = cfg.hydra.runtime.choices
             with open_dict(cfg):

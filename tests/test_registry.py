@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from hymarl.app.hydra_state import without_copies_of_the_store
 from hymarl.app.options import WITHOUT_SECTION
 from hymarl.registry import (
     PACKAGES,
@@ -45,7 +46,7 @@ def composed() -> Iterator[tuple[str, str, DictConfig]]:
     """
     for at_once in itertools.zip_longest(*([(group, option) for option in options(group)] for group in PACKAGES)):
         chosen = list(filter(None, at_once))
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
+        with without_copies_of_the_store(), initialize_config_module("hymarl.conf", version_base="1.3"):
             cfg = compose("config", overrides=["~algo", *(f"{group}={option}" for group, option in chosen)])
         for group, option in chosen:
             yield group, option, cfg[group][option] if group == "logger" else cfg[group]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -40,7 +41,11 @@ def set_aside() -> Iterator[None]:
 @contextmanager
 def initialized() -> Iterator[None]:
     """Inside the ``with`` block, Hydra is initialized with the package's configuration."""
-    with missing_folders_are_errors(), initialize_config_module("hymarl.conf", version_base="1.3"):
+    with (
+        missing_folders_are_errors(),
+        without_copies_of_the_store(),
+        initialize_config_module("hymarl.conf", version_base="1.3"),
+    ):
         yield
 
 
@@ -50,6 +55,23 @@ def missing_folders_are_errors() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
         yield
+
+
+@contextmanager
+def without_copies_of_the_store() -> Iterator[None]:
+    """Inside the ``with`` block, Hydra does not copy its store of structured configurations with all that is in it.
+
+    It does so once or twice for each configuration, and for each group of which it lists the options: more than half
+    of what ``--help`` costs. The copies are never changed, and `ConfigStore.load` copies what it returns.
+    """
+    if "__deepcopy__" in vars(ConfigStore):  # in a block inside another
+        yield
+        return
+    setattr(ConfigStore, "__deepcopy__", lambda store, memo: store)  # noqa: B010  # a type checker knows no such method
+    try:
+        yield
+    finally:
+        delattr(ConfigStore, "__deepcopy__")
 
 
 def searched(here: Path | None = None) -> tuple[str, ...]:

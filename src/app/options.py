@@ -151,7 +151,7 @@ def chosen_by(algo: str) -> dict[str, str]:
     """Group and option of all choices in an algorithm's file and in the files that it includes."""
     chosen: dict[str, str] = {}
     for entry in _read("algo", algo).get("defaults", []):
-        if isinstance(entry, DictConfig):
+        if isinstance(entry, dict):
             chosen |= {
                 str(key).removeprefix("override ").lstrip("/"): str(name)
                 for key, name in entry.items()
@@ -162,20 +162,20 @@ def chosen_by(algo: str) -> dict[str, str]:
     return chosen
 
 
-def _read(group: str, name: str) -> DictConfig:
+def _read(group: str, name: str) -> dict[Any, Any]:
     """The content of an option file, not composed; empty if there is no such file."""
     for folder in _folders():
         file = folder.joinpath(group, f"{name}.yaml")
         if file.is_file():
             return _parsed(file.read_text(encoding="utf-8"))
-    return OmegaConf.create()
+    return {}
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> DictConfig:
+def _parsed(text: str) -> dict[Any, Any]:
     """The content of an option file, not to be changed; a sweep asks for the same ones for every job."""
-    node = OmegaConf.create(text)
-    return node if isinstance(node, DictConfig) else OmegaConf.create()
+    values = OmegaConf.to_container(OmegaConf.create(text))
+    return values if isinstance(values, dict) else {}
 
 
 def _folders() -> Iterator[_Folder]:
