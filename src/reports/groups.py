@@ -183,20 +183,20 @@ def _typed(value: Any) -> Any:
 
 
 def _label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(_value_label(key, config.get(key)) for key in keys)
+    return ", ".join(_label_of(key, config.get(key)) for key in keys)
 
 
-def _value_label(key: str, value: Any) -> str:
+def _label_of(key: str, value: Any) -> str:
     if key == "agents" and value is not None:
         return f"{value} agent{'s' if value != 1 else ''}"
     if key not in _NAMES:
-        return f"{key}={_text(value)}"
+        return f"{key}={value_text(value)}"
     if value == "none" and key != "algo":  # a choice of the group, where null is a group without a choice
         return f"{key} none"
-    return f"no {key}" if value is None else _text(value)
+    return f"no {key}" if value is None else value_text(value)
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as it is typed: texts in quotes where they would be read as something else."""
     if isinstance(value, str):
         return repr(value) if value in _WORDS or _is_number(value) else value

@@ -18,6 +18,7 @@ def run(path, **config):
         metrics=("return",),
         wall_s=1.0,
         steps_per_s=1.0,
+        doubt=None,
     )
 
 
