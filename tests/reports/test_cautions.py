@@ -25,8 +25,10 @@ def test_a_ratio_is_to_the_episodes_that_the_run_itself_was_compared_on(tmp_path
     final = by_method(made.table("final"))
     assert [float(final[method]["return / sed"]) for method in ("qmix", "vdn")] == [9 / 5, 9 / 50]
     assert "Methods on board were not evaluated alike: they differ in eval.seed" in made.note
-    assert f"did not play the same test episodes in all runs: rows and lines are of those in the first run, which differ "\
+    assert (
+        f"did not play the same test episodes in all runs: rows and lines are of those in the first run, which differ "
         f"from {tmp_path / 'r' / '2'}'s" in made.note
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,11 @@ def test_a_ratio_is_to_the_episodes_that_the_run_itself_was_compared_on(tmp_path
         ("vdn", {"total_steps": 300}, "were not trained equally long: they differ in train.total_steps"),
         ("vdn", {"eval": {"episodes": 9}}, "were not evaluated alike: they differ in eval.episodes"),
         ("vdn", {"curve": line(9.0, (0, 100, 500))}, "from 200 steps (qmix) to 500 (vdn)"),
-        ("qmix", {"curve": line(9.0, (0, 100, 500))}, "ends at 200 steps, where {one} ends; others of its runs go on to 500"),
+        (
+            "qmix",
+            {"curve": line(9.0, (0, 100, 500))},
+            "ends at 200 steps, where {one} ends; others of its runs go on to 500",
+        ),
         ("qmix", {"curve": line(9.0, (500, 600))}, "has no learning curve of return, jct_mean: its runs have no step"),
         ("qmix", {"threads": 8}, "averaged and compared though these differ: threads (1, 8)"),
         ("qmix", {"status": "interrupted"}, "Not finished, and compared as far as they got: {two}"),

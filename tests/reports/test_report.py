@@ -4,10 +4,12 @@ import csv
 import json
 import re
 import struct
+import warnings
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib import image
 
 from hymarl.registry import ConfigError, check_settings
 from hymarl.reports.drawing import Figure, Line, Panel
@@ -137,6 +139,47 @@ def test_figures_for_print(tmp_path):
     assert b"/Type3" not in content
     assert struct.unpack(">2I", png.read_bytes()[16:24])[0] == round(3.3 * 250)  # one column wide
     assert pdf.read_bytes() == draw(figure, tmp_path / "again", ["pdf"])[0].read_bytes()
+
+
+def test_names_in_print_are_no_mathematics_and_fit(tmp_path):
+    x = np.arange(3.0)
+    lines = [
+        Line(label=name, style=i, kind="line", x=x, y=x) for i, name in enumerate(("$\\frac{$", "a" * 200, "环境"))
+    ]
+    panel = Panel(title="$\\x" + "t" * 400, x_label="$_$", y_label="y", lines=lines)
+    figure = Figure(name="f", section="", version="", caption="", panels=[panel])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (png,) = draw(figure, tmp_path, ["png"])
+    edges = image.imread(png)[:, [0, -1], :3]
+    assert edges.min() == 1  # nothing runs off the sides
+
+
+def test_completion_times_are_drawn_where_they_differ(tmp_path, write_run, report):
+    """Learned from 2000 to about 300, beside a reference at 400 and one at 1400."""
+    for seed, end in ((1, 0.0), (2, 10.0)):
+        curve = [(0, (-1900.0,)), (100, (-250.0,)), (200, (-200.0 + end,)), (300, (-200.0 + end,))]
+        tests = {"learned": (-200.0 + end,), "sed": (-300.0, -300.0), "ecmp": (-1300.0, -1300.0)}
+        write_run(tmp_path / "r" / f"{seed}", seed=seed, curve=curve, tests=tests)
+    report(tmp_path / "r", metrics=["jct_mean"], formats=["html", "png"])
+    _, data, _ = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).scripts
+    plot = json.loads(data)[0][0]
+    low, high = plot["layout"]["yaxis"]["range"]
+    assert 270 < low < 290
+    assert 400 < high < 450
+    assert [t["name"] for t in plot["data"]] == ["qmix", "sed"]
+    assert [note["text"] for note in plot["layout"]["annotations"]] == ["↑ ecmp 1400"]
+
+
+def test_figures_with_one_name_get_numbers(tmp_path, write_run, report):
+    for folder in (write_run(tmp_path / "r" / f"{seed}", seed=seed) for seed in (1, 2)):
+        for file in ("evaluations.csv", "comparison.csv"):
+            path = folder / file
+            path.write_text(path.read_text().replace("length,jct_mean", "jct-mean,jct_mean"))
+    made = report(tmp_path / "r", metrics=["jct_mean", "jct-mean"], formats=["pdf"])
+    names = [file.name for file in made.files]
+    assert "curves_jct_mean_iqm_2.pdf" in names
+    assert len({*names}) == len(names)
 
 
 def test_no_two_lines_look_the_same():
