@@ -16,8 +16,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """Names of dashes, as plotly knows them; with as many colors as there are, 35 lines look different."""
 MARKERS = ("circle", "square", "triangle-up", "diamond", "x", "triangle-down", "cross")
 """Names of markers, as plotly knows them."""
-LOG_SPAN = 6.0
-"""Ratio of the largest to the smallest value from which an axis of something to be small is logarithmic."""
+_LOG_SPAN = 3.0
 
 Kind = Literal["line", "marked", "step", "level", "interval"]
 """A line with a band; with markers and bars; in steps; horizontal; or a point with a horizontal bar for each y."""
@@ -60,6 +59,8 @@ class Panel:
         x_log: whether the horizontal axis is logarithmic, to base 2.
         y_log: whether the vertical axis is logarithmic.
         x_steps: whether it counts environment steps.
+        y_range: where the vertical axis begins and ends, None for where the lines do.
+        beyond: what would be below and above of its ends, in words.
         unit: whether the vertical axis, or the horizontal one of intervals, goes from 0 to 1.
         marked_x: where a vertical line stands, None for nowhere.
     """
@@ -73,6 +74,8 @@ class Panel:
     x_log: bool = False
     y_log: bool = False
     x_steps: bool = False
+    y_range: tuple[float, float] | None = None
+    beyond: tuple[str, str] = ("", "")
     unit: bool = False
     marked_x: float | None = None
 
@@ -94,3 +97,9 @@ class Figure:
     version: str
     caption: str
     panels: Sequence[Panel]
+
+
+def spans_much(values: FloatArray) -> bool:
+    """Whether an axis of something to be small should be logarithmic: else a bad value hides the differences that
+    matter."""
+    return bool(values.min() > 0 and values.max() / values.min() > _LOG_SPAN)

@@ -2,7 +2,7 @@
 
 The estimators are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
 (NeurIPS 2021). *Strata* are what one method scored, one array per task; what is drawn again are its runs, with
-replacement, within each task and as many as there are. Every run counts the same.
+replacement, within each task and as many as there are. Every task counts the same, and within a task every run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Strata = Sequence[FloatArray]
 CUT = 0.25
 """The part of the scores that the interquartile mean drops at either end."""
 _LEVELS = (0.025, 0.975)
+_ALPHA = 0.05
 _NUMBERS_AT_ONCE = 8_000_000
 
 
@@ -40,32 +41,53 @@ class Band(NamedTuple):
     high: FloatArray
 
 
-def mean(scores: FloatArray) -> Any:
+Statistic = Callable[[FloatArray, FloatArray | None], Any]
+"""From scores ``[N, …]`` and their weights ``[N]``, None where they count the same, to ``[…]``."""
+
+
+def mean(scores: FloatArray, weights: FloatArray | None = None) -> Any:
     """The mean over the first axis."""
-    return scores.mean(axis=0)
+    return scores.mean(axis=0) if weights is None else np.average(scores, axis=0, weights=weights)
 
 
-def iqm(scores: FloatArray) -> Any:
-    """The interquartile mean over the first axis: without the lowest and the highest quarter, rounded down."""
+def iqm(scores: FloatArray, weights: FloatArray | None = None) -> Any:
+    """The interquartile mean over the first axis: without the lowest and the highest quarter, rounded down.
+
+    Of scores with weights, it is without as large a part of the weight at either end; a score may count in part.
+    """
     from scipy import stats  # an optional package
 
-    return stats.trim_mean(scores, CUT, axis=0)
+    if weights is None:
+        return stats.trim_mean(scores, CUT, axis=0)
+    order = np.argsort(scores, axis=0)
+    share = (weights / weights.sum())[order]
+    until = np.cumsum(share, axis=0)
+    cut = int(CUT * len(scores)) / len(scores)
+    kept = np.maximum(np.minimum(until, 1 - cut) - np.maximum(until - share, cut), 0)
+    return (np.take_along_axis(scores, order, axis=0) * kept).sum(axis=0) / kept.sum(axis=0)
 
 
-def bootstrap(strata: Strata, statistic: Callable[[FloatArray], Any], *, seed: int, samples: int) -> Band:
+def task_weights(strata: Strata) -> FloatArray | None:
+    """What each score of all tasks together counts ``[N]``, so that tasks count the same; None where all do anyway."""
+    if len({len(scores) for scores in strata}) == 1:
+        return None
+    return np.concatenate([np.full(len(scores), 1 / (len(scores) * len(strata))) for scores in strata])
+
+
+def bootstrap(strata: Strata, statistic: Statistic, *, seed: int, samples: int) -> Band:
     """A statistic of all scores of a method, with a 95 % percentile interval by stratified bootstrap.
 
     Args:
         strata: scores per task, ``[R, P]`` each, with the same P.
-        statistic: from scores ``[N, P]`` to ``[P]``, or from ``[N, samples, P]`` to ``[samples, P]``.
+        statistic: `mean` or `iqm`.
         seed: of the draws.
         samples: how many times the runs are drawn again.
 
     Returns:
         The statistic of all runs of all tasks together ``[P]``. The interval is NaN where no task has two runs.
     """
-    pooled = np.concatenate(strata)
-    value = np.asarray(statistic(pooled), np.float64)
+    pooled, weights = np.concatenate(strata), task_weights(strata)
+    value = np.asarray(statistic(pooled, weights), np.float64)
     nothing = np.full(value.shape, math.nan)
     if all(len(scores) < 2 for scores in strata):
         return Band(value, nothing, nothing)
@@ -78,18 +100,21 @@ def bootstrap(strata: Strata, statistic: Callable[[FloatArray], Any], *, seed: i
     chunk = max(1, _NUMBERS_AT_ONCE // drawn.size)
     for start in range(0, pooled.shape[1], chunk):
         part = slice(start, start + chunk)
-        low[part], high[part] = np.quantile(statistic(pooled[:, part][drawn]), _LEVELS, axis=0)
+        low[part], high[part] = np.quantile(statistic(pooled[:, part][drawn], weights), _LEVELS, axis=0)
     return Band(value, low, high)
 
 
-def interval(strata: Strata, statistic: Callable[[FloatArray], Any], *, seed: int, samples: int) -> Interval:
+def interval(strata: Strata, statistic: Statistic, *, seed: int, samples: int) -> Interval:
     """`bootstrap` for one score per run: strata of ``[R]``."""
     band = bootstrap([s[:, None] for s in strata], statistic, seed=seed, samples=samples)
     return Interval(float(band.value[0]), float(band.low[0]), float(band.high[0]))
 
 
 def performance_profile(strata: Strata, thresholds: FloatArray, *, seed: int, samples: int) -> Band:
-    """The part of the runs that score above each threshold ``[P]`` (eq. 4 of the paper), with its interval."""
+    """The part of the runs that score above each threshold ``[P]`` (eq. 4 of the paper), with its interval.
+
+    Over several tasks, it is the mean over tasks.
+    """
     above = [(scores[:, None] > thresholds).astype(np.float64) for scores in strata]
     return bootstrap(above, mean, seed=seed, samples=samples)
 
@@ -105,6 +130,9 @@ def probability_of_improvement(better: Strata, than: Strata, *, seed: int, sampl
         than: scores of the second, for the same tasks.
         seed: of the draws.
         samples: how many times the runs are drawn again.
+
+    Returns:
+        The interval is NaN where so few runs show no difference, see `can_differ`.
     """
     rng = np.random.default_rng(seed)
     values, drawn = [], []
@@ -114,10 +142,20 @@ def probability_of_improvement(better: Strata, than: Strata, *, seed: int, sampl
         counts = [_counts(rng, len(scores), samples) for scores in (x, y)]
         drawn.append(np.einsum("sr,rq,sq->s", counts[0], wins, counts[1], optimize=True) / wins.size)
     value = float(np.mean(values))
-    if all(len(scores) < 2 for scores in (*better, *than)):
+    if not can_differ(better, than):
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(np.mean(drawn, axis=0), _LEVELS)
     return Interval(value, float(low), float(high))
+
+
+def can_differ(better: Strata, than: Strata) -> bool:
+    """Whether so many runs can show a difference at 5 %, however they come out, and none of them is alone.
+
+    If all runs of one method were better than all of the other on every task, the two-sided p-value of Mann and
+    Whitney's exact test would be 2 over the number of ways to divide the runs between the methods.
+    """
+    ways = math.prod(math.comb(len(x) + len(y), len(x)) for x, y in zip(better, than, strict=True))
+    return 2 / ways <= _ALPHA and min(map(len, (*better, *than))) > 1
 
 
 def steps_to_reach(steps: FloatArray, values: FloatArray, level: float, *, higher: bool) -> float:

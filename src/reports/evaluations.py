@@ -28,9 +28,7 @@ def read_evaluations(run_dir: Path, stream: str, only: Collection[str] | None = 
         ValueError: a cell is not a number, or a line has the wrong number of cells.
     """
     path = run_dir / "evaluations.csv"
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    reader = csv.reader(complete.splitlines())
+    reader = csv.reader(complete_lines(path))
     header = next(reader, [])
     at = header.index("stream") if "stream" in header else None
     places = [i for i, name in enumerate(header) if i != at and (only is None or name in only)]
@@ -43,6 +41,12 @@ def read_evaluations(run_dir: Path, stream: str, only: Collection[str] | None = 
         rows.append([_number(cells[i], path, reader.line_num) for i in places])
     table = np.array(rows, np.float64).reshape(len(rows), len(places))
     return {header[place]: table[:, i] for i, place in enumerate(places)}
+
+
+def complete_lines(path: Path) -> list[str]:
+    """The lines of a file but for one at its end that was not finished."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _number(cell: str, path: Path, line: int) -> float:

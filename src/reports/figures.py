@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import LOG_SPAN, Figure, Line, Panel
+from .drawing import Figure, Line, Panel, spans_much
 from .estimates import FloatArray, Interval
 from .groups import Group
 from .measures import MEASURES
-from .study import Curve, Study
+from .scores import known_mean
+from .study import Curve, Reached, Study
+from .tables import format_number
 
 _OTHERS: Mapping[str, str] = {"jain_q": "Jain's index of loads", "steps_per_s": "steps per second"}
 """Axes of metrics that are not called what they are, beside `MEASURES`."""
 _MOST_POINTS, _FEWEST_POINTS = 200, 8  # of a curve; more than that nobody sees
 _MOST_METHODS = 24
+_NEAR = 2.0  # factor
+_MARGIN, _NOTE_MARGIN = 0.05, 0.17  # of an axis, the latter where references are named
+_FOCUS = " The axis ends where the second half of training and what is near it do; what lies beyond is named there."
 _ALL_POINTS = 24_000  # of all learning curves together, which the page must hold
 _BAND = "95 % stratified bootstrap interval over runs"
 
 
 def all_figures(study: Study) -> Iterator[Figure]:
-    """The figures that the runs allow, in the order of the page."""
+    """The figures that the runs allow, in the order of the page; no two with one name."""
+    taken: Counter[str] = Counter()
+    for figure in _figures(study):
+        taken[figure.name] += 1
+        n = taken[figure.name]
+        yield replace(figure, name=f"{figure.name}_{n}") if n > 1 else figure
+
+
+def _figures(study: Study) -> Iterator[Figure]:
     for metric in study.metrics:
         yield from _learning_curves(study, metric)
     if study.strata:
@@ -56,13 +71,16 @@ def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
         return
     for version, words in (("iqm", "interquartile mean"), ("mean", "mean")):
         panels = [
-            Panel(
-                title=task if len(study.tasks) > 1 else "",
-                x_label="environment steps",
-                y_label=label(metric),
-                x_steps=True,
-                y_log=_spans_much(study, metric, lines),
-                lines=lines,
+            _focused(
+                study,
+                metric,
+                Panel(
+                    title=task if len(study.tasks) > 1 else "",
+                    x_label="environment steps",
+                    y_label=label(metric),
+                    x_steps=True,
+                    lines=lines,
+                ),
             )
             for task in study.tasks
             if (lines := _course(study, task, metric, version))
@@ -72,7 +90,8 @@ def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
             section=f"Learning curves: {label(metric)}",
             version=words,
             caption=f"{words.capitalize()} over {_counts([c.n_runs for c in curves.values()])} of the mean over "
-            f"the validation episodes; band: {_BAND}. Gray: scripted policies, mean over the test episodes.",
+            f"the validation episodes; band: {_BAND}. Gray: scripted policies, mean over the test episodes."
+            + (_FOCUS if any(panel.y_range for panel in panels) else ""),
             panels=panels,
         )
 
@@ -88,10 +107,50 @@ def _course(study: Study, task: str, metric: str, version: str) -> list[Line]:
     return [*lines, *_reference_levels(study, task, metric)] if lines else []
 
 
-def _spans_much(study: Study, metric: str, lines: Sequence[Line]) -> bool:
-    """Whether a time or the like has values so different that a bad one would hide the differences that matter."""
-    values = np.concatenate([line.y for line in lines])
-    return not study.higher(metric) and values.min() > 0 and values.max() / values.min() > LOG_SPAN
+def _focused(study: Study, metric: str, panel: Panel) -> Panel:
+    """Of a time or the like, show the differences that matter: what is learned late in training, and what is near it.
+
+    The axis reaches as far as the second half of the learned lines, with their bands, and the references within a
+    factor of `_NEAR` of them; it is logarithmic where even these span much. References beyond are named at its ends.
+    """
+    every = np.concatenate([line.y for line in panel.lines])
+    if study.higher(metric) or every.min() <= 0:
+        return panel
+    late = np.concatenate([_late(line) for line in panel.lines if line.style >= 0])
+    late = late[late > 0]
+    limits = (late.min() / _NEAR, late.max() * _NEAR)
+    lines: list[Line] = []
+    below: list[str] = []
+    above: list[str] = []
+    for line in panel.lines:
+        near = line.y[(line.y >= limits[0]) & (line.y <= limits[1])]
+        if line.style >= 0 or len(near):
+            lines.append(line)
+            late = np.concatenate([late, near]) if line.style < 0 else late
+        else:
+            (below if line.y.max() < limits[0] else above).append(f"{line.label} {_about(line.y)}")
+    log = spans_much(late)
+    low, high = float(late.min()), float(late.max())
+    if every.min() >= low and every.max() <= high:
+        return replace(panel, y_log=log)
+    span = (math.log(high / low) if log else high - low) or high
+    margins = [(_NOTE_MARGIN if named else _MARGIN) * span for named in (below, above)]
+    ends = (low - margins[0], high + margins[1])
+    if log:
+        ends = (low * math.exp(-margins[0]), high * math.exp(margins[1]))
+    return replace(panel, lines=lines, y_log=log, y_range=ends, beyond=(", ".join(below), ", ".join(above)))
+
+
+def _late(line: Line) -> FloatArray:
+    """The values of a line and its band, of a curve those of the second half."""
+    half = slice(len(line.y) // 2 if line.kind == "line" else 0, None)
+    found = np.concatenate([values[half] for values in (line.y, line.low, line.high) if values is not None])
+    return found[np.isfinite(found)]
+
+
+def _about(values: FloatArray) -> str:
+    low, high = format_number(float(values.min())), format_number(float(values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def _curve(study: Study, method: str, curve: Curve, version: str) -> Line:
@@ -110,21 +169,21 @@ def _curve(study: Study, method: str, curve: Curve, version: str) -> Line:
 
 def _reference_levels(study: Study, task: str, metric: str) -> Iterator[Line]:
     for i, (policy, tests) in enumerate(study.references[task].items()):
-        if metric in tests and not np.isnan(tests[metric]).all():
-            y = float(np.nanmean(tests[metric]))
+        if not math.isnan(y := known_mean(tests.get(metric))):
             yield Line(label=policy, style=-1 - i, kind="level", x=np.zeros(1), y=np.array([y]))
 
 
 def _profile(study: Study) -> Figure:
     thresholds, profiles = study.profiles
     drawn = drawn_methods(study)
-    better = "above" if study.sign > 0 else "below"
+    better = "above" if study.scores.sign > 0 else "below"
     return Figure(
         name="performance_profile",
         section="Performance profiles",
         version="",
-        caption=f"The part of the runs, over all tasks, whose final score is {better} the threshold; band: {_BAND}. A "
-        f"method whose line is nowhere below another's is better, whatever is averaged.",
+        caption=f"The part of the runs{', averaged over tasks,' if len(study.tasks) > 1 else ''} whose final score is "
+        f"{better} the threshold; band: {_BAND}. A method whose line is nowhere below another's is better, whatever is "
+        f"averaged.",
         panels=[
             Panel(
                 title="",
@@ -169,7 +228,8 @@ def _improvements(study: Study) -> Figure:
         section="Probability of improvement",
         version="",
         caption=f"How probable it is that a run of the first method is better than one of the second, in "
-        f"{label(study.metric)}, averaged over tasks; a tie counts one half. Bar: {_BAND}.",
+        f"{label(study.metric)}, averaged over tasks; a tie counts one half. Bar: {_BAND}, none where so few runs can "
+        f"show no difference.",
         panels=[
             Panel(
                 title="",
@@ -193,7 +253,7 @@ def _efficiency(study: Study) -> Iterator[Figure]:
             if k >= len(levels):
                 continue
             lines = [
-                _reached(study, task, method, reached.steps)
+                _reached(study, method, reached)
                 for method, reached in study.reached(task, levels[k]).items()
                 if method in drawn_methods(study)
             ]
@@ -213,23 +273,23 @@ def _efficiency(study: Study) -> Iterator[Figure]:
             name=f"sample_efficiency_{k + 1}",
             section="Sample efficiency",
             version=first.label.partition(":")[0] if len(study.tasks) > 1 else first.label,
-            caption=f"The part of the runs whose evaluation has reached the level in {label(study.metric)} at least "
-            f"once after so many steps.",
+            caption=f"The part of the runs whose validation has reached the level in {label(study.metric)} at least "
+            f"once after so many steps; a line ends with the first run that has not reached it. The level of a "
+            f"scripted policy is its mean over the test episodes.",
             panels=panels,
         )
 
 
-def _reached(study: Study, task: str, method: str, steps: FloatArray) -> Line:
-    ended = [c.steps[-1] for (at, _), c in study.curves[study.metric].items() if at == task]
-    x = np.sort(steps[np.isfinite(steps)])
-    y = np.arange(1, len(x) + 1) / len(steps)
-    last = y[-1] if len(y) else 0.0
+def _reached(study: Study, method: str, reached: Reached) -> Line:
+    """The line ends where it is no longer known which runs had reached the level."""
+    x = np.sort(reached.steps[reached.steps <= reached.until])
+    y = np.arange(1, len(x) + 1) / len(reached.steps)
     return Line(
         label=method,
         style=_style(study, method),
         kind="step",
-        x=np.array([0.0, *x, max(ended)]),
-        y=np.array([0.0, *y, last]),
+        x=np.array([0.0, *x, reached.until]),
+        y=np.array([0.0, *y, y[-1] if len(y) else 0.0]),
     )
 
 
@@ -244,23 +304,22 @@ def _scaling(study: Study, family: str, methods: Mapping[str, Sequence[Group]]) 
         ]
         if lines:
             lines += _scaling_references(study, methods, metric)
-            panels.append(
-                Panel(
-                    title="",
-                    x_label="agents",
-                    y_label=label(metric),
-                    x_ticks={float(n): str(n) for n in counts},
-                    x_log=True,
-                    y_log=metric in study.metrics and _spans_much(study, metric, lines),
-                    lines=lines,
-                )
+            panel = Panel(
+                title="",
+                x_label="agents",
+                y_label=label(metric),
+                x_ticks={float(n): str(n) for n in counts},
+                x_log=True,
+                lines=lines,
             )
+            panels.append(_focused(study, metric, panel))
     return Figure(
         name="scaling" if len(study.scaling) == 1 else f"scaling_{_file(family)}",
         section=f"Scaling with the number of agents{f': {family}' if len(study.scaling) > 1 else ''}",
         version="",
         caption=f"Mean final score against the number of agents; bar: {_BAND}. Gray: scripted policies on the same "
-        f"test episodes. Steps per second: the median over training, of updates and collecting together.",
+        f"test episodes; those far from what was learned are named at the end of the axis. Steps per second: of "
+        f"collecting and updates together, without validations where their time is known.",
         panels=panels,
     )
 
@@ -289,16 +348,16 @@ def _scaling_references(study: Study, methods: Mapping[str, Sequence[Group]], me
     policies = list(dict.fromkeys(policy for task in tasks for policy in study.references[task]))
     for i, policy in enumerate(policies):
         means = {
-            n: float(np.nanmean(tests[metric]))
+            n: y
             for task, n in sorted(tasks.items(), key=lambda item: item[1])
-            if metric in (tests := study.references[task].get(policy, {})) and not np.isnan(tests[metric]).all()
+            if not math.isnan(y := known_mean(study.references[task].get(policy, {}).get(metric)))
         }
         if means:
             yield Line(label=policy, style=-1 - i, kind="marked", x=np.array([*means]), y=np.array([*means.values()]))
 
 
 def _scale(study: Study) -> str:
-    return label(study.metric) if study.scale == study.metric else study.scale
+    return label(study.metric) if study.scores.normalization == "none" else study.scores.scale
 
 
 def _counts(numbers: Sequence[int]) -> str:

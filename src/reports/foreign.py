@@ -77,9 +77,10 @@ def read_tensorboard(folder: Path, config: Mapping[str, Any]) -> Run:
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-    log = logging.getLogger("tensorboard")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # it reports every damaged record; what is left is read
+    log, damage = logging.getLogger("tensorboard"), _Damage()
+    level, handlers, propagate = log.level, log.handlers, log.propagate
+    log.setLevel(logging.DEBUG)  # the level at which it says that a file ends within a record; what is left is read
+    log.handlers, log.propagate = [damage], False
     try:
         events = EventAccumulator(str(folder), {SCALARS: 0})
         events.Reload()
@@ -88,6 +89,7 @@ def read_tensorboard(folder: Path, config: Mapping[str, Any]) -> Run:
         raise ValueError(f"{folder}: its event files cannot be read") from error
     finally:
         log.setLevel(level)
+        log.handlers, log.propagate = handlers, propagate
     curves = {
         tag.removeprefix("test_").removesuffix("_mean"): _increasing(
             np.array([event.step for event in points], np.float64), np.array([event.value for event in points])
@@ -95,10 +97,20 @@ def read_tensorboard(folder: Path, config: Mapping[str, Any]) -> Run:
         for tag, points in scalars.items()
     }
     times = [event.wall_time for points in scalars.values() for event in points]
-    return _run(folder, config, curves, True, max(times) - min(times) if times else math.nan)
+    return _run(folder, config, curves, not damage.found, max(times) - min(times) if times else math.nan)
+
+
+class _Damage(logging.Handler):
+    """Notices that TensorBoard met a record that it could not read."""
+
+    found = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found |= record.levelno >= logging.WARNING or record.getMessage().startswith("Truncated record")
 
 
 def _run(folder: Path, config: Mapping[str, Any], curves: dict[str, Series], finished: bool, wall_s: float) -> Run:
+    curves = {name: series for name, series in curves.items() if len(series.steps)}
     if not curves:
         raise ValueError(f"{folder} has no metrics named test_…_mean, as PyMARL writes them")
     return Run(
@@ -110,6 +122,7 @@ def _run(folder: Path, config: Mapping[str, Any], curves: dict[str, Series], fin
         metrics=tuple(curves),
         wall_s=wall_s,
         steps_per_s=max(float(series.steps[-1]) for series in curves.values()) / wall_s if wall_s else math.nan,
+        doubt=None,
     )
 
 

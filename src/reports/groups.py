@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 from .runs import Run
 from .selection import require_keys
 
-_FREE = frozenset({"seed", "format", "loggers", "threads", "device", "init_from", "applied", "dropped"})
+_FREE = frozenset({"seed", "format", "loggers", "threads", "device", "applied", "dropped"})
 """Sections in which runs of one group may differ; the last two follow from the others."""
 _FREE_KEYS = frozenset(
     {
         *("env.threads", "runner.workers", "runner.timeout_s"),  # where and how fast, not what
         # of PyMARL and EPyMARL
-        *("env_args.seed", "use_cuda", "use_tensorboard", "use_wandb", "label", "checkpoint_path", "load_step"),
-        *("local_results_path", "save_model", "save_model_interval", "save_replay", "env_args.replay_dir"),
+        *("env_args.seed", "use_cuda", "use_tensorboard", "use_wandb", "label", "local_results_path"),
+        *("save_model", "save_model_interval", "save_replay", "env_args.replay_dir"),
         *("env_args.replay_prefix", "unique_token", "wandb_team", "wandb_project", "wandb_mode", "hypergroup"),
     }
 )
@@ -26,6 +27,7 @@ _NAMES = (
     *("optimizer", "runner", "env"),
 )
 """Keys whose values speak for themselves, in the order in which they name methods."""
+_WORDS = ("null", "true", "false")
 _SHOWN = 4
 
 
@@ -38,6 +40,7 @@ class Group:
         family: the same without the number of agents.
         agents: the number of agents, if it is known.
         method: what is compared, as a label.
+        keys: what tells it apart from the other groups.
         runs: by seed.
     """
 
@@ -45,6 +48,7 @@ class Group:
     family: str
     agents: int | None
     method: str
+    keys: tuple[str, ...]
     runs: tuple[Run, ...]
 
     @property
@@ -61,7 +65,7 @@ def group_runs(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
         by: keys; none: as few as tell apart the runs that differ in more than the seed.
 
     Returns:
-        By task, then by method.
+        By task, then by method; no two have both in common.
 
     Raises:
         ValueError: no run has a key, or runs of one group differ in more than their seeds or are the same.
@@ -73,20 +77,27 @@ def group_runs(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
     places = [key for key in tasks if key != "agents"]
     cells: dict[tuple[Any, ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: _order([run.config.get(key) for key in [*tasks, *methods]])):
-        cells.setdefault(tuple(run.config.get(key) for key in chosen), []).append(run)
-    groups = []
+        cells.setdefault(_values(run.config, chosen), []).append(run)
+    groups: list[Group] = []
+    taken: Counter[tuple[str, str]] = Counter()
     for members in cells.values():
         members.sort(key=lambda run: _order([run.config.get("seed"), str(run.path)]))
         _require_only_seeds_differ(members, chosen)
         config = members[0].config
         agents = config.get("agents")
         family = _label(config, places) or _common(runs, "env")
+        task = ", ".join(filter(None, [family, _label(config, ["agents"] if "agents" in tasks else [])]))
+        method = _label(config, methods) or _common(runs, "algo")
+        taken[task, method] += 1
+        if (n := taken[task, method]) > 1:  # such as the one value "a, b" and the values "a" and "b" of two keys
+            method = f"{method} ({n})"
         groups.append(
             Group(
-                task=", ".join(filter(None, [family, _label(config, ["agents"] if "agents" in tasks else [])])),
+                task=task,
                 family=family,
                 agents=agents if isinstance(agents, int) else None,
-                method=_label(config, methods) or _common(runs, "algo"),
+                method=method,
+                keys=tuple(chosen),
                 runs=tuple(members),
             )
         )
@@ -107,7 +118,7 @@ def differing_keys(runs: Iterable[Run]) -> list[str]:
     """The keys that have several values among runs, without those in which runs of one group may differ."""
     configs = [run.config for run in runs]
     keys = sorted({key for config in configs for key in config if not is_free(key)})
-    return [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    return [key for key in keys if len({_values(config, [key]) for config in configs}) > 1]
 
 
 def _fewest_keys(runs: Sequence[Run]) -> list[str]:
@@ -118,7 +129,7 @@ def _fewest_keys(runs: Sequence[Run]) -> list[str]:
     differing = differing_keys(runs)
 
     def parts(keys: Collection[str]) -> int:
-        return len({tuple(run.config.get(key) for key in keys) for run in runs})
+        return len({_values(run.config, keys) for run in runs})
 
     def add(chosen: list[str], candidates: Sequence[str], all_keys: Sequence[str]) -> None:
         goal = parts(all_keys)
@@ -160,17 +171,46 @@ def _require_only_seeds_differ(runs: Sequence[Run], by: Sequence[str]) -> None:
             raise ValueError(f"{one.path} and {other.path} have the same seed, {seed}: they are not two samples")
 
 
+def _values(config: Mapping[str, Any], keys: Iterable[str]) -> tuple[Any, ...]:
+    """The values of some keys, to compare: 1 and 1.0 are one number, 1 and true are not the same."""
+    return tuple(_typed(config.get(key)) for key in keys)
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_typed, value))
+    return (bool, value) if isinstance(value, bool) else value
+
+
 def _label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(_value_label(key, config.get(key)) for key in keys)
+    return ", ".join(_label_of(key, config.get(key)) for key in keys)
 
 
-def _value_label(key: str, value: Any) -> str:
+def _label_of(key: str, value: Any) -> str:
     if key == "agents" and value is not None:
         return f"{value} agent{'s' if value != 1 else ''}"
-    if key in _NAMES:
-        absent = value is None or (value == "none" and key != "algo")
-        return f"no {key}" if absent else str(value)
-    return f"{key}={'null' if value is None else value}"
+    if key not in _NAMES:
+        return f"{key}={value_text(value)}"
+    if value == "none" and key != "algo":  # a choice of the group, where null is a group without a choice
+        return f"{key} none"
+    return f"no {key}" if value is None else value_text(value)
+
+
+def value_text(value: Any) -> str:
+    """A value as it is typed: texts in quotes where they would be read as something else."""
+    if isinstance(value, str):
+        return repr(value) if value in _WORDS or _is_number(value) else value
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _common(runs: Sequence[Run], key: str) -> str:

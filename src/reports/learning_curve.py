@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..components.statistics import mean_ci
-from .drawing import COLORS, LOG_SPAN
+from .drawing import COLORS, spans_much
 from .evaluations import FloatColumn, read_evaluations
 from .measures import MEASURES, span
 
@@ -99,6 +99,19 @@ def _draw(
     path: Path,
 ) -> Path:
     """One panel per metric, side by side."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a name is a dollar sign
+        return _drawn(curves, references, note, title, path)
+
+
+def _drawn(
+    curves: Mapping[str, Mapping[str, Curve]],
+    references: Mapping[str, Mapping[str, float]],
+    note: str,
+    title: str | None,
+    path: Path,
+) -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.6 + 5.2 * len(curves), 3.9), layout="constrained")
@@ -160,7 +173,7 @@ def _scale(axes: Axes, means: FloatColumn) -> None:
     """A logarithmic axis where a poor beginning would hide the differences that matter."""
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    if means.min() > 0 and means.max() / means.min() > LOG_SPAN:
+    if spans_much(means):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -18,7 +18,9 @@ from .paper import look
 from .sheets import Cell, Sheet, format_cell
 
 _COLUMNS = 3
-_ROW_PX, _BESIDE_PX, _GAP_PX = 300, 170, 90
+_ROW_PX, _BESIDE_PX, _GAP_PX = 300, 124, 90
+_TOP_PX, _BOTTOM_PX = 64, 60
+_LEGEND_ROW_PX, _LEGEND_PX = 20, 1040  # height of a row, and how much of the page's width there is for entries
 _SHOWN_AT_FIRST = 12
 """Methods; the others are in the legend, and one click away."""
 _DIGITS = 5
@@ -110,20 +112,28 @@ def _plotly(figure: Figure) -> dict[str, Any]:
     rows = math.ceil(n / columns)
     tallest = max(len(panel.y_ticks or ()) for panel in figure.panels)
     row_px = 28 * tallest + 30 if tallest else _ROW_PX
-    height = rows * row_px + (rows - 1) * _GAP_PX + _BESIDE_PX
+    legend = _legend_px(figure)
+    height = rows * row_px + (rows - 1) * _GAP_PX + _BESIDE_PX + legend
+    inside = height - _TOP_PX - _BOTTOM_PX - legend
     layout: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 70, "r": 20, "t": 64, "b": 60},
+        "margin": {"l": 70, "r": 20, "t": _TOP_PX, "b": _BOTTOM_PX + legend},
         "hovermode": "closest",
         "font": {"size": 12},
-        "legend": {"orientation": "h", "y": -60 / (height - 124), "yanchor": "top", "groupclick": "togglegroup"},
+        "legend": {
+            "orientation": "h",
+            "groupclick": "togglegroup",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",  # below the axis' title, however many rows it has
+        },
         "plot_bgcolor": "#fff",
         "annotations": [],
         "shapes": [],
     }
     traces: list[dict[str, Any]] = []
     labeled: set[str] = set()
-    gap_x, gap_y = 0.07, _GAP_PX / (height - 124)
+    gap_x, gap_y = 0.07, _GAP_PX / inside
     for k, panel in enumerate(figure.panels):
         row, column = divmod(k, columns)
         w, h = (1 - gap_x * (columns - 1)) / columns, (1 - gap_y * (rows - 1)) / rows
@@ -138,9 +148,19 @@ def _plotly(figure: Figure) -> dict[str, Any]:
     return {"data": traces, "layout": layout, "caption": figure.caption}
 
 
+def _legend_px(figure: Figure) -> int:
+    """The height of the legend, a little more rather than less."""
+    labels = {line.label for panel in figure.panels for line in panel.lines if line.kind != "interval"}
+    if not labels:
+        return 0
+    entry = 50 + 7.5 * max(map(len, labels))
+    rows = math.ceil(len(labels) / max(1, int(_LEGEND_PX / entry)))
+    return _LEGEND_ROW_PX * rows + 10
+
+
 def _title_and_marks(layout: dict[str, Any], panel: Panel, x: float, y: float, number: str) -> None:
     if panel.title:
-        text = html.escape(panel.title).replace("\n", "<br>")
+        text = _plain(panel.title).replace("\n", "<br>")
         place: dict[str, Any] = {
             "x": x,
             "y": y,
@@ -151,6 +171,11 @@ def _title_and_marks(layout: dict[str, Any], panel: Panel, x: float, y: float, n
         }
         place["showarrow"] = False
         layout["annotations"].append({"text": text, **place})
+    for text, arrow, at in zip(panel.beyond, "↓↑", ("bottom", "top"), strict=True):
+        if text:
+            place = {"x": 1, "y": float(at == "top"), "xref": f"x{number} domain", "yref": f"y{number} domain"}
+            place |= {"xanchor": "right", "yanchor": at, "showarrow": False, "font": {"size": 11, "color": GRAY}}
+            layout["annotations"].append({"text": _plain(f"{arrow} {text}"), **place})
     if panel.marked_x is not None:
         place = {"x0": panel.marked_x, "x1": panel.marked_x, "y0": 0, "y1": 1, "xref": f"x{number}"}
         style = {"type": "line", "line": {"color": GRAY, "dash": "dash", "width": 1}}
@@ -158,7 +183,7 @@ def _title_and_marks(layout: dict[str, Any], panel: Panel, x: float, y: float, n
 
 
 def _x_axis(panel: Panel) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": html.escape(panel.x_label)}, "gridcolor": "#eee", "zeroline": False}
+    axis: dict[str, Any] = {"title": {"text": _plain(panel.x_label)}, "gridcolor": "#eee", "zeroline": False}
     if panel.x_log:
         axis["type"] = "log"
     if panel.x_ticks is not None:
@@ -169,12 +194,14 @@ def _x_axis(panel: Panel) -> dict[str, Any]:
 
 
 def _y_axis(panel: Panel) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": html.escape(panel.y_label)}, "gridcolor": "#eee", "zeroline": False}
+    axis: dict[str, Any] = {"title": {"text": _plain(panel.y_label)}, "gridcolor": "#eee", "zeroline": False}
     if panel.y_log:
         ticks = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
         axis |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:.10g}" for tick in ticks]}
+    if panel.y_range is not None:
+        axis["range"] = [math.log10(end) if panel.y_log else end for end in panel.y_range]
     if panel.y_ticks is not None:
-        texts = [html.escape(text) for text in panel.y_ticks.values()]
+        texts = [_plain(text) for text in panel.y_ticks.values()]
         last = max(panel.y_ticks) + 0.6
         axis |= {"tickvals": [*panel.y_ticks], "ticktext": texts, "range": [last, -0.6], "automargin": True}
     elif panel.unit:
@@ -185,7 +212,7 @@ def _y_axis(panel: Panel) -> dict[str, Any]:
 def _trace(line: Line, number: str, panel: Panel, *, first: bool) -> dict[str, Any]:
     """A line, with the ends of its interval as custom data; lines with one label are switched together."""
     color, dash, marker = look(line)
-    label = html.escape(line.label)
+    label = _plain(line.label)
     common: dict[str, Any] = {"legendgroup": label, "xaxis": f"x{number}", "yaxis": f"y{number}"}
     if line.style >= _SHOWN_AT_FIRST and line.kind != "interval":
         common["visible"] = "legendonly"
@@ -222,6 +249,11 @@ def _trace(line: Line, number: str, panel: Panel, *, first: bool) -> dict[str, A
         trace[f"error_{value}"] = {**bars, "color": color, "symmetric": False, "thickness": 1.5}
         return trace
     return {**trace, "band": _transparent(color)}  # the page's script makes a trace of it
+
+
+def _plain(text: str) -> str:
+    """A text that plotly, which knows some HTML, shows as it is."""
+    return html.escape(text, quote=False)
 
 
 def _transparent(color: str) -> str:

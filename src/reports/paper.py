@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..components.files import writing
+from ..components.files import write_atomically
 from .drawing import COLORS, DASHES, GRAY, MARKERS, Figure, Line, Panel
 from .learning_curve import short_count
 from .study import MANY_METHODS
@@ -29,9 +31,11 @@ _FONT: Mapping[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text, as publishers demand
     "ps.fonttype": 42,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # a $ in a name is a dollar sign
 }
 _DPI = 250
 _CHARACTERS_PER_INCH = 13
+_LONGEST, _MOST_LINES = 34, 4  # characters of a label, lines of a title
 _LINE_STYLES: Mapping[str, Any] = {
     "solid": "-",
     "dash": (0, (5, 2)),
@@ -73,7 +77,8 @@ def draw(figure: Figure, folder: Path, formats: Sequence[str]) -> list[Path]:
     rows = math.ceil(n / columns)
     styles = sorted({line.style for panel in figure.panels for line in panel.lines if line.style >= 0})
     shown = set(styles[:MANY_METHODS])
-    with matplotlib.rc_context({**_FONT}):
+    with matplotlib.rc_context({**_FONT}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
         width = _COLUMN if columns == 1 else _WIDE
         legend_rows = math.ceil(len(_labels(figure, shown)) / _legend_columns(figure, width))
         height = _height(figure.panels[0], columns) * rows + 0.17 * legend_rows + 0.1
@@ -87,11 +92,11 @@ def draw(figure: Figure, folder: Path, formats: Sequence[str]) -> list[Path]:
         canvas.draw_without_rendering()
         canvas.set_layout_engine(None)  # else everything would be drawn once more for every file, to no effect
         files = [folder / f"{figure.name}.{kind}" for kind in wanted]
-        for file in files:
-            with writing(file):
-                folder.mkdir(parents=True, exist_ok=True)
-                metadata = {"CreationDate": None} if file.suffix == ".pdf" else None  # the same runs, the same bytes
-                canvas.savefig(file, dpi=_DPI, metadata=metadata)
+        for file, kind in zip(files, wanted, strict=True):
+            content = io.BytesIO()
+            metadata = {"CreationDate": None} if kind == "pdf" else None  # the same runs, the same bytes
+            canvas.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
+            write_atomically(file, content.getbuffer())
     return files
 
 
@@ -135,7 +140,7 @@ def _ticks(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda steps, _: short_count(steps)))
         axes.margins(x=0.02)
     if panel.y_ticks is not None:
-        axes.set_yticks([*panel.y_ticks], [*panel.y_ticks.values()])
+        axes.set_yticks([*panel.y_ticks], [_short_pair(text) for text in panel.y_ticks.values()])
         axes.set_ylim(max(panel.y_ticks) + 0.6, min(panel.y_ticks) - 0.6)
         axes.set_xlim(-0.03, 1.03)
     elif panel.unit:
@@ -145,10 +150,27 @@ def _ticks(axes: Axes, panel: Panel) -> None:
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_locator(ticker.NullLocator())
+    if panel.y_range is not None:
+        axes.set_ylim(*panel.y_range)
+    for text, arrow, y, place in zip(panel.beyond, "↓↑", (0.02, 0.98), ("bottom", "top"), strict=True):
+        if text:
+            axes.text(
+                0.99, y, f"{arrow} {text}", transform=axes.transAxes, ha="right", va=place, fontsize=7, color=GRAY
+            )
 
 
 def _wrapped(text: str, inches: float) -> str:
-    return "\n".join(textwrap.wrap(text, max(10, int(inches * _CHARACTERS_PER_INCH)))) or text
+    lines = textwrap.wrap(text, max(10, int(inches * _CHARACTERS_PER_INCH)))
+    return "\n".join([*lines[: _MOST_LINES - 1], "…"] if len(lines) > _MOST_LINES else lines) or text
+
+
+def _short(text: str, most: int = _LONGEST) -> str:
+    """A label that fits into a column."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _short_pair(text: str) -> str:
+    return " > ".join(_short(name, _LONGEST // 2) for name in text.split(" > "))
 
 
 def _line(axes: Axes, line: Line, aside: float = 1.0) -> None:
@@ -199,7 +221,11 @@ def look(line: Line) -> tuple[str, str, str]:
         k = -1 - line.style
         return GRAY, (*DASHES[1:], "solid")[k % len(DASHES)], MARKERS[(k + 1) % len(MARKERS)]
     k = line.style
-    return COLORS[k % len(COLORS)], DASHES[(k // len(COLORS) + k) % len(DASHES)], MARKERS[k % len(MARKERS)]
+    return (
+        COLORS[k % len(COLORS)],
+        DASHES[(k // len(COLORS) + k) % len(DASHES)],
+        MARKERS[(k // len(COLORS) + k) % len(MARKERS)],
+    )
 
 
 def _labels(figure: Figure, shown: set[int]) -> dict[str, Line]:
@@ -210,8 +236,8 @@ def _labels(figure: Figure, shown: set[int]) -> dict[str, Line]:
 
 
 def _legend_columns(figure: Figure, width: float) -> int:
-    longest = max((len(line.label) for panel in figure.panels for line in panel.lines), default=1)
-    return max(1, int(width / (0.45 + 0.075 * longest)))
+    longest = max((len(_short(line.label)) for panel in figure.panels for line in panel.lines), default=1)
+    return max(1, int(width / (0.6 + 0.075 * longest)))
 
 
 def _legend(canvas: Any, figure: Figure, shown: set[int], n_lines: int, width: float) -> None:
@@ -230,7 +256,7 @@ def _legend(canvas: Any, figure: Figure, shown: set[int], n_lines: int, width: f
                 marker=_MARKERS[marker] if marked else None,
                 markersize=3.6,
                 linewidth=1.4,
-                label=label,
+                label=_short(label),
             )
         )
     if not handles:
@@ -242,6 +268,6 @@ def _legend(canvas: Any, figure: Figure, shown: set[int], n_lines: int, width: f
         ncols=_legend_columns(figure, width),
         frameon=False,
         title=title,
-        handlelength=2.6,
+        handlelength=4,
         columnspacing=1.2,
     )

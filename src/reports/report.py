@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..components.files import write_atomically
+from ..components.files import write_atomically, writing
 from ..registry import ConfigError, suggest
-from .figures import all_figures, drawn_methods
+from .cautions import cautions
+from .figures import all_figures
 from .groups import group_runs
 from .page import page
 from .paper import draw
@@ -21,6 +23,13 @@ from .study import Study
 
 _PROGRESS_STEPS = 10
 _WORTH_PROGRESS = 20  # runs
+_WIDTH = 120  # of a terminal
+_OWN_FILES = re.compile(
+    r"report\.html"
+    r"|tables/(final|overall|improvement|efficiency|time|settings|runs)\.(csv|tex)"
+    r"|figures/(curves_.+|performance_profile|probability_of_improvement|sample_efficiency_\d+|scaling(_.+)?)\.(png|pdf)"
+)
+"""What reports write, see `all_sheets` and `all_figures`."""
 
 
 class Report(NamedTuple):
@@ -133,7 +142,7 @@ def _write(
     sheets = [*all_sheets(study)]
     show("tables done")
     figures = [*all_figures(study)]
-    notes += [*study.notes, *_cautions(study, settings)]
+    notes += cautions(study)
     files: list[Path] = []
     if "html" in settings.formats:
         files.append(directory / "report.html")
@@ -149,37 +158,20 @@ def _write(
         files += draw(figure, directory / "figures", settings.formats)
         if {"png", "pdf"} & set(settings.formats):
             show(f"drew {i} of {len(figures)} figures: {figure.name}")
-    return Report(tuple(files), tuple(notes), sheets[0].text())
+    _remove_earlier(directory, files)
+    return Report(tuple(files), tuple(notes), sheets[0].text(width=_WIDTH))
 
 
-def _cautions(study: Study, settings: ReportSettings) -> list[str]:
-    """What a reader of the figures may not be aware of."""
-    found = []
-    sizes = {len(group.runs) for group in study.groups.values()}
-    if min(sizes) == 1:
-        found.append("Groups of a single run have no interval: nothing is known about how their runs differ.")
-    elif min(sizes) < 5:
-        found.append(
-            f"There are groups of only {min(sizes)} runs: bootstrap intervals of so few are too narrow; Student's "
-            f"intervals in the final table are not."
-        )
-    for task in study.tasks:
-        tasks = [group for (at, _), group in study.groups.items() if at == task]
-        differing = study.task_differences(tasks)
-        if differing:
-            found.append(
-                f"Methods on {task} were not given the same task: they differ in {', '.join(differing[:4])}"
-                f"{' and more' if len(differing) > 4 else ''}; report.by=[…,{differing[0]}] separates them."
-            )
-    drawn = len(drawn_methods(study))
-    if drawn < len(study.methods):
-        found.append(f"Figures show the {drawn} best of {len(study.methods)} methods; tables have all of them.")
-    if study.final == "mixed":
-        found.append("Scores are those of the test for some runs, and the last evaluation for others that had no test.")
-    if study.strata and len(study.complete) < len(study.methods):
-        missing = [method for method in study.methods if method not in study.complete]
-        found.append(f"Not compared over all tasks, since it was not run on all of them: {', '.join(missing)}.")
-    return found
+def _remove_earlier(directory: Path, files: Sequence[Path]) -> None:
+    """Delete what an earlier report in the same directory has and this one has not: it is about other runs.
+
+    Raises:
+        WriteError: a file cannot be deleted.
+    """
+    for path in (directory / "report.html", *directory.glob("tables/*"), *directory.glob("figures/*")):
+        if path not in files and _OWN_FILES.fullmatch(path.relative_to(directory).as_posix()):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def _title(study: Study) -> str:

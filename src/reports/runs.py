@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from ..components.files import keeps_checksum
 from ..training.run_directory import read_status
-from .evaluations import FloatColumn, read_evaluations
+from .evaluations import FloatColumn, complete_lines, read_evaluations
 
 Source = Literal["hymarl", "sacred", "tensorboard"]
 """Who wrote a run's directory: this program, Sacred, or a TensorBoard writer."""
@@ -25,9 +25,11 @@ LEARNED = "learned"
 """The name of the learned policy in ``comparison.csv``."""
 
 _MADE_BY_A_RUN = frozenset({"evaluations.csv", "comparison.csv", "status.json"})
+_LONGEST = 200  # characters of a path in a message
 _EVENTS = "events.out.tfevents."
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # reads 500 configurations in 1 s, not in 10
-_NO_METRICS = frozenset({"step", "stream", "episode", "policy"})
+NO_METRICS = frozenset({"step", "stream", "episode", "policy"})
+"""Columns of evaluations that tell episodes apart and measure nothing."""
 
 
 class Found(NamedTuple):
@@ -56,8 +58,9 @@ class Run:
         tests: by policy and metric, one number per test episode.
         metrics: the names of all its metrics, also of those that were not read.
         wall_s: seconds that training took, validations included; NaN if unknown.
-        steps_per_s: environment steps per second of training, the median over the rows of ``timing.csv``, since the
-            first use compiles; NaN if unknown.
+        steps_per_s: environment steps per second of training, without its validations where their time is known; NaN
+            if unknown.
+        doubt: what is not sure about it, in a sentence without its path; None if nothing is.
     """
 
     path: Path
@@ -68,18 +71,24 @@ class Run:
     metrics: tuple[str, ...]
     wall_s: float
     steps_per_s: float
+    doubt: str | None
 
     @property
     def policy(self) -> str:
         """The policy that the run is about: the learned one, or the scripted one that was chosen."""
         return LEARNED if LEARNED in self.tests or self.curves else str(self.config.get("policy", LEARNED))
 
+    @property
+    def references(self) -> Mapping[str, Mapping[str, FloatColumn]]:
+        """The test episodes of the policies that it was compared with, by policy and metric."""
+        return {policy: tests for policy, tests in self.tests.items() if policy != self.policy}
+
 
 def find_runs(patterns: Sequence[str]) -> list[Found]:
     """The runs that are meant, each once: a folder stands for all runs below it, a pattern for all that it matches.
 
-    What is inside of a run is no run of its own unless it is named. Copies that HyMARL's Sacred logger wrote are left
-    out unless they are named.
+    Links are followed. What is inside of a run is no run of its own unless it is named, and a pattern that matches a
+    run does not name what is inside of it. Copies that HyMARL's Sacred logger wrote are left out unless they are named.
 
     Args:
         patterns: paths, or patterns with ``*``, ``?``, ``[…]`` or ``**``.
@@ -90,22 +99,36 @@ def find_runs(patterns: Sequence[str]) -> list[Found]:
     found: dict[Path, Found] = {}
     for pattern in patterns:
         text = os.path.expanduser(pattern)
-        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        exists = os.path.exists(text)
+        is_pattern = glob.has_magic(text) and not exists
         paths = sorted(map(Path, glob.glob(text, recursive=True))) if is_pattern else [Path(text)]
-        inside = [run for path in paths for run in _below(path, named=True)]
+        inside: dict[Path, Found] = {}
+        for path in paths:  # parents come before what is in them
+            if not inside.keys() & {*path.parents}:
+                inside |= {run.path: run for run in _below(path, named=True)}
         if not inside:
-            reason = "matches no run" if is_pattern else "does not exist" if not Path(text).exists() else "holds no run"
-            raise ValueError(f"report.runs: {pattern} {reason}")
-        for run in inside:
+            reason = "matches no run" if is_pattern else "holds no run" if exists else "does not exist"
+            shown = pattern if len(pattern) <= _LONGEST else f"{pattern[:_LONGEST]}…"
+            raise ValueError(f"report.runs: {shown} {reason}")
+        for run in inside.values():
             found.setdefault(run.path.resolve(), run)
     return list(found.values())
 
 
-def _below(folder: Path, *, named: bool = False) -> Iterator[Found]:
-    """The runs in a folder, itself included."""
+def _below(folder: Path, *, named: bool = False, above: Collection[str] = ()) -> Iterator[Found]:
+    """The runs in a folder, itself included.
+
+    Args:
+        folder: the folder.
+        named: whether it was asked for, so that it is taken even if it is a copy.
+        above: the true paths of the folders that it was reached through, so that links cannot lead around in circles.
+    """
     try:
+        here = os.path.realpath(folder)
+        if here in above:
+            return
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
+    except (OSError, ValueError):
         return
     names = {entry.name for entry in entries}
     source = _source(names)
@@ -114,8 +137,8 @@ def _below(folder: Path, *, named: bool = False) -> Iterator[Found]:
             yield Found(folder, source)
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_")):
-            yield from _below(Path(entry.path))
+        if entry.is_dir() and not entry.name.startswith((".", "_")):
+            yield from _below(Path(entry.path), above={*above, here})
 
 
 def _source(names: Collection[str]) -> Source | None:
@@ -218,6 +241,7 @@ def read_run(found: Found, config: Mapping[str, Any], metrics: Collection[str]) 
 def _read_own(folder: Path, config: Mapping[str, Any], metrics: Collection[str]) -> Run:
     curves: dict[str, Series] = {}
     names: list[str] = []
+    metrics = [name for name in metrics if name not in NO_METRICS]
     if (folder / "evaluations.csv").is_file():
         names = _header(folder / "evaluations.csv")
         table = read_evaluations(folder, "validation", {"step", *metrics})
@@ -234,39 +258,45 @@ def _read_own(folder: Path, config: Mapping[str, Any], metrics: Collection[str])
     if tests and not curves and LEARNED not in tests:  # its learner and mixer were configured, but did nothing
         config = {**config, "algo": config.get("policy")}
     wall_s, steps_per_s = _time(folder / "timing.csv")
+    status = read_status(folder)
+    if status is None and (folder / "status.json").exists():
+        raise ValueError(f"{folder / 'status.json'} is damaged: whether the run finished cannot be read")
     return Run(
         path=folder,
         config=config,
-        finished=read_status(folder) in ("finished", None) and (bool(tests) or read_status(folder) is not None),
+        finished=status == "finished" or (status is None and bool(tests)),
         curves=curves,
         tests=tests,
-        metrics=tuple(name for name in names if name not in _NO_METRICS),
+        metrics=tuple(name for name in names if name not in NO_METRICS),
         wall_s=wall_s,
         steps_per_s=steps_per_s,
+        doubt="has no status.json: as it was tested, it counts as finished" if status is None and curves else None,
     )
 
 
 def read_comparison(folder: Path, metrics: Collection[str]) -> dict[str, dict[str, FloatColumn]]:
     """The test episodes of every policy in a run's ``comparison.csv``, by policy and metric.
 
+    Their numbers are called ``episode``, as in the file. A last line that a killed run left unfinished is ignored.
+
     Raises:
         ValueError: the file is damaged.
     """
     path = folder / "comparison.csv"
     episodes: dict[str, dict[str, list[float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if "policy" not in header:
-            raise ValueError(f"{path} has no column of policies: it is damaged")
-        policy, places = header.index("policy"), [(i, name) for i, name in enumerate(header) if name in metrics]
-        for row in reader:
-            try:
-                columns = episodes.setdefault(row[policy], {name: [] for _, name in places})
-                for i, name in places:
-                    columns[name].append(float(row[i]) if row[i] else math.nan)
-            except (IndexError, ValueError) as error:
-                raise ValueError(f"{path}:{reader.line_num}: this is no row of test episodes") from error
+    reader = csv.reader(complete_lines(path))
+    header = next(reader, [])
+    if "policy" not in header:
+        raise ValueError(f"{path} has no column of policies: it is damaged")
+    policy = header.index("policy")
+    places = [(i, name) for i, name in enumerate(header) if name in metrics or name == "episode"]
+    for row in reader:
+        try:
+            columns = episodes.setdefault(row[policy], {name: [] for _, name in places})
+            for i, name in places:
+                columns[name].append(float(row[i]) if row[i] else math.nan)
+        except (IndexError, ValueError) as error:
+            raise ValueError(f"{path}:{reader.line_num}: this is no row of test episodes") from error
     if not episodes:
         raise ValueError(f"{path} has no rows")
     return {p: {name: np.array(values) for name, values in columns.items()} for p, columns in episodes.items()}
@@ -285,7 +315,10 @@ def _means(steps: FloatColumn, values: FloatColumn) -> Series:
 
 
 def _time(path: Path) -> tuple[float, float]:
-    """The sum of seconds and the median of steps per second of ``timing.csv``; NaN where there is none."""
+    """The sum of seconds, and the steps per second without validations, of ``timing.csv``; NaN where there is none.
+
+    Where the file does not say how long validations took, it is the median over its rows, few of which have one.
+    """
     if not path.is_file():
         return math.nan, math.nan
     with path.open(encoding="utf-8", newline="") as file:
@@ -293,7 +326,11 @@ def _time(path: Path) -> tuple[float, float]:
     if not rows:
         return math.nan, math.nan
     try:
-        speeds = [float(row["env_steps_per_s"]) for row in rows]
-        return math.fsum(float(row["wall_s"]) for row in rows), float(np.median(speeds))
+        speeds = np.array([float(row["env_steps_per_s"]) for row in rows])
+        seconds = np.array([float(row["wall_s"]) for row in rows])
+        evaluating = np.array([float(row.get("evaluate_s", math.nan)) for row in rows])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged: a row has no seconds or steps per second") from error
+    training = float((seconds - evaluating).sum())
+    speed = float((speeds * seconds).sum()) / training if training > 0 else float(np.median(speeds))
+    return math.fsum(seconds), speed

@@ -114,7 +114,7 @@ def _value(node: ast.expr, keys: Collection[str], text: str) -> _Value:
         return lambda config: tuple(part(config) for part in parts)
     try:
         literal = ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"report.where={text}: {ast.unparse(node)} is no value; {_ALLOWED}") from error
     return lambda config: literal
 

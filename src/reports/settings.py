@@ -25,13 +25,13 @@ class ReportSettings:
         unfinished: whether runs that did not finish take part.
         metrics: what is compared; the first is the main one.
         lower_is_better: the metrics of which less is better.
-        final: the score of a run: the mean over its test episodes, or its last evaluation; None: the test where every
-            run has one, else the last evaluation.
+        final: the score of a run: the mean over its test episodes, or its last evaluation; None: the test if some
+            run has one, and runs without have no score; else the last evaluation.
         levels: of the main metric, to be reached; none: what a half and nine tenths of the best method's gain are.
         baseline: the policy that every run was compared with which is level 1 of ratios, and a level to be reached;
             None for none. Where the runs were not compared with it, there is none either.
         normalize: how scores of several tasks become comparable: ``range``: 0 is the worst and 1 the best final score
-            on the task; ``baseline``: the ratio to the baseline; ``none``: as they are.
+            on the task; ``baseline``: the ratio to the baseline, where every run has one; ``none``: as they are.
         samples: number of bootstrap samples.
         seed: of the bootstrap.
         formats: which of `FORMATS` to write.

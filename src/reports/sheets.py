@@ -1,4 +1,4 @@
-"""The tables of a report, and their forms: text, Markdown, CSV, LaTeX."""
+"""The tables of a report, and their forms: text, CSV, LaTeX."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 
 from ..components.statistics import bootstrap_ratio_ci, mean_ci
 from .estimates import FloatArray, Interval
-from .groups import differing_keys
+from .groups import Group, differing_keys, value_text
 from .learning_curve import short_count
 from .study import Study
-from .tables import format_table
+from .tables import digits_of, format_number, format_table, is_plain
 
 _MOST_LABELS = 12
+_TRIMMED = 4  # scores, of which an interquartile mean is not the mean
 Cell = str | int | float | Interval | None
 _ESCAPES: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
@@ -27,6 +28,8 @@ _ESCAPES: Mapping[str, str] = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # at the beginning of a row, it would be an argument of the \\ before it, and so would the star
+    "*": "{*}",
     "±": r"$\pm$",
     "–": "--",
     "∞": r"$\infty$",
@@ -51,9 +54,17 @@ class Sheet:
     headers: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
-    def text(self, *, markdown: bool = False) -> str:
-        """The table for a terminal, or in Markdown."""
-        return format_table(self.headers, [[format_cell(c) for c in row] for row in self.rows], markdown=markdown)
+    def text(self, *, width: int | None = None) -> str:
+        """The table for a terminal; of one wider than so many characters, the first columns and the others' names."""
+        rows = [[format_cell(c) for c in row] for row in self.rows]
+        n = len(self.headers)
+        while True:
+            text = format_table(self.headers[:n], [row[:n] for row in rows])
+            if n == 1 or width is None or max(map(len, text.splitlines())) <= width:
+                break
+            n -= 1
+        missing = self.headers[n:]
+        return f"{text}\nin the report also: {', '.join(missing)}" if missing else text
 
     def csv(self) -> str:
         """Numbers in full; an interval in three columns."""
@@ -92,15 +103,13 @@ def format_cell(cell: Cell) -> str:
     if isinstance(cell, Interval):
         if math.isnan(cell.value):
             return ""
-        if math.isinf(cell.value) or math.isinf(cell.high):
-            return f"{_short(cell.value)} [{_short(cell.low)}, {_short(cell.high)}]"
         if math.isnan(cell.low):
-            return f"{cell.value:.4g}"
-        digits = _digits(cell.high - cell.low)
+            return format_number(cell.value)
+        if not all(map(math.isfinite, cell)) or not is_plain(*cell):
+            return f"{format_number(cell.value)} [{format_number(cell.low)}, {format_number(cell.high)}]"
+        digits = digits_of(cell.high - cell.low)
         return f"{cell.value:.{digits}f} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else "∞" if math.isinf(cell) else f"{cell:.4g}"
-    return str(cell)
+    return format_number(cell) if isinstance(cell, float) else str(cell)
 
 
 def all_sheets(study: Study) -> Iterator[Sheet]:
@@ -123,13 +132,11 @@ def all_sheets(study: Study) -> Iterator[Sheet]:
 def _final(study: Study) -> Sheet:
     """Learned methods and scripted policies, by task."""
     several = len(study.tasks) > 1
-    ratios = [
-        metric
-        for metric in study.metrics
-        if study.final != "last" and any(study.baseline(task, metric) is not None for task in study.tasks)
-    ]
-    headers = [*(["task"] if several else []), "method", "runs", f"{study.metric} IQM"]
-    headers += [*study.metrics, *(f"{metric} / {study.settings.baseline}" for metric in ratios)]
+    ratios = [m for m in study.metrics if any(study.ratio(group, m) is not None for group in study.groups.values())]
+    trimmed = any(len(scores) >= _TRIMMED for scores in study.scores.raw.get(study.metric, {}).values())
+    headers = [*(["task"] if several else []), "method", "runs", *study.metrics]
+    headers += [*([f"{study.metric} IQM"] if trimmed else [])]
+    headers += [f"{metric} / {study.settings.baseline}" for metric in ratios]
     rows: list[list[Cell]] = []
     for task in study.tasks:
         where: list[Cell] = [task] if several else []
@@ -137,35 +144,43 @@ def _final(study: Study) -> Sheet:
             group = study.groups.get((task, method))
             if group is None:
                 continue
-            scores = [study.scores.get(metric, {}).get((task, method)) for metric in study.metrics]
+            scores = [study.scores.raw.get(metric, {}).get((task, method)) for metric in study.metrics]
             means: list[Cell] = [None if values is None else _student(values) for values in scores]
+            middle: list[Cell] = [study.iqm_interval(group)] if trimmed else []
             ratio: list[Cell] = [study.ratio(group, metric) for metric in ratios]
-            rows.append([*where, method, len(group.runs), study.iqm_interval(group), *means, *ratio])
+            rows.append([*where, method, _runs_in(study, group), *means, *middle, *ratio])
         for policy, tests in study.references[task].items():
             means = [_student(tests[metric]) if metric in tests else None for metric in study.metrics]
             ratio = [_policy_ratio(study, task, policy, metric) for metric in ratios]
-            rows.append([*where, f"{policy} (scripted)", None, None, *means, *ratio])
-    what = {
-        "test": "the mean over its test episodes",
-        "last": "its last evaluation",
-        "mixed": "the mean over its test episodes, of runs that have none the last evaluation",
-    }[study.final]
+            rows.append([*where, f"{policy} (scripted)", None, *means, *([None] if trimmed else []), *ratio])
+    what = {"test": "the mean over its test episodes", "last": "its last evaluation"}[study.scores.kind]
     note = (
         f"The score of a run is {what}. Of methods: means over runs with Student's 95 % interval over runs, "
-        f"interquartile means (IQM) and ratios with a 95 % bootstrap interval over runs. Of scripted policies: means "
-        f"over the test episodes with Student's 95 % interval over episodes, ratios with a paired bootstrap interval. "
-        f"One run has no interval."
+        f"{'interquartile means (IQM) and ' if trimmed else ''}ratios with a 95 % bootstrap interval over runs. Of "
+        f"scripted policies: means over the test episodes with Student's 95 % interval over episodes, ratios with a "
+        f"paired bootstrap interval. One run has no interval."
     )
     return Sheet(name="final", title="Final results", note=note, headers=headers, rows=rows)
 
 
+def _runs_in(study: Study, group: Group) -> Cell:
+    """How many runs a mean is over, and of how many if some have no score."""
+    n, lacking = len(group.runs), len(study.scores.lacking(group, study.metric))
+    return f"{n - lacking} of {n}" if lacking else n
+
+
 def _policy_ratio(study: Study, task: str, policy: str, metric: str) -> Cell:
-    values, baseline = study.references[task][policy].get(metric), study.baseline(task, metric)
-    if values is None or baseline is None or values.shape != baseline.shape:
+    """The ratio of a scripted policy to the baseline, over the episodes that both played and have a value in."""
+    if policy == study.settings.baseline:
+        return 1.0
+    pair = [study.references[task].get(name, {}) for name in (policy, study.settings.baseline or "")]
+    if not all(metric in tests and "episode" in tests for tests in pair):
         return None
+    _, *places = np.intersect1d(pair[0]["episode"], pair[1]["episode"], return_indices=True)
+    values, baseline = (tests[metric][place] for tests, place in zip(pair, places, strict=True))
     known = ~(np.isnan(values) | np.isnan(baseline))
-    if policy == study.settings.baseline or not known.any() or not baseline[known].mean():
-        return 1.0 if policy == study.settings.baseline else None
+    if not known.any() or values[known].mean() <= 0 or baseline[known].mean() <= 0:
+        return None
     return Interval(*bootstrap_ratio_ci(values[known], baseline[known], seed=study.settings.seed))
 
 
@@ -173,8 +188,8 @@ def _overall(study: Study) -> Sheet:
     return Sheet(
         name="overall",
         title="Over all tasks",
-        note=f"Scores: {study.scale}. All runs of all tasks together, each counted once, with 95 % stratified "
-        f"bootstrap intervals: runs are drawn again within each task. Only methods with runs on every task.",
+        note=f"Scores: {study.scores.scale}. All tasks count the same, with 95 % stratified bootstrap intervals: runs "
+        f"are drawn again within each task. Only methods with runs on every task.",
         headers=["method", "runs", "IQM", "mean"],
         rows=[[m, sum(map(len, study.strata[m])), middle, mean] for m, (mean, middle) in study.overall.items()],
     )
@@ -185,7 +200,7 @@ def _improvements(study: Study) -> Sheet:
         name="improvement",
         title="Probability of improvement",
         note=f"How probable it is that a run of the first method is better than one of the second in {study.metric}, "
-        f"averaged over tasks, with 95 % stratified bootstrap intervals.",
+        f"averaged over tasks, with 95 % stratified bootstrap intervals; none where so few runs show no difference.",
         headers=["method", "than", "probability"],
         rows=[[pair.method, pair.other, pair.probability] for pair in study.improvements],
     )
@@ -197,12 +212,15 @@ def _efficiency(study: Study) -> Sheet:
         for level in study.levels(task):
             for method, reached in study.reached(task, level).items():
                 n = int(np.isfinite(reached.steps).sum())
-                rows.append([task, level.label, method, f"{n} of {len(reached.steps)}", reached.median])
+                within = f"not within {short_count(reached.until)}"
+                steps: Cell = within if math.isinf(reached.median.value) else reached.median
+                rows.append([task, level.label, method, f"{n} of {len(reached.steps)}", steps])
     return Sheet(
         name="efficiency",
         title="Sample efficiency",
         note=f"Environment steps until an evaluation reached the level in {study.metric} for the first time: the "
-        f"median over runs (the lower of two middle ones) with a 95 % bootstrap interval; ∞ is a run that never did.",
+        f"median over runs (the lower of two middle ones) with a 95 % bootstrap interval; ∞: not within a run's "
+        f"training.",
         headers=["task", "level", "method", "runs that reached it", "steps"],
         rows=rows,
     )
@@ -219,7 +237,8 @@ def _time(study: Study) -> Sheet:
         name="time",
         title="Wall time",
         note="Means over runs with Student's 95 % interval. Minutes of training with its validations; environment "
-        "steps per second, of each run the median over training. They depend on the machine and its load.",
+        "steps per second of collecting and updates, without validations where their time is known. They depend on the "
+        "machine and its load.",
         headers=["task", "method", "runs", "minutes", "steps per second"],
         rows=rows,
     )
@@ -233,9 +252,7 @@ def _settings(study: Study) -> Sheet:
         values: dict[str, list[str]] = {}
         for group in groups:
             value = group.runs[0].config.get(key)
-            values.setdefault("null" if value is None else str(value), []).append(
-                group.label if len(study.tasks) > 1 else group.method
-            )
+            values.setdefault(value_text(value), []).append(group.label if len(study.tasks) > 1 else group.method)
         common = max(values, key=lambda value: len(values[value]))
         for value, labels in values.items():
             others = value == common and len(labels) > len(groups) / 2
@@ -257,14 +274,17 @@ def _runs(study: Study) -> Sheet:
         for run in group.runs:
             curve = run.curves.get(study.metric)
             seed = run.config.get("seed")
-            score: Cell = study.score_of(run, study.metric)
+            score: Cell = study.scores.of(run, study.metric)
+            if study.scores.kind == "test" and run.policy not in run.tests:
+                score = "no test"
             steps = short_count(curve.steps[-1]) if curve else None
-            rows.append([task, method, seed, score, steps, run.wall_s / 60, str(run.path)])
+            finished = "yes" if run.finished else "no"
+            rows.append([task, method, seed, score, steps, finished, run.wall_s / 60, str(run.path)])
     return Sheet(
         name="runs",
         title="Runs",
         note="",
-        headers=["task", "method", "seed", study.metric, "steps", "minutes", "directory"],
+        headers=["task", "method", "seed", study.metric, "steps", "finished", "minutes", "directory"],
         rows=rows,
     )
 
@@ -281,23 +301,6 @@ def _numbers(cell: Cell) -> list[Cell]:
     if isinstance(cell, Interval):
         return list(cell)
     return [cell, None, None]
-
-
-def _digits(width: float) -> int:
-    """Decimals that show two digits of a width."""
-    return min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 2
-
-
-def _short(number: float) -> str:
-    return (
-        "∞"
-        if math.isinf(number)
-        else ""
-        if math.isnan(number)
-        else f"{number:,.0f}"
-        if number >= 1000
-        else f"{number:g}"
-    )
 
 
 def _latex(text: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from .estimates import (
     Band,
     FloatArray,
     Interval,
+    Statistic,
     Strata,
     bootstrap,
+    can_differ,
     interval,
     iqm,
     mean,
@@ -24,18 +26,19 @@ from .estimates import (
     performance_profile,
     probability_of_improvement,
     steps_to_reach,
+    task_weights,
 )
-from .groups import Group, differing_keys, is_of_task
-from .runs import Run
+from .groups import Group
+from .runs import NO_METRICS
+from .scores import Cell, Scores, known_mean
 from .settings import ReportSettings
 
 _GAINS = (0.5, 0.9)
 _THRESHOLDS = 101
-_ALL_PAIRS = 5  # with more methods than this, each is compared with the best one only
-MANY_METHODS = 14
+ALL_PAIRS = 5
+"""With more methods than this, the best one is compared with each other instead of all with all."""
+MANY_METHODS = 8
 """More than these cannot be told apart in print."""
-Cell = tuple[str, str]
-"""A task and a method."""
 
 
 class Curve(NamedTuple):
@@ -55,9 +58,16 @@ class Level(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """How fast the runs of a group reached a level: steps of each run ``[R]``, infinite if it never did; the median."""
+    """How fast the runs of a group reached a level.
+
+    Attributes:
+        steps: of each run ``[R]``, infinite if it never did.
+        until: the steps up to which it is known which runs had reached it: until the first of the others ended.
+        median: of the steps.
+    """
 
     steps: FloatArray
+    until: float
     median: Interval
 
 
@@ -86,53 +96,37 @@ class Study:
         self.methods = tuple(dict.fromkeys(group.method for group in groups))
         self.settings = settings
         runs = [run for group in groups for run in group.runs]
-        names = sorted({name for run in runs for name in run.metrics})
+        names = sorted({name for run in runs for name in run.metrics} - NO_METRICS)
         self.metric = settings.metrics[0]
         if self.metric not in names:
             raise ValueError(f"report.metrics: no run has {self.metric!r}; choose of: {', '.join(names)}")
         self.metrics = tuple(name for name in dict.fromkeys(settings.metrics) if name in names)
-        self.final = self._kind_of_score(runs)
-        self.notes: list[str] = []
+        self.scores = Scores(self.groups, settings, self.metrics)
+        self.without_curve: dict[str, list[str]] = {}
+        """By the label of a group, the metrics in which its runs have no step of training in common."""
 
     def higher(self, metric: str) -> bool:
         """Whether more of a metric is better."""
-        return metric not in self.settings.lower_is_better
+        return self.scores.higher(metric)
 
     @functools.cached_property
     def curves(self) -> Mapping[str, Mapping[Cell, Curve]]:
         """By metric, the courses over training of the groups that have it."""
         return {metric: self._curves(metric) for metric in self.metrics}
 
-    @functools.cached_property
-    def scores(self) -> Mapping[str, Mapping[Cell, FloatArray]]:
-        """By metric, the final scores ``[R]`` of the runs that have one."""
-        found: dict[str, dict[Cell, FloatArray]] = {}
-        for metric in self.metrics:
-            for cell, group in self.groups.items():
-                values = np.array([self.score_of(run, metric) for run in group.runs])
-                if not np.isnan(values).all():
-                    found.setdefault(metric, {})[cell] = values[~np.isnan(values)]
-        return found
-
-    @functools.cached_property
+    @property
     def references(self) -> Mapping[str, Mapping[str, Mapping[str, FloatArray]]]:
-        """By task and scripted policy, its test episodes by metric; they are the same in every run of the task."""
-        found: dict[str, dict[str, Mapping[str, FloatArray]]] = {task: {} for task in self.tasks}
-        for (task, _), group in self.groups.items():
-            for run in group.runs:
-                for policy, tests in run.tests.items():
-                    if policy != run.policy:
-                        found[task].setdefault(policy, tests)
-        return found
+        """By task and scripted policy, its test episodes by metric."""
+        return self.scores.references
 
-    def baseline(self, task: str, metric: str) -> FloatArray | None:
-        """The test episodes of the baseline, if the runs of the task were compared with it."""
-        return self.references[task].get(self.settings.baseline or "", {}).get(metric)
+    def baseline(self, task: str, metric: str) -> float:
+        """The mean of the baseline, NaN if the runs of the task were not compared with it."""
+        return known_mean(self.references[task].get(self.settings.baseline or "", {}).get(metric))
 
     @functools.cached_property
     def complete(self) -> tuple[str, ...]:
         """The methods that have a score on every task: only they can be compared over all tasks."""
-        have = self.scores.get(self.metric, {})
+        have = self.scores.normalized
         return tuple(method for method in self.methods if all((task, method) in have for task in self.tasks))
 
     @functools.cached_property
@@ -140,38 +134,26 @@ class Study:
         """The methods in the order in which figures take them: of very many the best first, else as they are."""
         if len(self.methods) <= MANY_METHODS:
             return self.methods
-        found: dict[str, list[float]] = {method: [] for method in self.methods}
-        for (task, method), scores in self.scores.get(self.metric, {}).items():
-            found[method].append(float(self._comparable(task, scores).mean()))
-        return tuple(sorted(found, key=lambda method: (-len(found[method]), -float(np.mean(found[method] or [0.0])))))
-
-    @functools.cached_property
-    def scale(self) -> str:
-        """How the scores of `strata` were made comparable, in words."""
-        if len(self.tasks) == 1 or self.settings.normalize == "none":
-            return self.metric
-        if self.settings.normalize == "baseline" and self._has_baseline():
-            top, bottom = (self.metric, self.settings.baseline)
-            return f"{top} / {bottom}" if self.higher(self.metric) else f"{bottom} / {top}"
-        return f"{self.metric} from 0 (worst run on the task) to 1 (best)"
+        found: dict[str, list[FloatArray]] = {method: [] for method in self.methods}
+        for (_, method), scores in self.scores.normalized.items():
+            found[method].append(scores)
+        return tuple(sorted(found, key=lambda method: (-len(found[method]), -_merit(found[method]))))
 
     @functools.cached_property
     def strata(self) -> Mapping[str, Strata]:
-        """By `complete` method, its scores per task; larger is better, so metrics to be small have their sign changed
-        where they are not normalized."""
-        have = self.scores.get(self.metric, {})
-        return {method: [self._comparable(task, have[task, method]) for task in self.tasks] for method in self.complete}
+        """By `complete` method, its normalized scores per task; none where there is nothing to compare them with.
 
-    @functools.cached_property
-    def sign(self) -> float:
-        """What `strata` are multiplied by to be shown: -1 where their sign was changed."""
-        raw = self.scale == self.metric
-        return -1.0 if raw and not self.higher(self.metric) else 1.0
+        A single method has none if 0 and 1 would be its own worst and best run.
+        """
+        have = self.scores.normalized
+        if self.scores.normalization == "range" and len({method for _, method in have}) == 1:
+            return {}
+        return {method: [have[task, method] for task in self.tasks] for method in self.complete}
 
     @functools.cached_property
     def overall(self) -> Mapping[str, tuple[Interval, Interval]]:
-        """By `complete` method, mean and interquartile mean over all runs of all tasks, as they are shown."""
-        shown = {method: [self.sign * scores for scores in strata] for method, strata in self.strata.items()}
+        """By `complete` method, mean and interquartile mean over all tasks, as they are shown."""
+        shown = {method: [self.scores.sign * scores for scores in strata] for method, strata in self.strata.items()}
         return {method: (self._estimate(strata, mean), self._estimate(strata, iqm)) for method, strata in shown.items()}
 
     @functools.cached_property
@@ -180,7 +162,7 @@ class Study:
         pooled = np.concatenate([s for strata in self.strata.values() for s in strata]) if self.strata else np.zeros(1)
         margin = 0.02 * (pooled.max() - pooled.min())
         thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, _THRESHOLDS)
-        return self.sign * thresholds, {
+        return self.scores.sign * thresholds, {
             method: performance_profile(strata, thresholds, seed=self.settings.seed, samples=self.settings.samples)
             for method, strata in self.strata.items()
         }
@@ -188,11 +170,9 @@ class Study:
     @functools.cached_property
     def improvements(self) -> Sequence[Improvement]:
         """All pairs of few methods, or the best one and each of many others."""
-        if not self.strata:
-            return []
-        best = max(self.strata, key=lambda method: float(iqm(np.concatenate(self.strata[method]))))
         pairs = list(itertools.combinations(self.strata, 2))
-        if len(self.strata) > _ALL_PAIRS:
+        if len(self.strata) > ALL_PAIRS:
+            best = max(self.strata, key=lambda method: _merit(self.strata[method]))
             pairs = [(best, other) for other in self.strata if other != best]
         return [
             Improvement(
@@ -205,6 +185,11 @@ class Study:
             for one, other in pairs
         ]
 
+    @functools.cached_property
+    def too_few(self) -> list[Improvement]:
+        """The `improvements` with so few runs that they cannot show a difference."""
+        return [i for i in self.improvements if not can_differ(self.strata[i.method], self.strata[i.other])]
+
     def levels(self, task: str) -> list[Level]:
         """The levels of the main metric that are to be reached on a task."""
         curves = [curve for (at, _), curve in self.curves[self.metric].items() if at == task]
@@ -213,15 +198,16 @@ class Study:
         levels = [Level(f"{value:g}", value) for value in self.settings.levels]
         if not levels:
             worst, best = (min, max) if self.higher(self.metric) else (max, min)
-            start = worst(float(curve.mean.value[0]) for curve in curves)
+            start = worst(float(curve.iqm.value[0]) for curve in curves)
             end = best(float(curve.iqm.value[-1]) for curve in curves)
-            values = {part: start + part * (end - start) for part in _GAINS}
-            levels = [
-                Level(f"{part * 100:.0f} % of the best gain: {value:.4g}", value) for part, value in values.items()
-            ]
+            if (end > start) == self.higher(self.metric) and end != start:  # else nothing was learned
+                values = {part: start + part * (end - start) for part in _GAINS}
+                levels = [
+                    Level(f"{part * 100:.0f} % of the best gain: {value:.4g}", value) for part, value in values.items()
+                ]
         baseline = self.baseline(task, self.metric)
-        if baseline is not None:
-            levels.append(Level(f"{self.settings.baseline}: {baseline.mean():.4g}", float(baseline.mean())))
+        if not math.isnan(baseline):
+            levels.append(Level(f"{self.settings.baseline}: {baseline:.4g}", baseline))
         return levels
 
     def reached(self, task: str, level: Level) -> Mapping[str, Reached]:
@@ -230,9 +216,11 @@ class Study:
         for (at, method), group in self.groups.items():
             series = [run.curves[self.metric] for run in group.runs if self.metric in run.curves]
             if at == task and series:
-                steps = [steps_to_reach(*s, level.value, higher=self.higher(self.metric)) for s in series]
-                median = median_interval(np.array(steps), seed=self.settings.seed, samples=self.settings.samples)
-                found[method] = Reached(np.array(steps), median)
+                steps = np.array([steps_to_reach(*s, level.value, higher=self.higher(self.metric)) for s in series])
+                ends = np.array([s.steps[-1] for s in series])
+                never = np.isinf(steps)
+                median = median_interval(steps, seed=self.settings.seed, samples=self.settings.samples)
+                found[method] = Reached(steps, float(ends[never].min() if never.any() else ends.max()), median)
         return found
 
     @functools.cached_property
@@ -248,33 +236,26 @@ class Study:
             if len({group.agents for groups in methods.values() for group in groups}) > 1
         }
 
-    def task_differences(self, groups: Sequence[Group]) -> list[str]:
-        """The settings of the environment that groups do not have in common, and that no label shows."""
-        return [key for key in differing_keys([group.runs[0] for group in groups]) if is_of_task(key)]
-
     def score_interval(self, group: Group, metric: str) -> Interval:
         """Mean final score of a group with its bootstrap interval; NaN if it has none. ``steps_per_s`` is one, too."""
         if metric == "steps_per_s":
             values = np.array([run.steps_per_s for run in group.runs])
             values = values[~np.isnan(values)]
         else:
-            values = self.scores.get(metric, {}).get((group.task, group.method), np.zeros(0))
+            values = self.scores.raw.get(metric, {}).get((group.task, group.method), np.zeros(0))
         return self._estimate([values], mean) if len(values) else Interval(math.nan, math.nan, math.nan)
 
     def ratio(self, group: Group, metric: str) -> Interval | None:
         """Mean ratio of a group's final scores to the baseline's, with its bootstrap interval over runs."""
-        baseline = self.baseline(group.task, metric)
-        scores = self.scores.get(metric, {}).get((group.task, group.method))
-        if baseline is None or scores is None or self.final == "last" or not np.nanmean(baseline):
-            return None
-        return self._estimate([scores / np.nanmean(baseline)], mean)
+        ratios = self.scores.ratios(group, metric)
+        return None if ratios is None else self._estimate([ratios], mean)
 
     def iqm_interval(self, group: Group) -> Interval | None:
         """Interquartile mean of a group's final scores in the main metric, with its bootstrap interval."""
-        scores = self.scores.get(self.metric, {}).get((group.task, group.method))
+        scores = self.scores.raw.get(self.metric, {}).get((group.task, group.method))
         return None if scores is None else self._estimate([scores], iqm)
 
-    def _estimate(self, strata: Strata, statistic: Callable[[FloatArray], Any]) -> Interval:
+    def _estimate(self, strata: Strata, statistic: Statistic) -> Interval:
         return interval(strata, statistic, seed=self.settings.seed, samples=self.settings.samples)
 
     def _curves(self, metric: str) -> dict[Cell, Curve]:
@@ -285,8 +266,8 @@ class Study:
                 continue
             try:
                 steps, values = on_grid([s.steps for s in series], [s.values for s in series])
-            except ValueError as error:
-                self.notes.append(f"{group.label} has no learning curve: {error}.")
+            except ValueError:
+                self.without_curve.setdefault(group.label, []).append(metric)
                 continue
             bands = [
                 bootstrap([values], statistic, seed=self.settings.seed, samples=self.settings.samples)
@@ -295,38 +276,7 @@ class Study:
             found[cell] = Curve(steps, bands[0], bands[1], len(series))
         return found
 
-    def _kind_of_score(self, runs: Sequence[Run]) -> str:
-        lacking = {
-            "test": [run for run in runs if run.policy not in run.tests],
-            "last": [run for run in runs if not run.curves],
-        }
-        wanted = self.settings.final
-        if wanted and lacking[wanted]:
-            what = "test episodes" if wanted == "test" else "evaluations during training"
-            raise ValueError(
-                f"report.final={wanted}: {lacking[wanted][0].path} has no {what}; choose the other, or null"
-            )
-        return wanted or next((kind for kind, without in lacking.items() if not without), "mixed")
 
-    def score_of(self, run: Run, metric: str) -> float:
-        """The final score of a run; NaN if it does not have the metric."""
-        episodes = run.tests.get(run.policy, {}).get(metric) if self.final != "last" else None
-        if episodes is not None and not np.isnan(episodes).all():
-            return float(np.nanmean(episodes))
-        if self.final != "test" and metric in run.curves:
-            return float(run.curves[metric].values[-1])
-        return math.nan
-
-    def _has_baseline(self) -> bool:
-        return self.final == "test" and all(self.baseline(task, self.metric) is not None for task in self.tasks)
-
-    def _comparable(self, task: str, scores: FloatArray) -> FloatArray:
-        higher = self.higher(self.metric)
-        if self.scale == self.metric:
-            return scores if higher else -scores
-        baseline = self.baseline(task, self.metric)
-        if self.settings.normalize == "baseline" and self._has_baseline() and baseline is not None:
-            return scores / baseline.mean() if higher else baseline.mean() / scores
-        on_task = np.concatenate([s for (at, _), s in self.scores[self.metric].items() if at == task])
-        span = float(on_task.max() - on_task.min()) or 1.0
-        return (scores - on_task.min()) / span if higher else (on_task.max() - scores) / span
+def _merit(strata: Strata) -> float:
+    """What methods are ordered by: the interquartile mean of normalized scores."""
+    return float(iqm(np.concatenate(strata), task_weights(strata))) if strata else 0.0

@@ -7,13 +7,36 @@ from collections.abc import Sequence
 
 from ..components.statistics import Ratio
 
+_PLAIN = (1e-4, 1e7)
+
+
+def is_plain(*numbers: float) -> bool:
+    """Whether people read the largest of some numbers best without a power of ten."""
+    largest = max(map(abs, numbers))
+    return largest == 0 or _PLAIN[0] <= largest < _PLAIN[1]
+
+
+def digits_of(width: float) -> int:
+    """Decimals that show two digits of a width, at most 6."""
+    return min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 2
+
+
+def format_number(number: float) -> str:
+    """``12,345``, ``0.001234``, ``1.5e-08``, ``∞``; nothing for NaN."""
+    if math.isnan(number):
+        return ""
+    if math.isinf(number):
+        return "∞" if number > 0 else "-∞"
+    return f"{number:,.0f}" if 1e4 <= abs(number) < _PLAIN[1] else f"{number:.4g}"
+
 
 def format_ci(mean: float, half_width: float) -> str:
     """``74.12 ± 0.31``: two digits of the half-width, and the mean as precisely; alone if there is no interval."""
     if not math.isfinite(half_width):
         return f"{mean:.4g}"
-    digits = 1 - math.floor(math.log10(half_width)) if half_width > 0 else 2
-    digits = min(max(digits, 0), 6)
+    if not is_plain(mean, half_width):
+        return f"{mean:.4g} ± {half_width:.2g}"
+    digits = digits_of(half_width)
     return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hymarl.reports.estimates import (
     Interval,
     bootstrap,
+    can_differ,
     interval,
     iqm,
     mean,
@@ -31,6 +32,13 @@ def simple_iqm(values):
     return math.fsum(kept) / len(kept)
 
 
+def of_equal_tasks(a, b, part):
+    """The mean of two tasks' scores that count the same in sum, without the lowest and the highest part of them."""
+    ordered = sorted([*(7 * len(b) * [*a]), *(7 * len(a) * [*b])])
+    cut = round(part * len(ordered))
+    return math.fsum(ordered[cut : len(ordered) - cut]) / (len(ordered) - 2 * cut)
+
+
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40))
 def test_interquartile_mean_drops_a_quarter_at_either_end(values):
     assert float(iqm(np.array(values))) == pytest.approx(simple_iqm(values), abs=1e-12 * 1e3)
@@ -41,15 +49,15 @@ def test_interquartile_mean_by_hand():
     assert float(iqm(np.array([1.0, 2.0, 9.0]))) == pytest.approx(4.0, abs=1e-12)  # of three, none is dropped
 
 
-@pytest.mark.parametrize(("statistic", "simple"), [(mean, lambda x: math.fsum(x) / len(x)), (iqm, simple_iqm)])
-def test_stratified_bootstrap_agrees_with_all_resamples(statistic, simple):
+@pytest.mark.parametrize(("statistic", "part"), [(mean, 0), (iqm, 1 / 7)])  # of 7 scores, one at either end
+def test_stratified_bootstrap_agrees_with_all_resamples(statistic, part):
     every = sorted(
-        simple([*a, *b])
+        of_equal_tasks(a, b, part)
         for a in itertools.product(A, repeat=len(A))
         for b in itertools.product(B, repeat=len(B))  # each task's runs are drawn for themselves
     )
     found = interval([A, B], statistic, seed=1, samples=20_000)
-    assert found.value == pytest.approx(simple([*A, *B]), abs=1e-12)
+    assert found.value == pytest.approx(of_equal_tasks(A, B, part), abs=1e-12)
     for end, level in ((found.low, 0.025), (found.high, 0.975)):
         error = 4 * math.sqrt(level * (1 - level) / 20_000)
         low, high = (every[int(part * len(every))] for part in (level - error, level + error))
@@ -73,10 +81,42 @@ def test_a_single_run_has_no_interval():
 
 
 def test_profile_counts_runs_above_each_threshold():
-    band = performance_profile([A, B], np.array([-1.0, 2.0, 4.5, 9.0]), seed=0, samples=100)
-    assert band.value == pytest.approx([1, 4 / 7, 2 / 7, 0])
-    assert (band.low <= band.value).all()
-    assert (band.value <= band.high).all()
+    thresholds = np.array([-1.0, 2.0, 4.5, 9.0])
+    band = performance_profile([A, B], thresholds, seed=0, samples=20_000)
+    assert band.value == pytest.approx([1, (2 / 4 + 2 / 3) / 2, (1 / 4 + 1 / 3) / 2, 0])  # the mean over tasks
+    every = [
+        [(np.mean(np.array(a) > t) + np.mean(np.array(b) > t)) / 2 for t in thresholds]
+        for a in itertools.product(A, repeat=len(A))
+        for b in itertools.product(B, repeat=len(B))
+    ]
+    assert band.low == pytest.approx(np.quantile(every, 0.025, axis=0, method="inverted_cdf"))
+    assert band.high == pytest.approx(np.quantile(every, 0.975, axis=0, method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("statistic", [mean, iqm])
+def test_of_equal_weights_a_statistic_is_that_without(statistic):
+    scores = np.random.default_rng(0).normal(size=(11, 5, 2))
+    assert statistic(scores, np.full(11, 0.3)) == pytest.approx(statistic(scores))
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "can"),
+    [
+        ([3], [3], False),  # 2 of 20 orders: 10 %
+        ([4], [4], True),  # 2 of 70
+        ([3], [5], True),  # 2 of 56
+        ([3], [4], False),  # 2 of 35
+        ([3, 3], [3, 3], True),
+        ([1], [99], False),  # nothing is known about how the runs of the one differ
+        ([1, 9], [9, 9], False),
+    ],
+)
+def test_so_few_runs_have_no_interval_that_seems_to_show_a_difference(better, than, can):
+    strata = [[np.arange(float(n)) + offset for n in sizes] for sizes, offset in ((better, 100), (than, 0))]
+    assert can_differ(*strata) == can
+    found = probability_of_improvement(*strata, seed=0, samples=100)
+    assert found.value == 1
+    assert math.isnan(found.low) != can
 
 
 def test_probability_of_improvement_counts_pairs_and_half_of_ties():

@@ -18,6 +18,7 @@ def run(path, **config):
         metrics=("return",),
         wall_s=1.0,
         steps_per_s=1.0,
+        doubt=None,
     )
 
 
@@ -48,8 +49,37 @@ def test_a_setting_that_tells_apart_what_names_do_not_is_in_the_label():
     runs = [run(f"{g}{s}", mixer="qmix", seed=s, **{"learner.gamma": g}) for g in (0.9, 0.99) for s in (1, 2)]
     assert [g.method for g in group_runs(runs, [])] == ["learner.gamma=0.9", "learner.gamma=0.99"]
     runs = [run("a", mixer="none", seed=1), run("b", mixer="vdn", seed=1), run("c", mixer=None, algo="coma", seed=1)]
-    assert [g.method for g in group_runs(runs, ["algo", "mixer"])] == ["coma, no mixer", "none, no mixer", "vdn, vdn"]
+    assert [g.method for g in group_runs(runs, ["algo", "mixer"])] == ["coma, no mixer", "none, mixer none", "vdn, vdn"]
     assert [g.method for g in group_runs(runs, [])] == ["coma", "none", "vdn"]
+
+
+@pytest.mark.parametrize(
+    ("values", "methods"),
+    [
+        ((None, "null"), ["learner.g=null", "learner.g='null'"]),
+        ((True, "True"), ["learner.g=true", "learner.g=True"]),
+        ((1, True), ["learner.g=1", "learner.g=true"]),
+        ((1, "1"), ["learner.g=1", "learner.g='1'"]),
+        (((1, 2), (1, True)), ["learner.g=(1, 2)", "learner.g=(1, True)"]),
+        ((1, 1.0), ["none"]),
+    ],
+)
+def test_values_that_differ_have_groups_and_names_of_their_own(values, methods):
+    runs = [
+        run(f"{i}{s}", mixer="none", seed=2 * s + i, **{"learner.g": v}) for i, v in enumerate(values) for s in (1, 2)
+    ]
+    for by in ([], ["learner.g"]) if len(methods) > 1 else ([],):
+        assert sorted(g.method for g in group_runs(runs, by)) == sorted(methods)
+    if len(methods) > 1:
+        with pytest.raises(ValueError, match=r"differ in more than the seed: learner\.g"):
+            group_runs(runs, ["mixer"])
+
+
+def test_no_two_groups_have_one_name():
+    runs = [run("a", mixer="none", algo="iql", seed=1), run("b", mixer=None, algo="iql", seed=1)]
+    assert sorted(g.method for g in group_runs(runs, ["mixer"])) == ["mixer none", "no mixer"]
+    runs = [run("a", mixer="x, y", critic="z", seed=1), run("b", mixer="x", critic="y, z", seed=1)]
+    assert [g.method for g in group_runs(runs, ["mixer", "critic"])] == ["x, y, z", "x, y, z (2)"]
 
 
 def test_tasks_stay_apart_where_methods_would_tell_them_apart_too():
@@ -64,6 +94,9 @@ def test_tasks_stay_apart_where_methods_would_tell_them_apart_too():
         ({"agents": 4}, "agents (2, 4)"),
         ({"train.total_steps": 7}, "train.total_steps (None, 7)"),
         ({"source": "sacred"}, "source (hymarl, sacred)"),
+        ({"init_from": "x"}, "init_from (None, x)"),
+        ({"checkpoint_path": "x"}, "checkpoint_path (None, x)"),
+        ({"load_step": 5}, "load_step (None, 5)"),
     ],
 )
 def test_runs_that_differ_in_a_hidden_key_are_not_averaged(changes, difference):
@@ -81,7 +114,7 @@ def test_many_differences_are_counted():
 
 
 def test_loggers_threads_device_and_directories_may_differ():
-    free = {"device": "cuda", "threads": 2, "loggers.console": "console", "init_from": "x", "env.threads": 3}
+    free = {"device": "cuda", "threads": 2, "loggers.console": "console", "env.threads": 3}
     free |= {"runner.workers": 4, "local_results_path": "y", "applied": ("z",)}
     assert len(group_runs([run("a", mixer="vdn", seed=1), run("b", mixer="vdn", seed=2, **free)], ["mixer"])) == 1
     assert len(group_runs([run("a", mixer="vdn", seed=1), run("b", mixer="vdn", seed=2, **free)], [])) == 1

@@ -4,10 +4,12 @@ import csv
 import json
 import re
 import struct
+import warnings
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib import image
 
 from hymarl.registry import ConfigError, check_settings
 from hymarl.reports.drawing import Figure, Line, Panel
@@ -48,9 +50,10 @@ def test_numbers_of_a_report(tmp_path, sweep, settings):
     report = make(settings(sweep, by=["mixer", "agents"], levels=[10.0]), tmp_path / "out", quietly)
     final = {(row["task"], row["method"]): row for row in table(tmp_path / "out", "final")}
     row = final["board, 4 agents", "qmix"]  # scores 41, 42, 43
-    assert float(row["return"]) == float(row["return IQM"]) == 42
+    assert float(row["return"]) == 42
+    assert "return IQM" not in row  # of three runs, it is the mean
     assert float(row["return high"]) == pytest.approx(42 + 4.3026527 / 3**0.5)  # Student
-    assert (float(row["return IQM low"]), float(row["return IQM high"])) == (41, 43)
+    assert (float(row["return / sed low"]), float(row["return / sed high"])) == (41 / 5, 43 / 5)
     assert float(row["jct_mean / sed"]) == pytest.approx(58 / 95)
     assert final["board, 4 agents", "sed (scripted)"]["return / sed"] == "1.0"
     assert float(final["board, 2 agents", "random (scripted)"]["return"]) == 1.5
@@ -64,7 +67,7 @@ def test_numbers_of_a_report(tmp_path, sweep, settings):
     steps = {(r["task"], r["level"], r["method"]): r for r in table(tmp_path / "out", "efficiency")}
     assert steps["board, 2 agents", "10", "qmix"]["steps"] == "100.0"
     assert steps["board, 2 agents", "10", "vdn"]["runs that reached it"] == "0 of 3"
-    assert steps["board, 2 agents", "10", "vdn"]["steps"] == "inf"
+    assert steps["board, 2 agents", "10", "vdn"]["steps"] == "not within 200"
     assert steps["board, 4 agents", "sed: 5", "qmix"]["runs that reached it"] == "3 of 3"
     assert {row["setting"] for row in table(tmp_path / "out", "settings")} == {
         *("algo", "mixer", "mixer.name", "mixer.embed_dim", "agents")
@@ -138,10 +141,53 @@ def test_figures_for_print(tmp_path):
     assert pdf.read_bytes() == draw(figure, tmp_path / "again", ["pdf"])[0].read_bytes()
 
 
+def test_names_in_print_are_no_mathematics_and_fit(tmp_path):
+    x = np.arange(3.0)
+    lines = [
+        Line(label=name, style=i, kind="line", x=x, y=x) for i, name in enumerate(("$\\frac{$", "a" * 200, "环境"))
+    ]
+    panel = Panel(title="$\\x" + "t" * 400, x_label="$_$", y_label="y", lines=lines)
+    figure = Figure(name="f", section="", version="", caption="", panels=[panel])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (png,) = draw(figure, tmp_path, ["png"])
+    edges = image.imread(png)[:, [0, -1], :3]
+    assert edges.min() == 1  # nothing runs off the sides
+
+
+def test_completion_times_are_drawn_where_they_differ(tmp_path, write_run, report):
+    """Learned from 2000 to about 300, beside a reference at 400 and one at 1400."""
+    for seed, end in ((1, 0.0), (2, 10.0)):
+        curve = [(0, (-1900.0,)), (100, (-250.0,)), (200, (-200.0 + end,)), (300, (-200.0 + end,))]
+        tests = {"learned": (-200.0 + end,), "sed": (-300.0, -300.0), "ecmp": (-1300.0, -1300.0)}
+        write_run(tmp_path / "r" / f"{seed}", seed=seed, curve=curve, tests=tests)
+    report(tmp_path / "r", metrics=["jct_mean"], formats=["html", "png"])
+    _, data, _ = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).scripts
+    plot = json.loads(data)[0][0]
+    low, high = plot["layout"]["yaxis"]["range"]
+    assert 270 < low < 290
+    assert 400 < high < 450
+    assert [t["name"] for t in plot["data"]] == ["qmix", "sed"]
+    assert [note["text"] for note in plot["layout"]["annotations"]] == ["↑ ecmp 1400"]
+
+
+def test_figures_with_one_name_get_numbers(tmp_path, write_run, report):
+    for folder in (write_run(tmp_path / "r" / f"{seed}", seed=seed) for seed in (1, 2)):
+        for file in ("evaluations.csv", "comparison.csv"):
+            path = folder / file
+            path.write_text(path.read_text().replace("length,jct_mean", "jct-mean,jct_mean"))
+    made = report(tmp_path / "r", metrics=["jct_mean", "jct-mean"], formats=["pdf"])
+    names = [file.name for file in made.files]
+    assert "curves_jct_mean_iqm_2.pdf" in names
+    assert len({*names}) == len(names)
+
+
 def test_no_two_lines_look_the_same():
     x = np.zeros(1)
     looks = [look(Line(label="", style=style, kind="line", x=x, y=x)) for style in range(35)]
     assert len(set(looks)) == 35
+    for k, one in enumerate(looks):  # what has the same color differs in both dash and marker
+        assert all(one[1] != other[1] and one[2] != other[2] for other in looks[:k] if other[0] == one[0])
     assert len({look(Line(label="", style=-1 - k, kind="level", x=x, y=x)) for k in range(7)}) == 7
 
 
@@ -172,11 +218,11 @@ def test_old_results_of_pymarl_beside_ours(tmp_path, write_run, write_sacred, se
     for seed in (1, 2):
         write_run(tmp_path / "ours" / f"{seed}", seed=seed)
         write_sacred(tmp_path / "old" / f"{seed}", seed=seed, epymarl=False)
-    chosen = settings(tmp_path / "ours", tmp_path / "old", by=["source"])
+    chosen = settings(tmp_path / "ours", tmp_path / "old", by=["source"], final="last")
     report = make(chosen, tmp_path / "out", quietly)
     final = {row["method"]: row for row in table(tmp_path / "out", "final")}
     assert float(final["sacred"]["return"]) == 9
-    assert float(final["hymarl"]["return"]) == 9  # the last evaluation, as the others have no test
+    assert float(final["hymarl"]["return"]) == 9
     assert any("were not given the same task" in note for note in report.notes)
 
 

@@ -28,7 +28,35 @@ def test_folders_and_patterns_stand_for_the_runs_in_them_each_once(tmp_path, wri
     assert [f.path for f in find_runs([str(one / "evaluations")])] == [one / "evaluations" / "x"]
 
 
-@pytest.mark.parametrize(("path", "answer"), [("none", "does not exist"), ("empty", "holds no run"), ("e*", "matches")])
+def test_links_are_followed_but_not_in_circles(tmp_path, write_run):
+    run = write_run(tmp_path / "real" / "1")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "one").symlink_to(run)
+    (links / "again").symlink_to(links)
+    (links / "out").symlink_to(tmp_path)
+    (found,) = find_runs([str(links)])
+    assert found.path.resolve() == run
+    assert len(find_runs([str(links / "*"), str(run)])) == 1
+
+
+def test_a_pattern_does_not_enter_the_runs_that_it_matches(tmp_path, write_run):
+    run = write_run(tmp_path / "sweep" / "1")
+    inner = write_run(run / "evaluations" / "x")
+    assert [f.path for f in find_runs([str(tmp_path / "sweep" / "**")])] == [run]
+    assert [f.path for f in find_runs([str(tmp_path / "sweep" / "*" / "evaluations" / "*")])] == [inner]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("none", "does not exist"),
+        ("empty", "holds no run"),
+        ("e*", "matches"),
+        ("a" * 5000, "a{100}… does not exist"),
+        ("a\0b", "does not exist"),
+    ],
+)
 def test_a_path_without_runs_is_refused(tmp_path, path, answer):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=answer):
@@ -49,6 +77,27 @@ def test_what_a_run_left_behind(tmp_path, write_run):
     assert run.tests["sed"]["return"].tolist() == [5, 5]
     assert run.metrics == ("return", "length", "jct_mean")
     assert (run.wall_s, run.steps_per_s) == (13, 25)
+
+
+def test_steps_per_second_are_without_validations(tmp_path, write_run):
+    folder = write_run(tmp_path / "1")
+    rows = "100,10.0,10.0,8.0\n200,50.0,2.0,0.0\n"  # 100 steps each, in 2 seconds without the validation
+    (folder / "timing.csv").write_text(f"step,env_steps_per_s,wall_s,evaluate_s\n{rows}")
+    run = read(folder)
+    assert (run.wall_s, run.steps_per_s) == (12, 50)
+
+
+def test_a_cut_last_line_does_not_count(tmp_path, write_run):
+    path = write_run(tmp_path / "1") / "comparison.csv"
+    path.write_text(path.read_text().removesuffix("\n")[:-1])  # ends inside of a number
+    assert read(tmp_path / "1").tests["sed"]["return"].tolist() == [5]
+
+
+def test_a_trained_run_without_status_is_doubted(tmp_path, write_run):
+    (write_run(tmp_path / "1") / "status.json").unlink()
+    run = read(tmp_path / "1")
+    assert run.finished
+    assert run.doubt == "has no status.json: as it was tested, it counts as finished"
 
 
 def test_episodes_without_a_value_do_not_count(tmp_path, write_run):
@@ -82,6 +131,7 @@ def test_a_scripted_run_is_called_what_played(tmp_path, write_run):
         ("comparison.csv", "policy,return\nlearned\n", "comparison.csv:2: this is no row of test episodes"),
         ("comparison.csv", "x\n", "has no column of policies"),
         ("timing.csv", "step,env_steps_per_s,wall_s\n1,x,2\n", "timing.csv is damaged"),
+        ("status.json", "{", "status.json is damaged"),
     ],
 )
 def test_a_damaged_run_is_answered_with_a_sentence(tmp_path, write_run, file, content, answer):
@@ -117,9 +167,11 @@ def test_damaged_sacred_runs(tmp_path, write_sacred):
     (folder / "info.json").write_text('{"test_return_mean": [{"py/reduce": 1}], "test_return_mean_T": [1]}')
     with pytest.raises(ValueError, match="not lists of numbers"):
         read(folder, "sacred")
-    (folder / "info.json").write_text("{}")
-    with pytest.raises(ValueError, match="no metrics named test_…_mean"):
-        read(folder, "sacred")
+    never = '{"test_return_mean": [NaN, NaN], "test_return_mean_T": [1, 2]}'
+    for content in ("{}", never):
+        (folder / "info.json").write_text(content)
+        with pytest.raises(ValueError, match="no metrics named test_…_mean"):
+            read(folder, "sacred")
     (folder / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run.json is damaged"):
         read(folder, "sacred")
@@ -147,3 +199,7 @@ def test_event_files_of_pymarl_and_epymarl(tmp_path, name, config):
     assert run.curves["return"].steps.tolist() == [10, 20]
     assert run.curves["return"].values.tolist() == [1, 2.5]
     assert run.metrics == ("return",)
+    assert run.finished
+    (events,) = folder.iterdir()
+    events.write_bytes(events.read_bytes()[:-5])
+    assert not read(folder, "tensorboard").finished

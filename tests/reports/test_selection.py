@@ -49,6 +49,7 @@ def test_which_runs_fulfill_a_condition(text, seeds):
         ("__import__('os').system('touch x')", "is no condition"),
         ("seed==__import__('os').getpid()", "is no value"),
         ("mixer[0]=='q'", "compares no key"),
+        ("seed in {[1]:2}", "is no value"),
         ("(" * 500 + "seed" + ")" * 500, "is no condition"),
         ("seed<1 and " * 1000 + "seed<1", "is no condition"),
         ("lambda: seed", "is no condition"),

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from hymarl.components.statistics import Ratio, bootstrap_ratio_ci, mean_ci, student_975
+from hymarl.reports.estimates import Interval
+from hymarl.reports.sheets import Sheet, format_cell
 from hymarl.reports.tables import format_ci, format_ratio, format_table
 
 SCIPY = {1: 12.706205, 2: 4.302653, 4: 2.776445, 10: 2.228139, 11: 2.200985, 19: 2.093024, 29: 2.04523, 99: 1.984217}
@@ -96,6 +98,8 @@ def test_a_ratio_needs_pairs(a: list[float], b: list[float]) -> None:
         (1234.5, 345.6, "1234 ± 346"),
         (0.6, 0.00123, "0.6000 ± 0.0012"),
         (8.0, 0.0, "8.00 ± 0.00"),
+        (1.25e-8, 1e-9, "1.25e-08 ± 1e-09"),
+        (1e300, 2e299, "1e+300 ± 2e+299"),
         (74.1234, math.nan, "74.12"),
     ],
 )
@@ -134,3 +138,32 @@ def test_a_table_without_rows() -> None:
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="policy, return"):
         format_table(["policy", "return"], [["qmix"]])
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Interval(74.12, 73.8, 74.6), "74.12 [73.80, 74.60]"),
+        (Interval(1e-8, 0.9e-8, 1.1e-8), "1e-08 [9e-09, 1.1e-08]"),
+        (Interval(1e300, -1e300, 2e300), "1e+300 [-1e+300, 2e+300]"),
+        (Interval(12_000.0, 10_000.0, math.inf), "12,000 [10,000, ∞]"),
+        (Interval(3.0, math.nan, math.nan), "3"),
+        (Interval(math.nan, math.nan, math.nan), ""),
+        (1394.2, "1394"),
+        (None, ""),
+    ],
+)
+def test_a_cell_is_as_people_read_it(cell: Interval | float | None, text: str) -> None:
+    assert format_cell(cell) == text
+
+
+def test_a_wide_table_is_cut_and_names_what_is_missing() -> None:
+    sheet = Sheet(name="x", title="", note="", headers=["method", "return", "ratio"], rows=[["[a", 1.0, 2.0]])
+    assert sheet.text(width=14).splitlines() == [
+        "method  return",
+        "------  ------",
+        "[a           1",
+        "in the report also: ratio",
+    ]
+    assert "ratio" in sheet.text().splitlines()[0]
+    assert "\n{[}a & 1 & 2" in sheet.latex()  # else the bracket would be an argument of the line's end before it
