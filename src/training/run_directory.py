@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -110,10 +111,14 @@ def read_status(directory: Path) -> str | None:
     return status if isinstance(status, str) else None
 
 
+_LOG_OF_WANDB = r"wandb/(offline-)?run-[^/]+/logs/debug-core\.log"
+
+
 def refuse_links(directory: Path) -> None:
     """Refuse a run directory with a symbolic link to the outside: files there could be written or deleted through it.
 
-    Links to the inside, such as those that wandb makes, are allowed.
+    Links to the inside, such as those that wandb makes, are allowed; and so is the one by which wandb leads to its log
+    in the user's cache. It is never opened again: a run that is continued gets another folder of wandb.
 
     Raises:
         ConfigError: names the link.
@@ -121,6 +126,8 @@ def refuse_links(directory: Path) -> None:
     inside = os.path.realpath(directory)
     for folder, folders, files in os.walk(directory):
         for path in (Path(folder, name) for name in (*folders, *files)):
+            if re.fullmatch(_LOG_OF_WANDB, path.relative_to(directory).as_posix()):
+                continue
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                 raise ConfigError(
                     f"{path} is a link that leads out of {directory}, and continuing the run could write through it; "

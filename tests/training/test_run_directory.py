@@ -210,7 +210,9 @@ def test_a_directory_is_in_use_within_one_process_too(tmp_path):
 
 
 @pytest.mark.parametrize("there", [False, True])
-@pytest.mark.parametrize("name", [".lock", "train.log", "checkpoints/replay", "wandb", "x/y"])
+@pytest.mark.parametrize(
+    "name", [".lock", "train.log", "checkpoints/replay", "wandb", "x/y", "run-1/logs/debug-core.log"]
+)
 def test_a_run_with_a_link_that_leads_out_of_it_is_not_owned(tmp_path, name, there):
     run, outside = tmp_path / "run", tmp_path / "outside"
     (run / name).parent.mkdir(parents=True)
@@ -223,11 +225,13 @@ def test_a_run_with_a_link_that_leads_out_of_it_is_not_owned(tmp_path, name, the
     assert (outside.exists() and outside.read_text()) == (there and "precious")
 
 
-def test_links_that_stay_inside_are_left_alone(tmp_path):
+def test_links_that_stay_inside_and_that_of_wandb_to_its_log_are_left_alone(tmp_path):
     """As wandb makes them."""
     (tmp_path / "config.yaml").touch()
     (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
+    (tmp_path / "wandb" / "offline-run-1" / "logs").mkdir()
+    (tmp_path / "wandb" / "offline-run-1" / "logs" / "debug-core.log").symlink_to("/nowhere/core.log")
     with owning(tmp_path):
         pass
 

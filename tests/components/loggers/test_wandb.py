@@ -13,6 +13,7 @@ import pytest
 
 from hymarl.components.loggers.base import Record, Results, RunInfo, remember_id
 from hymarl.components.loggers.wandb import WandbLogger
+from hymarl.training.run_directory import refuse_links
 
 SETTINGS: dict[str, Any] = {
     "mode": "offline",
@@ -324,5 +325,8 @@ def test_without_a_network_a_run_is_recorded_offline_and_no_secret_reaches_the_d
     assert "wandb: not online" in done.stderr
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     assert "of-another-job" not in file.name
+    (link,) = run.glob("wandb/*/logs/debug-core.log")
+    assert link.is_symlink()
+    refuse_links(run)  # else a run that was killed could not be continued
     assert leaked(run) == []
     assert SECRET not in done.stderr
