@@ -19,6 +19,7 @@ _COVERAGE = ((2, 50), (3, 73), (4, 80), (5, 82), (7, 87))
 Measured in 2,000 trials of 500 samples each; of interquartile means, from four runs on, some more do.
 """
 _SHOWN = 4
+_ALIKE = 0.95  # as long training: whole episodes seldom end at the same step
 _OF_TIME = ("device", "threads", "env.threads", "runner.workers")
 
 
@@ -75,7 +76,7 @@ def _about_samples(study: Study) -> Iterator[str]:
             f"There are groups of only {n} runs: bootstrap intervals of so few are too narrow: about {percent} of 100 "
             f"hold the true mean, not 95; of Student's in the final table 95 do, if scores are normally distributed."
         )
-    if study.too_few:
+    if study.too_few and max(sizes) > 1:
         pairs = [f"{pair.method} and {pair.other}" for pair in study.too_few]
         yield (
             f"Too few runs for any difference to be shown at 5 % (Mann and Whitney's exact test), so that "
@@ -98,7 +99,7 @@ def _about_lengths(study: Study) -> Iterator[str]:
             group = study.groups[cell]
             ends = {run.path: _end(run) for run in group.runs if run.curves}
             first = min(ends, key=lambda path: ends[path])
-            if ends[first] < max(ends.values()):
+            if ends[first] < _ALIKE * max(ends.values()):
                 cut[group.label] = (
                     f"The curve of {group.label} ends at {short_count(ends[first])} steps, where {first} ends; others "
                     f"of its runs go on to {short_count(max(ends.values()))}."
@@ -112,7 +113,7 @@ def _about_lengths(study: Study) -> Iterator[str]:
             for (at, method), group in study.groups.items()
             if at == task and any(run.curves for run in group.runs)
         }
-        if len({*ends_of.values()}) > 1:
+        if ends_of and min(ends_of.values()) < _ALIKE * max(ends_of.values()):
             short, long = (f(ends_of, key=lambda method: ends_of[method]) for f in (min, max))
             yield (
                 f"Methods on {task} were trained for different times, from {short_count(ends_of[short])} steps "
@@ -177,7 +178,8 @@ def _about_methods(study: Study) -> Iterator[str]:
             absent[[*absent][everywhere]].append(method)
     for why, methods in absent.items():
         if methods:
-            yield f"Not compared over all tasks, since it {why} on all of them: {_some(methods)}."
+            where = " over all tasks" if len(study.tasks) > 1 else ""
+            yield f"Not compared{where}, since it {why}{' on all of them' if where else ''}: {_some(methods)}."
 
 
 def _end(run: Run) -> float:

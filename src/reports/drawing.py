@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from .estimates import FloatArray
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -43,6 +45,11 @@ class Line:
     y: FloatArray
     low: FloatArray | None = None
     high: FloatArray | None = None
+
+    @property
+    def band(self) -> tuple[FloatArray, FloatArray] | None:
+        """The ends of the interval, None if there is none anywhere."""
+        return None if self.low is None or self.high is None or np.isnan(self.low).all() else (self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)

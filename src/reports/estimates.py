@@ -139,7 +139,7 @@ def probability_of_improvement(better: Strata, than: Strata, *, seed: int, sampl
     for x, y in zip(better, than, strict=True):
         wins = (x[:, None] > y).astype(np.float64) + 0.5 * (x[:, None] == y)  # R R'
         values.append(wins.mean())
-        counts = [_counts(rng, len(scores), samples) for scores in (x, y)]
+        counts = [_times_drawn(rng, len(scores), samples) for scores in (x, y)]
         drawn.append(np.einsum("sr,rq,sq->s", counts[0], wins, counts[1], optimize=True) / wins.size)
     value = float(np.mean(values))
     if not can_differ(better, than):
@@ -205,7 +205,7 @@ def on_grid(steps: Sequence[FloatArray], values: Sequence[FloatArray]) -> tuple[
     return grid, np.stack([np.interp(grid, s, v) for s, v in zip(steps, values, strict=True)])
 
 
-def _counts(rng: np.random.Generator, n: int, samples: int) -> FloatArray:
+def _times_drawn(rng: np.random.Generator, n: int, samples: int) -> FloatArray:
     """How often each of n runs is drawn ``[samples, n]``."""
     drawn = rng.integers(0, n, (samples, n)) + n * np.arange(samples)[:, None]
     return np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)

@@ -89,7 +89,7 @@ def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
             name=f"curves_{_file(metric)}_{version}",
             section=f"Learning curves: {label(metric)}",
             version=words,
-            caption=f"{words.capitalize()} over {_counts([c.n_runs for c in curves.values()])} of the mean over "
+            caption=f"{words.capitalize()} over {_so_many_runs([c.n_runs for c in curves.values()])} of the mean over "
             f"the validation episodes; band: {_BAND}. Gray: scripted policies, mean over the test episodes."
             + (_FOCUS if any(panel.y_range for panel in panels) else ""),
             panels=panels,
@@ -360,7 +360,7 @@ def _scale(study: Study) -> str:
     return label(study.metric) if study.scores.normalization == "none" else study.scores.scale
 
 
-def _counts(numbers: Sequence[int]) -> str:
+def _so_many_runs(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low} run{'s' if low > 1 else ''}" if low == high else f"{low} to {high} runs"
 

@@ -233,19 +233,19 @@ def _trace(line: Line, number: str, panel: Panel, *, first: bool) -> dict[str, A
     }
     if line.kind == "step":
         trace["line"]["shape"] = "hv"
-    has_band = line.low is not None and line.high is not None and not bool(np.isnan(line.low).all())
-    if has_band and line.low is not None and line.high is not None:
-        trace["customdata"] = [list(pair) for pair in zip(_numbers(line.low), _numbers(line.high), strict=True)]
+    if line.band:
+        trace["customdata"] = [list(pair) for pair in zip(*map(_numbers, line.band), strict=True)]
     value, center = ("x", x) if line.kind == "interval" else ("y", y)
-    interval = " [%{customdata[0]:.4g}, %{customdata[1]:.4g}]" if has_band else ""
+    interval = " [%{customdata[0]:.4g}, %{customdata[1]:.4g}]" if line.band else ""
     at = "" if line.kind in ("interval", "level") else "%{x:,.6~g}: "
     trace["hovertemplate"] = f"{label}<br>{at}%{{{value}:.4g}}{interval}<extra></extra>"
     if line.kind == "interval":
         trace |= {"mode": "markers", "marker": {"symbol": marker, "color": color, "size": 9}}
-    if not has_band or line.low is None or line.high is None:
+    if not line.band:
         return trace
+    low, high = line.band
     if line.kind in ("marked", "interval"):
-        bars: dict[str, Any] = {"array": _numbers(line.high - center), "arrayminus": _numbers(center - line.low)}
+        bars: dict[str, Any] = {"array": _numbers(high - center), "arrayminus": _numbers(center - low)}
         trace[f"error_{value}"] = {**bars, "color": color, "symmetric": False, "thickness": 1.5}
         return trace
     return {**trace, "band": _transparent(color)}  # the page's script makes a trace of it

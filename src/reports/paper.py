@@ -187,9 +187,8 @@ def _line(axes: Axes, line: Line, aside: float = 1.0) -> None:
         return
     if line.kind == "interval":
         axes.plot(line.x, line.y, color=color, marker=_MARKERS[marker], markersize=4.5, linestyle="none", zorder=3)
-        assert line.low is not None
-        assert line.high is not None
-        axes.hlines(line.y, line.low, line.high, color=color, linewidth=2.2, alpha=0.55)
+        if line.band:
+            axes.hlines(line.y, *line.band, color=color, linewidth=2.2, alpha=0.55)
         return
     drawstyle = "steps-post" if line.kind == "step" else "default"
     every = max(1, len(line.x) // 6) if line.kind != "marked" else 1
@@ -207,12 +206,12 @@ def _line(axes: Axes, line: Line, aside: float = 1.0) -> None:
         zorder=3 if line.style >= 0 else 2,
         **style,
     )
-    if line.low is None or line.high is None or np.isnan(line.low).all():
+    if not line.band:
         return
     if line.kind == "marked":
-        axes.vlines(x, line.low, line.high, color=color, linewidth=2.2, alpha=0.45, zorder=2)
+        axes.vlines(x, *line.band, color=color, linewidth=2.2, alpha=0.45, zorder=2)
     else:
-        axes.fill_between(x, line.low, line.high, color=color, alpha=0.16, linewidth=0, zorder=2)
+        axes.fill_between(x, *line.band, color=color, alpha=0.16, linewidth=0, zorder=2)
 
 
 def look(line: Line) -> tuple[str, str, str]:

@@ -102,8 +102,8 @@ class Page(HTMLParser):
 
 def test_the_page_needs_no_network_and_no_text_can_break_it(tmp_path, write_run, settings):
     for seed in (1, 2):
-        write_run(tmp_path / f"</script><b>{seed}", seed=seed, env="</script><b>&x", agents=2)
-        write_run(tmp_path / f"d{seed}", seed=seed, env="</script><b>&x", agents=4)
+        write_run(tmp_path / f"</script><b>{seed}", seed=seed, env='</script><b>&"x', agents=2)
+        write_run(tmp_path / f"d{seed}", seed=seed, env='</script><b>&"x', agents=4)
     make(settings(tmp_path, formats=["html"]), tmp_path / "out", quietly)
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert len(text.encode()) < 6_000_000
@@ -114,11 +114,13 @@ def test_the_page_needs_no_network_and_no_text_can_break_it(tmp_path, write_run,
     assert plotly.startswith("/**\n* plotly.js")
     assert "Plotly.react" in script
     figures = json.loads(data)
-    assert any(cell.startswith("</script><b>&x, 2 agents") for cell in page.cells)
+    assert any(cell.startswith('</script><b>&"x, 2 agents') for cell in page.cells)
     traces = figures[0][0]["data"]
     line = next(t for t in traces if t.get("name") == "qmix" and t["yaxis"] == "y2")
     assert line["x"] == [0, 100, 200]
     assert line["y"] == [2, 5, 9]
+    titles = [note["text"] for note in figures[0][0]["layout"]["annotations"]]
+    assert titles[0] == '&lt;/script&gt;&lt;b&gt;&amp;"x, 2 agents'  # what plotly shows as it is
     assert sum(t.get("name") == "qmix" and t["showlegend"] for t in traces) == 1
     assert any("scaling" in section.lower() for section in re.findall(r"<h2>(.*?)</h2>", text))
 
