@@ -173,6 +173,16 @@ def test_completion_times_are_drawn_where_they_differ(tmp_path, write_run, repor
     assert [note["text"] for note in plot["layout"]["annotations"]] == ["↑ ecmp 1400"]
 
 
+def test_a_line_of_efficiency_ends_where_the_first_run_without_the_level_does(tmp_path, write_run, report):
+    for mixer, seed, last in (("qmix", 1, 100), ("vdn", 1, 1000), ("vdn", 2, 1000)):
+        curve = [(0, (0.0,)), (50, (1.0,)), (last, (9.0 if last > 100 else 2.0,))]
+        write_run(tmp_path / "r" / f"{mixer}{seed}", mixer=mixer, seed=seed, curve=curve)
+    report(tmp_path / "r", levels=[5.0], baseline=None, metrics=["return"], formats=["html"])
+    _, data, _ = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).scripts
+    lines = {t["name"]: (t["x"], t["y"]) for t in json.loads(data)[-1][0]["data"]}
+    assert lines == {"qmix": ([0, 100], [0, 0]), "vdn": ([0, 1000, 1000, 1000], [0, 0.5, 1, 1])}
+
+
 def test_figures_with_one_name_get_numbers(tmp_path, write_run, report):
     for folder in (write_run(tmp_path / "r" / f"{seed}", seed=seed) for seed in (1, 2)):
         for file in ("evaluations.csv", "comparison.csv"):
