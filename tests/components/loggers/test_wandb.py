@@ -325,8 +325,7 @@ def test_without_a_network_a_run_is_recorded_offline_and_no_secret_reaches_the_d
     assert "wandb: not online" in done.stderr
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     assert "of-another-job" not in file.name
-    (link,) = run.glob("wandb/*/logs/debug-core.log")
-    assert link.is_symlink()
+    assert any(path.is_symlink() for path in run.glob("wandb/*/logs/debug-core.log"))
     refuse_links(run)  # else a run that was killed could not be continued
     assert leaked(run) == []
     assert SECRET not in done.stderr

@@ -14,6 +14,7 @@ from hymarl.registry import ConfigError, build, check_settings, find, names
 CONF = Path(__file__).parents[3] / "conf" / "env"
 OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
 NEEDED = {
+    "lb_swap": {"dt": 2.0},  # else nothing finishes later than 10 s after the swap
     "pettingzoo": {"entry_point": "parallel_games:Uneven"},
     "gymnasium": {"task": "Parts-v0", "package": "tuple_games"},
     "pymarl": {"entry_point": "pymarl_games:Duel"},
