@@ -1,4 +1,4 @@
-"""Weights that follow completion times: the strongest simple rule where capacities are unknown."""
+"""Weights that follow completion times: a simple rule for servers of unknown capacity."""
 
 from __future__ import annotations
 

@@ -100,33 +100,22 @@ def _draw(
 ) -> Path:
     """One panel per metric, side by side."""
     import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a name is a dollar sign
-        return _drawn(curves, references, note, title, path)
-
-
-def _drawn(
-    curves: Mapping[str, Mapping[str, Curve]],
-    references: Mapping[str, Mapping[str, float]],
-    note: str,
-    title: str | None,
-    path: Path,
-) -> Path:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.6 + 5.2 * len(curves), 3.9), layout="constrained")
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (metric, lines) in zip(panels, curves.items(), strict=True):
-        levels = {name: means[metric] for name, means in references.items() if metric in means}
-        _style(axes, MEASURES[metric].axis)
-        if metric != "return":
-            _scale(axes, np.concatenate([*(c.mean for c in lines.values()), list(levels.values())]))
-        _label_right(axes, [*_plot(axes, lines), *_plot_levels(axes, levels)])
-    figure.supxlabel(note, fontsize=8.5, color=_TEXT_GRAY)
-    if title:
-        figure.suptitle(title, fontsize=11, wrap=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a name is a dollar sign
+        figure = Figure(figsize=(0.6 + 5.2 * len(curves), 3.9), layout="constrained")
+        panels = figure.subplots(1, len(curves), squeeze=False)[0]
+        for axes, (metric, lines) in zip(panels, curves.items(), strict=True):
+            levels = {name: means[metric] for name, means in references.items() if metric in means}
+            _style(axes, MEASURES[metric].axis)
+            if metric != "return":
+                _scale(axes, np.concatenate([*(c.mean for c in lines.values()), list(levels.values())]))
+            _label_right(axes, [*_plot(axes, lines), *_plot_levels(axes, levels)])
+        figure.supxlabel(note, fontsize=8.5, color=_TEXT_GRAY)
+        if title:
+            figure.suptitle(title, fontsize=11, wrap=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
     return path
 
 
