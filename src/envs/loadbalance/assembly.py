@@ -102,6 +102,8 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
             latency_gain=s.latency_gain,
             latency_leak=s.latency_leak,
             latency_clip=s.latency_clip,
+            latency_proportional=s.latency_proportional,
+            latency_trust=s.latency_trust,
             levels=_array(s.random_levels or []),
         ),
         rewarding=Rewarding(
@@ -259,7 +261,7 @@ def _measuring(s: Settings) -> Measuring:
         paper6=s.features == "paper6",
         log=s.obs_norm == "log",
         own_unit=s.obs_unit == "own",
-        n_features=n_base + s.obs_own_weight + s.obs_nominal_weight + s.obs_mask,
+        n_features=n_base + s.obs_own_weight * (2 if s.base == "latency" else 1) + s.obs_nominal_weight + s.obs_mask,
         own_weight=s.obs_own_weight,
         nominal_weight=s.obs_nominal_weight,
         mask=s.obs_mask,

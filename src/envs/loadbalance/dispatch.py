@@ -185,20 +185,31 @@ def control(p: Parameters, row: Row) -> None:
                 n += 1
         for j in range(len(row.servers)):
             pair = row.pairs[i, j]
+            pair.push = 0.0
             if row.servers[j].known and pair.latency > 0.0:
-                pair.lean += p.acting.latency_gain * (total / n - math.log(pair.latency))
+                error = total / n - math.log(pair.latency)
+                pair.lean += p.acting.latency_gain * error
+                pair.push = p.acting.latency_proportional * error
             lean = p.acting.latency_leak * pair.lean
             pair.lean = min(max(lean, -p.acting.latency_clip), p.acting.latency_clip)
 
 
 @part
-def weigh(p: Parameters, row: Row) -> None:
-    """The pending weights that follow from tilts and leans."""
+def lean_of(row: Row, i: int, j: int) -> float:
+    """Logarithm of the weight that latency control sets, over the power of the nominal one that it starts from."""
+    return row.pairs[i, j].lean + row.pairs[i, j].push
+
+
+@part
+def weigh(p: Parameters, row: Row, controlled: bool) -> None:
+    """The pending weights that follow from the agents' tilts and, if they are controlled, from completion times."""
+    trust = p.acting.latency_trust if controlled else 1.0
     for i in range(len(row.balancers)):
         mean = mean_tilt(row, i)
         for j in range(len(row.servers)):
             server = row.servers[j]
-            weight = server.nominal * math.exp(tilt_of(p, row, i, j, mean) + row.pairs[i, j].lean)
+            nominal = server.nominal if trust == 1.0 else server.nominal**trust
+            weight = nominal * math.exp(tilt_of(p, row, i, j, mean) + lean_of(row, i, j))
             row.pairs[i, j].pending = weight if server.known else 0.0
 
 

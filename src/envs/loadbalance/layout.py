@@ -106,7 +106,8 @@ PAIR = np.dtype(
         ("count", "i8"),  # on-going flows of the balancer on the server
         ("tilt", "f8"),  # logarithm of learned over nominal weight, before centering and clipping
         ("latency", "f8"),  # decayed mean completion time as last observed, 0: none
-        ("lean", "f8"),  # logarithm of the weight that latency control sets, over the nominal one
+        ("lean", "f8"),  # integral part of the logarithm of the weight that latency control sets, over the nominal one
+        ("push", "f8"),  # proportional part
         ("weight", "f8"),  # in use
         ("pending", "f8"),  # from the moment the data plane takes it over
         ("field", "f8"),  # load that the reward compares

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...components.compiled import part
-from .dispatch import FAVOUR, mean_tilt, tilt_of
+from .dispatch import FAVOUR, lean_of, mean_tilt, tilt_of
 from .layout import Row
 from .parameters import N_BASE, N_PAPER, STATES, Parameters
 from .reservoirs import COMPLETION, DURATION, measure, reservoir_of
@@ -81,6 +81,9 @@ def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float, unit: 
     if m.own_weight:
         row.obs[i, at] = tilt_of(p, row, i, j, mean) / p.acting.clip
         at += 1
+        if p.acting.latency_base:
+            row.obs[i, at] = lean_of(row, i, j) / p.acting.latency_clip
+            at += 1
     if m.nominal_weight:
         row.obs[i, at] = row.servers[j].nominal / _largest_weight(row) if m.log else row.servers[j].nominal
         at += 1

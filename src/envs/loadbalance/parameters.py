@@ -30,6 +30,7 @@ Reward = Literal[
     "max_log",
     "qos",
     "mix",
+    "delay",
 ]
 Field = Literal["dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w"]
 Scope = Literal["local_mean", "merged", "local"]
@@ -142,6 +143,8 @@ class Acting(NamedTuple):
     latency_gain: float
     latency_leak: float
     latency_clip: float
+    latency_proportional: float
+    latency_trust: float
     levels: Floats  # a rule's weights are drawn from these; empty: it has the nominal ones
 
 

@@ -88,7 +88,7 @@ class Settings:
         obs_norm: raw, or logarithms scaled to about [-1, 1].
         obs_unit: what times are relative to: the mean job size, or the mean completion time in the balancer's own
             reservoirs.
-        obs_own_weight: observe the own learned weight of each server.
+        obs_own_weight: observe the own learned weight of each server; with base=latency also that of latency control.
         obs_nominal_weight: observe the configured weight of each server.
         obs_mask: observe which slots are in use.
         obs_own_arrivals: observe the own number of new flows in the last step.
@@ -104,6 +104,9 @@ class Settings:
             below the balancer's mean over servers.
         latency_leak: of latency control: factor by which these logarithms shrink in a step.
         latency_clip: of latency control: largest effect on the logarithm of a weight.
+        latency_proportional: of latency control: share of the logarithm of a completion time, relative to the mean over
+            servers, by which the logarithm of a weight is lowered at once.
+        latency_trust: of latency control: exponent of the nominal weights that it starts from; 0: as if all were equal.
         action_delay: largest time until new weights take effect.
         rule: data-plane rule that places flows whatever the agents do; null: the weights that they learn act.
         random_levels: weights to draw from, one per balancer, server and step, all equally likely; null: the rule has
@@ -187,6 +190,8 @@ class Settings:
     latency_gain: Annotated[float, Range(at_least=0, at_most=100)]
     latency_leak: Fraction
     latency_clip: Tilt
+    latency_proportional: Annotated[float, Range(at_least=0, at_most=100)]
+    latency_trust: Fraction
     action_delay: Amount
     rule: Rule | None
     random_levels: list[Positive] | None

@@ -197,6 +197,7 @@ def _clear_row(p: Parameters, row: Row) -> None:
             row.pairs[i, j].count = 0
             row.pairs[i, j].tilt = 0.0
             row.pairs[i, j].lean = 0.0
+            row.pairs[i, j].push = 0.0
     n = len(row.free)
     episode.n_free = n
     for f in range(n):
@@ -244,10 +245,11 @@ def _step(p: Parameters, row: Row, actions: Integers) -> None:
     learned = rule == AGENTS
     if learned:
         decode(p, row, actions)
-    if rule == LATENCY or (learned and p.acting.latency_base):
+    controlled = rule == LATENCY or (learned and p.acting.latency_base)
+    if controlled:
         control(p, row)
-    if learned or rule == LATENCY:
-        weigh(p, row)
+    if learned or controlled:
+        weigh(p, row, controlled)
         rule = p.acting.learned_rule
     else:
         prescribe(p, row, rule, len(p.acting.levels))
