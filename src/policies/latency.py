@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ..components.spec import EnvSpec
+from ..envs.loadbalance.parameters import DataPlane
 from ..ranges import Fraction, Range
 from ..registry import register
 from .dispatch import Dispatch
@@ -40,7 +41,7 @@ class Latency(Dispatch):
         proportional: Annotated[float, Range(at_least=0, at_most=100)] | None,
         trust: Fraction | None,
         decay: Annotated[float, Range(above=0, at_most=1)] | None,
-        dispatch: Literal["sed", "sed_tie", "wcmp"] | None,
+        dispatch: DataPlane | None,
     ) -> None:
         super().__init__(spec, rule="latency")
 

@@ -57,6 +57,7 @@ BALANCER = np.dtype(
     [
         ("share", "f8"),  # probability that a flow enters at this balancer or one before it
         ("delay", "f8"),  # seconds until the data plane takes over new weights
+        ("clock", "i8"),  # changes of counts and weights so far
         ("arrivals", "i8"),  # in the present control interval
         ("finished", "i8"),
         ("drops", "i8"),
@@ -110,6 +111,8 @@ PAIR = np.dtype(
         ("push", "f8"),  # proportional part
         ("weight", "f8"),  # in use
         ("pending", "f8"),  # from the moment the data plane takes it over
+        ("changed", "i8"),  # the balancer's clock when count or weight last changed
+        ("turn", "f8"),  # of weighted round robin: the server with the largest is next
         ("field", "f8"),  # load that the reward compares
         ("previous", "f8"),  # the same as it was found one interval earlier
     ],

@@ -10,8 +10,8 @@ import math
 
 from ...components.compiled import part, shared_part
 from .layout import Integers, Records, Row
-from .parameters import FIELDS, SCOPES, Parameters
-from .reservoirs import COMPLETION, DURATION, reservoir_of
+from .parameters import COMPLETION, DURATION, FIELDS, SCOPES, Parameters
+from .reservoirs import reservoir_of
 
 PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX, DELAY = range(14)
 DUR, FCT, DUR_DISC, FCT_DISC, TRUE_Q, TRUE_W = range(len(FIELDS))
