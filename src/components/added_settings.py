@@ -12,6 +12,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
         "latency_gain": 0.02,
         "latency_leak": 1.0,
         "latency_clip": 2.5,
+        "estimator": None,
         "latency_proportional": 0.0,
         "latency_trust": 1.0,
         "size_factors": None,

@@ -14,7 +14,7 @@ from .dispatch import Dispatch
 
 @register("policy")
 class Latency(Dispatch):
-    """Lets the environment place flows by weights that integral control finds from completion times.
+    """Lets the environment place flows by weights that proportional-integral control finds from completion times.
 
     In every step, each balancer moves the logarithm u_j of its weight of server j over the nominal one:
     ``u_j = clip(leak * (u_j + gain * (mean over servers of log T - log T_j)), -clip, clip)``, where T_j is the decayed
@@ -27,6 +27,9 @@ class Latency(Dispatch):
         gain: step of u_j for a completion time that is a factor e below the mean over servers (``latency_gain``).
         leak: factor by which u_j shrinks in a step (``latency_leak``).
         clip: largest u_j (``latency_clip``).
+        proportional: what else is added to u_j for as long as the completion time is a factor e below the mean
+            (``latency_proportional``).
+        trust: exponent of the nominal weights that u_j is relative to (``latency_trust``).
         decay: factor per second of age of a completion time in the mean (``decay``).
         dispatch: rule that uses the weights (``dispatch``).
     """

@@ -43,7 +43,7 @@ def package(tmp_path):
     shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("*.egg-info", *temporary))
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(folder / "envs" / "loadbalance")
-    for policy in ("dispatch", "latency", "random_levels"):
+    for policy in ("dispatch", "latency", "pretrained", "random_levels"):
         (folder / "policies" / f"{policy}.py").unlink()
     options = [*(folder / "conf").glob("*/*.yaml"), folder / "conf" / "loadbalance_suggestions.yaml"]
     for file in options:
@@ -71,7 +71,9 @@ def test_the_rest_still_trains_and_evaluates(package):
     names = {group: found for _, group, *found in lines}
     assert names.keys() == registry.PACKAGES.keys()
     for group, found in names.items():
-        gone = {"env": {"loadbalance"}, "policy": {"dispatch", "latency", "random_levels"}}.get(group, set())
+        gone = {"env": {"loadbalance"}, "policy": {"dispatch", "latency", "pretrained", "random_levels"}}.get(
+            group, set()
+        )
         assert {*registry.names(group)} - {*found} == gone
     for run in ("run", "again"):
         assert (package.parent / run / "comparison.csv").is_file()

@@ -13,9 +13,12 @@ import numpy as np
 from ...components.compiled import part
 from .draws import DECISIONS, level_uniform, next_integer, next_uniform
 from .layout import Integers, Row
-from .parameters import ACTION_MODES, RULES, Parameters
+from .parameters import ACTION_MODES, BASES, RULES, Parameters
 
-ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY, *_HAPROXY = range(len(RULES))
+ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY, *_HAPROXY, PRETRAINED = range(
+    len(RULES)
+)
+NOMINAL, BY_LATENCY, BY_ESTIMATE = range(len(BASES))
 LEASTCONN, ROUNDROBIN, RANDOM_N = _HAPROXY
 FAVOUR, FAVOUR0, ADJUST = range(len(ACTION_MODES))
 
@@ -257,14 +260,16 @@ def control(p: Parameters, row: Row) -> None:
 
 @part
 def lean_of(row: Row, i: int, j: int) -> float:
-    """Logarithm of the weight that latency control sets, over the power of the nominal one that it starts from."""
+    """Logarithm of what latency control or an estimator sets, over the power of the nominal weight it starts from."""
     return row.pairs[i, j].lean + row.pairs[i, j].push
 
 
 @part
-def weigh(p: Parameters, row: Row, controlled: bool) -> None:
-    """The pending weights that follow from the agents' tilts and, if they are controlled, from completion times."""
-    trust = p.acting.latency_trust if controlled else 1.0
+def weigh(p: Parameters, row: Row, base: int) -> None:
+    """The pending weights that follow from what they are relative to, and from the agents' tilts."""
+    trust = 1.0
+    if base != NOMINAL:
+        trust = p.acting.latency_trust if base == BY_LATENCY else 0.0
     for i in range(len(row.balancers)):
         mean = mean_tilt(row, i)
         for j in range(len(row.servers)):

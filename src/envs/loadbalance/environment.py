@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
+from .estimator import SHIPPED, Estimator, Memory, seen
 from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
 from .settings import Settings
@@ -61,6 +63,9 @@ class LoadBalance(Settings):
             baseline="sed",
             headline_metrics=tuple(name for name in ("jct_mean", "jain_tau") if name in names),
         )
+        file = SHIPPED if self.estimator is None else Path(self.estimator)
+        self._estimator = Estimator.load(file) if self.estimates else None
+        self._memory, self._fresh = Memory(), np.ones(self.n_envs, np.bool_)
         from .engine import Engine  # numba takes its time: not before the settings have been checked
 
         self.engine = Engine(p, lengths, self.threads)
@@ -80,6 +85,7 @@ class LoadBalance(Settings):
     def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
         """See `VectorEnv.reset`."""
         self.engine.reset(np.asarray(seeds, np.uint64), np.asarray(where, np.bool_))
+        self._fresh |= np.asarray(where, np.bool_)
         return self._time_step(np.zeros(self.n_envs, np.bool_))
 
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
@@ -92,6 +98,8 @@ class LoadBalance(Settings):
         episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
         self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))
+        if self._estimator is not None:
+            self._weigh(self._estimator)
         self.engine.step(actions, active)
         return self._time_step(active & (episode["instant"] == end))
 
@@ -106,6 +114,14 @@ class LoadBalance(Settings):
     def close(self) -> None:
         """See `VectorEnv.close`."""
         self.engine.close()
+
+    def _weigh(self, estimator: Estimator) -> None:
+        """Write the logarithms of the weights that follow from the present observations."""
+        world = self.engine.world
+        now = seen(world, world.servers.shape[1], self.engine.parameters.measuring.n_features)
+        inputs = self._memory.inputs(now, self._fresh[:, None])
+        world.pairs["lean"][:] = estimator.log_weights(inputs, now)
+        self._fresh[:] = False
 
     def _check(self, actions: IntArray, active: BoolArray, over: BoolArray) -> None:
         expected = (self.n_envs, self.spec.n_agents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...components.compiled import part
-from .dispatch import FAVOUR, lean_of, mean_tilt, tilt_of
+from .dispatch import FAVOUR, NOMINAL, lean_of, mean_tilt, tilt_of
 from .layout import Row
 from .parameters import COMPLETION, N_STATISTICS, STATES, Parameters
 from .reservoirs import measure, reservoir_of
@@ -81,7 +81,7 @@ def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float, unit: 
     if m.own_weight:
         row.obs[i, at] = tilt_of(p, row, i, j, mean) / p.acting.clip
         at += 1
-        if p.acting.latency_base:
+        if p.acting.base != NOMINAL:
             row.obs[i, at] = lean_of(row, i, j) / p.acting.latency_clip
             at += 1
     if m.nominal_weight:

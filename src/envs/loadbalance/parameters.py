@@ -12,18 +12,18 @@ Floats = NDArray[np.float64]
 # fmt: off
 Rule = Literal[
     "ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl", "latency",
-    "leastconn", "roundrobin", "random_n",
+    "leastconn", "roundrobin", "random_n", "pretrained",
 ]
 # fmt: on
 """Rules that place flows; ``sed_true`` to ``lwl`` are oracles, they know what no balancer can see."""
 
 DataPlane = Literal["sed", "sed_tie", "wcmp", "leastconn", "roundrobin", "random_n"]
-"""Rules that use the weights that agents or latency control set."""
+"""Rules that use the weights that agents, latency control or an estimator set."""
 
 Features = Literal["all", "paper6", "completion"]
 
 ActionMode = Literal["favour", "favour0", "adjust"]
-Base = Literal["nominal", "latency"]
+Base = Literal["nominal", "latency", "pretrained"]
 Reward = Literal[
     "product",
     "product_geo",
@@ -46,6 +46,7 @@ State = Literal["server", "concat", "privileged"]
 SizeDistribution = Literal["exp", "lognormal", "mix"]
 
 RULES, ACTION_MODES, REWARDS, FIELDS = get_args(Rule), get_args(ActionMode), get_args(Reward), get_args(Field)
+BASES = get_args(Base)
 SCOPES, STATES, SIZES = get_args(Scope), get_args(State), get_args(SizeDistribution)
 """The same as tuples: compiled code knows a choice by its place."""
 
@@ -152,7 +153,7 @@ class Acting(NamedTuple):
     delay: float  # largest time until weights take effect, seconds
     rule: int  # index in RULES of the rule that places flows whatever the agents do, `AGENTS`: their actions count
     learned_rule: int  # index in RULES of the rule that uses the weights that agents or latency control set
-    latency_base: bool  # the agents' weights are relative to those of latency control, not to the nominal ones
+    base: int  # index in BASES: what the agents' weights are relative to
     latency_gain: float
     latency_leak: float
     latency_clip: float

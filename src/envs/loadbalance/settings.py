@@ -102,7 +102,7 @@ class Settings:
         obs_norm: raw, or logarithms scaled to about [-1, 1].
         obs_unit: what times are relative to: the mean job size, or the mean completion time in the balancer's own
             reservoirs.
-        obs_own_weight: observe the own learned weight of each server; with base=latency also that of latency control.
+        obs_own_weight: observe the own learned weight of each server; with another base also that of the base.
         obs_nominal_weight: observe the configured weight of each server.
         obs_mask: observe which slots are in use.
         obs_own_arrivals: observe the own number of new flows in the last step.
@@ -116,7 +116,8 @@ class Settings:
         weight_unit: weights in use are the integers from 1 to 256 nearest to this many times the weight, as HAProxy
             has them; null: real numbers.
         random_draws: how many servers random_n draws.
-        base: what learned weights are relative to: the nominal ones, or those of latency control.
+        base: what learned weights are relative to: the nominal ones, or those of latency control or of an estimator.
+        estimator: file of the estimator of rule=pretrained and base=pretrained; null: the one that is shipped.
         latency_gain: of latency control: step in the logarithm of a weight for a completion time that is a factor e
             below the balancer's mean over servers.
         latency_leak: of latency control: factor by which these logarithms shrink in a step.
@@ -207,6 +208,7 @@ class Settings:
     weight_unit: Annotated[int, Range(at_least=1, at_most=256)] | None
     random_draws: Annotated[int, Range(at_least=1, at_most=10)]
     base: Base
+    estimator: PathText | None
     latency_gain: Annotated[float, Range(at_least=0, at_most=100)]
     latency_leak: Fraction
     latency_clip: Tilt
@@ -250,6 +252,11 @@ class Settings:
         weights, slots, n = self.nominal_weights, self.slots, len(self.cpus)
         begin, end = self.swap_window
         return [
+            (
+                not self.estimates or (self.features != "paper6" and self.obs_norm == "log"),
+                "an estimator needs logarithms of completion times in the observation: set features to all or "
+                "completion, and obs_norm=log",
+            ),
             (begin <= end, f"swap_window must be the earliest and the latest time, got {self.swap_window}"),
             (
                 self.swaps == 0 or self.service == "ps",
@@ -293,6 +300,11 @@ class Settings:
                 "random_levels are weights of a rule, which is null; set rule=sed, or random_levels=null",
             ),
         ]
+
+    @property
+    def estimates(self) -> bool:
+        """Whether an estimator sets weights."""
+        return self.rule == "pretrained" or (self.rule is None and self.base == "pretrained")
 
     @property
     def decay_growth(self) -> float:

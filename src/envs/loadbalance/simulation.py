@@ -16,7 +16,7 @@ import numpy as np
 from ...components import rng
 from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
-from .dispatch import LATENCY, control, decode, in_use, prescribe, weigh
+from .dispatch import BY_ESTIMATE, BY_LATENCY, LATENCY, NOMINAL, PRETRAINED, control, decode, in_use, prescribe, weigh
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
@@ -254,11 +254,15 @@ def _step(p: Parameters, row: Row, actions: Integers) -> None:
     learned = rule == AGENTS
     if learned:
         decode(p, row, actions)
-    controlled = rule == LATENCY or (learned and p.acting.latency_base)
-    if controlled:
+    base = p.acting.base if learned else NOMINAL
+    if rule == LATENCY:
+        base = BY_LATENCY
+    elif rule == PRETRAINED:
+        base = BY_ESTIMATE  # the leans were written before this call
+    if base == BY_LATENCY:
         control(p, row)
-    if learned or controlled:
-        weigh(p, row, controlled)
+    if learned or base != NOMINAL:
+        weigh(p, row, base)
         rule = p.acting.learned_rule
     else:
         prescribe(p, row, rule, len(p.acting.levels))

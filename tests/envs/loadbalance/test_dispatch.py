@@ -111,7 +111,7 @@ def shares_of(env, play, rule):
 
 def test_shares_of_an_idle_cluster(make_env, play):
     """Scans start at any of the four servers and meet server 2 before 3 from three of them."""
-    env = make_env(n_envs=64, rho=0.005, dt=2.5, episode_limit=100, latency_gain=0.0)
+    env = make_env(n_envs=64, rho=0.005, dt=2.5, episode_limit=100, latency_gain=0.0, latency_proportional=0.0)
     expected = {
         "ecmp": [1 / 4] * 4,
         "wcmp": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
@@ -130,7 +130,7 @@ def test_shares_of_an_idle_cluster(make_env, play):
         "roundrobin": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
         "random_n": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
     }
-    assert set(expected) == set(RULES)
+    assert set(expected) == set(RULES) - {"pretrained"}  # whose weights are not the engine's own
     for rule, shares in expected.items():
         assert shares_of(env, play, rule) == pytest.approx(shares, abs=0.05), rule
 

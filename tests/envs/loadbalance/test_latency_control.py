@@ -8,9 +8,8 @@ GAIN, LEAK, CLIP = 0.3, 0.95, 0.8
 
 @pytest.fixture
 def controlled(make_env):
-    return lambda **changes: make_env(
-        n_envs=4, latency_gain=GAIN, latency_leak=LEAK, latency_clip=CLIP, **{"rule": "latency", **changes}
-    )
+    integral = {"latency_gain": GAIN, "latency_leak": LEAK, "latency_proportional": 0.0, "latency_trust": 1.0}
+    return lambda **changes: make_env(n_envs=4, latency_clip=CLIP, **{"rule": "latency", **integral, **changes})
 
 
 def completion_times(env):
@@ -43,9 +42,9 @@ def test_weights_follow_logarithms_of_completion_times(controlled, start, advanc
     assert unsampled
 
 
-def test_without_gain_it_is_the_rule_that_uses_the_weights(make_env, start, advance):
+def test_without_gain_it_is_the_rule_that_uses_the_weights(controlled, start, advance):
     for dispatch in ("sed", "wcmp"):
-        envs = [make_env(n_envs=4, latency_gain=0.0, rule=rule, dispatch=dispatch) for rule in ("latency", dispatch)]
+        envs = [controlled(latency_gain=0.0, rule=rule, dispatch=dispatch) for rule in ("latency", dispatch)]
         for env in envs:
             start(env)
         for _ in range(40):
