@@ -127,7 +127,10 @@ def evaluate(
 
 
 def load_policy(
-    path: str | Path, checkpoint: Literal["best", "last"] = "best", trust: Iterable[str] = ()
+    path: str | Path,
+    checkpoint: Literal["best", "last"] = "best",
+    trust: Iterable[str] = (),
+    agents: int | None = None,
 ) -> LearnedPolicy:
     """The greedy policy of a run directory or a weights file, without learner or configuration.
 
@@ -135,11 +138,13 @@ def load_policy(
         path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
         checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
         trust: packages other than HyMARL whose modules may be imported if the file names them.
+        agents: number of agents to act for, such as 1 beside one load balancer; None: as many as were trained.
 
     Raises:
-        ConfigError: there are no weights, or the file names a module that is not trusted.
+        ConfigError: there are no weights, the file names a module that is not trusted, or the agents are told apart
+            and so cannot be another number.
     """
-    return LearnedPolicy.load(path, checkpoint, [*trust])
+    return LearnedPolicy.load(path, checkpoint, [*trust], agents)
 
 
 def make_env(
