@@ -18,14 +18,16 @@ from ..components.threads import restrained_processes
 from ..envs.adapters.joint_agent import make_joint
 from ..envs.contract.vector_env import VectorEnv
 from ..policies.learned import LearnedPolicy
+from ..portable import PortablePolicy
 from ..registry import ConfigError, expect
 from ..reports.comparison import Comparison
-from .changes import episodes_to_test, evaluated, resumed
+from .changes import episodes_to_test, evaluated, exported, resumed
 from .composing import changed_option
 from .composing import compose as _compose
 from .config import RunConfig
 from .directories import new_directory
 from .evaluate import Subject, learned, measure, scripted
+from .export import export as _export
 from .runs import require_run, require_unused
 from .train import Callback, Output, Run
 from .train import train as _train
@@ -124,6 +126,35 @@ def evaluate(
     )
     with _as_it_was():
         return measure(config, subject, path, warn=_LOG.warning).comparison
+
+
+def export(
+    what: str | Path, directory: str | Path, *overrides: str, searchpath: Iterable[str | Path] = ()
+) -> PortablePolicy:
+    """Write a policy as arrays and JSON for `hymarl.portable`, and as an ONNX model if ``hymarl[export]`` is installed.
+
+    Both are compared with the original on a thousand random observations; what was found goes to the logger ``hymarl``.
+
+    Args:
+        what: the directory of a run, or a weights file.
+        directory: a new one, for the files.
+        overrides: only of ``eval.checkpoint`` or ``trust``.
+        searchpath: see `compose`.
+
+    Returns:
+        The policy, as read back from the files.
+
+    Raises:
+        ConfigError: there is no policy, it cannot be exported, or the directory holds an exported one already.
+    """
+    given = Path(what).expanduser().absolute()
+    run = given.parent.parent if given.is_file() else given
+    today, known = compose(*overrides, searchpath=searchpath), not given.is_file() or (run / "config.yaml").is_file()
+    config = exported(run, today, overrides) if known else None
+    settings = config or today
+    path = Path(directory).expanduser().absolute()
+    with _as_it_was():
+        return _export(given, config, path, settings.eval.checkpoint, settings.trust, _LOG.info)
 
 
 def load_policy(

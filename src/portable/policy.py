@@ -66,8 +66,7 @@ class PortablePolicy:
         except PortableError:
             raise
         except Exception as error:  # whatever a file made by somebody else leads to
-            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-            raise PortableError(f"this is no exported policy, or a damaged one: {reason}") from error
+            raise PortableError(f"this is no exported policy, or a damaged one: {_reason(error)}") from error
 
     @classmethod
     def load(cls, directory: str | Path, agents: Sequence[int] | None = None) -> Self:
@@ -84,20 +83,26 @@ class PortablePolicy:
         folder = Path(directory)
         document, content = (_read(folder / name) for name in (DOCUMENT, ARRAYS))
         try:
-            about = json.loads(document)
-            if not isinstance(about, dict):
-                raise ValueError("it is no JSON object")
-        except (ValueError, RecursionError) as error:
-            raise PortableError(f"{folder / DOCUMENT} cannot be read as JSON: {error}") from error
-        if about.get("checksum") != checksum(content):
-            raise PortableError(f"{folder / ARRAYS} is damaged, or is not the file that {DOCUMENT} belongs to")
-        try:
-            return cls(about, _arrays(content), agents)
+            return cls.parse(document, content, agents)
         except PortableError as error:
             raise PortableError(f"{folder}: {error}") from error
 
+    @classmethod
+    def parse(cls, document: bytes, content: bytes, agents: Sequence[int] | None = None) -> Self:
+        """`load` from the contents of ``policy.json`` and ``policy.npz``."""
+        try:
+            about = json.loads(document)
+            if not isinstance(about, dict):
+                raise ValueError("it is no object")
+        except (ValueError, RecursionError) as error:
+            raise PortableError(f"{DOCUMENT} cannot be read as JSON: {error}") from error
+        if about.get("checksum") != checksum(content):
+            raise PortableError(f"{ARRAYS} is damaged, or is not the file that {DOCUMENT} belongs to")
+        return cls(about, _arrays(content), agents)
+
     def __repr__(self) -> str:
-        agents = "any number of agents" if self.n_agents is None else f"{self.n_agents} agents"
+        n = self.n_agents
+        agents = "any number of agents" if n is None else f"{n} agent{'s' * (n != 1)}"
         return f"PortablePolicy({agents}, {self.obs_dim} observations, {self.n_actions} actions)"
 
     def initial_state(self, n_agents: int | None = None, n_rows: int | None = None) -> State:
@@ -142,7 +147,9 @@ class PortablePolicy:
             raise ValueError(f"observations must have the shape [{shape}] or [B, {shape}], got {list(given.shape)}")
         hidden, last = state or self.initial_state(given.shape[-2], len(given) if given.ndim == 3 else None)
         if hidden.shape != (*given.shape[:-1], *self.state_shape) or last.shape != given.shape[:-1]:
-            raise ValueError(f"the state is that of {list(last.shape)} agents, the observations of {given.shape[:-1]}")
+            raise ValueError(
+                f"the state is that of {list(last.shape)} agents, the observations are of {list(given.shape[:-1])}"
+            )
         if given.ndim == 3:
             scores, hidden = self._team(given, last, hidden)
             return scores, hidden
@@ -221,8 +228,15 @@ def _arrays(content: bytes) -> dict[str, Array]:
             if array.dtype not in (np.float32, np.int64) or not np.isfinite(array).all():
                 raise ValueError(f"{name} must be finite float32 or int64 numbers")
     except Exception as error:  # zipfile and NumPy do not check what they read, so a damaged file can raise any error
-        raise PortableError(f"{ARRAYS} cannot be read: {str(error) or type(error).__name__}") from error
+        raise PortableError(f"{ARRAYS} cannot be read: {_reason(error)}") from error
     return arrays
+
+
+def _reason(error: Exception) -> str:
+    """An error's message in one line."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _size(value: Any, least: int = 1) -> int:
