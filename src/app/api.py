@@ -138,7 +138,7 @@ def export(
     Args:
         what: the directory of a run, or a weights file.
         directory: a new one, for the files.
-        overrides: only of ``eval.checkpoint`` or ``trust``.
+        overrides: only of ``eval.checkpoint``, ``trust`` or ``env``: for an environment other than the run's.
         searchpath: see `compose`.
 
     Returns:
@@ -150,11 +150,9 @@ def export(
     given = Path(what).expanduser().absolute()
     run = given.parent.parent if given.is_file() else given
     today, known = compose(*overrides, searchpath=searchpath), not given.is_file() or (run / "config.yaml").is_file()
-    config = exported(run, today, overrides) if known else None
-    settings = config or today
-    path = Path(directory).expanduser().absolute()
+    trained, wanted = exported(run, today, overrides) if known else (None, today)
     with _as_it_was():
-        return _export(given, config, path, settings.eval.checkpoint, settings.trust, _LOG.info)
+        return _export(given, Path(directory).expanduser().absolute(), trained, wanted, _LOG.info)
 
 
 def load_policy(

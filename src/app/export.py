@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path, PurePath
 from typing import Any
 
 from .. import __version__
 from ..components.devices import torch_threads
 from ..components.files import write_atomically
+from ..components.spec import EnvSpec
 from ..envs.contract.explained import Explained
 from ..policies.learned import LearnedPolicy
 from ..policies.onnx_model import onnx_actor, to_onnx
 from ..policies.portable_form import TOLERANCE, Actor, PortableForm, compare, numpy_actor, portable_form
-from ..policies.saved import SavedPolicy, read_policy
+from ..policies.saved import read_policy
 from ..portable import PortableError, PortablePolicy
 from ..portable.policy import ARRAYS, DOCUMENT
 from ..ranges import is_path
 from ..registry import ConfigError, find, parameters
+from .assembly import environment_factory
 from .config import Component, RunConfig
 from .protocol import as_lines
 
@@ -29,20 +32,19 @@ _NO_ONNX = "left out, as it takes more packages: pip install 'hymarl[export]'"
 
 def export(
     source: Path,
-    config: RunConfig | None,
     directory: Path,
-    checkpoint: str = "best",
-    trust: Collection[str] = (),
+    trained: RunConfig | None,
+    wanted: RunConfig,
     show: Callable[[str], None] = print,
 ) -> PortablePolicy:
     """Write a policy as arrays and JSON for `hymarl.portable` and as an ONNX model, after comparing both with it.
 
     Args:
         source: the run's directory, or a weights file.
-        config: the run's configuration; ``None``: unknown.
         directory: a new one for the files, or one without such files.
-        checkpoint: which weights of the run: ``best`` or ``last``.
-        trust: packages beside HyMARL that the weights file may name, which are then imported.
+        trained: the run's configuration; ``None``: unknown.
+        wanted: the same, or with another environment than the run's, for which the policy is to be; it also says which
+            weights are taken, and whom to trust.
         show: receives a text about what was written.
 
     Returns:
@@ -54,10 +56,12 @@ def export(
     """
     if (directory / DOCUMENT).exists():
         raise ConfigError(f"{directory} holds an exported policy already; choose another directory")
-    saved = read_policy(source, checkpoint)
-    policy = saved.policy(trust=trust)
+    saved = read_policy(source, wanted.eval.checkpoint)
+    policy = saved.policy(_sizes(trained, wanted), trust=wanted.trust)
     form = portable_form(saved, policy)
-    form.about.update(hymarl=__version__, **_origin(config, saved))
+    run = {} if trained is None else _run(trained)
+    form.about.update(hymarl=__version__, run={"weights": saved.path.name, "step": saved.step, **run})
+    form.about.update({"environment": None, "interface": None} if trained is None else _environment(wanted))
     with torch_threads(1):
         try:
             portable = PortablePolicy.parse(*form.files())
@@ -108,35 +112,33 @@ def _model(form: PortableForm) -> bytes | None:
     return to_onnx(form)
 
 
-def _origin(config: RunConfig | None, saved: SavedPolicy) -> dict[str, Any]:
-    """The run that a policy comes from, its environment, and what the policy's numbers mean, without paths.
+def _sizes(trained: RunConfig | None, wanted: RunConfig) -> EnvSpec | None:
+    """The sizes of an environment other than the run's; ``None``: those of the weights file."""
+    if trained is None or wanted.components["env"] == trained.components["env"]:
+        return None
+    with closing(environment_factory(wanted)(1)) as env:
+        return env.spec
+
+
+def _run(config: RunConfig) -> dict[str, Any]:
+    """Which run it was, without paths."""
+    chosen = {g: config.components[g].option for g in ("learner", "mixer", "env") if g in config.components}
+    return {"algo": config.algo, **chosen, "seed": config.seed, "joint": config.joint}
+
+
+def _environment(config: RunConfig) -> dict[str, Any]:
+    """The environment, and what its numbers mean, without paths.
 
     Raises:
-        ConfigError: the environment cannot say what they mean.
+        ConfigError: it cannot say what they mean.
     """
-    if config is None:
-        return {"run": {"weights": saved.path.name, "step": saved.step}, "environment": None, "interface": None}
     env = config.components["env"]
     kind = find("env", env.name)
-    chosen = {group: config.components[group].option for group in ("learner", "mixer") if group in config.components}
-    run = {
-        "weights": saved.path.name,
-        "step": saved.step,
-        "algo": config.algo,
-        **chosen,
-        "env": env.option,
-        "seed": config.seed,
-        "joint": config.joint,
-    }
     try:
         interface = kind.interface(env.settings) if issubclass(kind, Explained) else None
     except ValueError as error:
         raise ConfigError(f"env={env.option}: {error}") from error
-    return {
-        "run": run,
-        "environment": {"option": env.option, "settings": _settings(env)},
-        "interface": _plain(interface),
-    }
+    return {"environment": {"option": env.option, "settings": _settings(env)}, "interface": _plain(interface)}
 
 
 def _settings(component: Component) -> dict[str, Any]:

@@ -96,8 +96,7 @@ def _plays_nothing(cfg: DictConfig, config: RunConfig, overrides: list[str], pat
         check(config)
     elif cfg.export is not None:
         source = _source(cfg.export, here)
-        saved = exported(source, config, overrides)
-        export(source, saved, path, saved.eval.checkpoint, saved.trust)
+        export(source, path, *exported(source, config, overrides))
     return bool(cfg.check) or cfg.export is not None
 
 

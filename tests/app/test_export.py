@@ -53,6 +53,11 @@ def test_a_policy_is_written_with_what_it_takes_to_use_it(hymarl, untrained, tmp
     assert str(tmp_path) not in (tmp_path / "mine" / "policy.json").read_text()
     actions, _ = policy.act([[0.5] * 48], [[False, False, True, False]])
     assert actions.tolist() == [2]
+    other = "env.cpus=[1,1,1]", "env.trace=null", "env.size_mean=0.05"
+    assert hymarl(tmp_path, "export=run", *other, "hydra.run.dir=other").code == 0
+    elsewhere = PortablePolicy.load(tmp_path / "other")
+    assert (elsewhere.n_actions, elsewhere.about["interface"]["observation"]["mean_job_size"]) == (3, 0.05)
+    assert (elsewhere.about["environment"]["settings"]["cpus"], elsewhere.about["run"]) == ([1, 1, 1], about["run"])
     again = hymarl(tmp_path, "export=run", "hydra.run.dir=mine")
     assert (again.code, again.err) == (2, "mine holds an exported policy already; choose another directory\n")
     last = hymarl(tmp_path, "export=run", "eval.checkpoint=last")
