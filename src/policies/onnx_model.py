@@ -132,7 +132,7 @@ def _of_group(
     """
     sizes, outputs, rows = form.about["sizes"], form.about["outputs"], dict[str, str]()
     shapes = {"obs": [-1, sizes["observation"]], "last_actions": [-1], "hidden": [-1, *sizes["state"]]}
-    for name in used & set(shapes):
+    for name in (name for name in shapes if name in used):
         own = name if members is None else graph.node("Gather", name, graph.shape(*members), axis=1)
         rows[name] = graph.node("Reshape", own, graph.shape(*shapes[name]))
     lead = graph.node("Shape", "obs", start=0, end=2)  # B A
