@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ..components.spec import EnvSpec
+from ..envs.loadbalance.parameters import DataPlane
 from ..ranges import Fraction, Range
 from ..registry import register
 from .dispatch import Dispatch
@@ -37,8 +38,10 @@ class Latency(Dispatch):
         gain: Annotated[float, Range(at_least=0, at_most=100)] | None,
         leak: Fraction | None,
         clip: Annotated[float, Range(above=0, at_most=100)] | None,
+        proportional: Annotated[float, Range(at_least=0, at_most=100)] | None,
+        trust: Fraction | None,
         decay: Annotated[float, Range(above=0, at_most=1)] | None,
-        dispatch: Literal["sed", "sed_tie", "wcmp"] | None,
+        dispatch: DataPlane | None,
     ) -> None:
         super().__init__(spec, rule="latency")
 
@@ -46,7 +49,7 @@ class Latency(Dispatch):
     def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `Policy.environment_settings`: the rule, and what is not left to the environment."""
         own = {
-            **{f"latency_{name}": settings[name] for name in ("gain", "leak", "clip")},
+            **{f"latency_{name}": settings[name] for name in ("gain", "leak", "clip", "proportional", "trust")},
             **{name: settings[name] for name in ("decay", "dispatch")},
         }
         given = {name: value for name, value in own.items() if value is not None}

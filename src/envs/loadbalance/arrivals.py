@@ -23,7 +23,7 @@ from .draws import (
 )
 from .layout import Row
 from .parameters import Parameters
-from .servers import enqueue, record
+from .servers import enqueue, note_change, record
 
 EXPONENTIAL, LOGNORMAL = 0, 1
 WIKI, STATIC = 0, 1
@@ -67,7 +67,7 @@ def change_rate(p: Parameters, row: Row, rate: float) -> None:
 
 
 @part
-def _size(p: Parameters, row: Row) -> tuple[float, int]:
+def size_of(p: Parameters, row: Row) -> tuple[float, int]:
     """Size and kind of the next flow, before the factor of the episode."""
     traffic = p.traffic
     if traffic.use_trace_sizes:
@@ -83,7 +83,7 @@ def _size(p: Parameters, row: Row) -> tuple[float, int]:
 
 
 @part
-def _entrance(row: Row) -> int:
+def entrance(row: Row) -> int:
     """The balancer at which the next flow arrives."""
     u = flow_uniform(row, BALANCER)
     i, last = 0, len(row.balancers) - 1
@@ -96,14 +96,14 @@ def _entrance(row: Row) -> int:
 def arrive(p: Parameters, row: Row, t: float, rule: int) -> None:
     """A flow arrives: dispatch it, admit or refuse it, and schedule the next one."""
     episode = row.episode
-    size, kind = _size(p, row)
+    size, kind = size_of(p, row)
     size *= episode.size_factor
-    i = _entrance(row)
+    i = entrance(row)
     episode.n_flows += _ONE
     episode.trace_at += 1
     episode.arrived += 1
     row.balancers[i].arrivals += 1
-    j = choose(row, i, size, t, rule)
+    j = choose(p, row, i, size, t, rule)
     if j >= 0 and row.servers[j].load < p.traffic.max_clients and row.servers[j].speed > 0.0:
         _admit(p, row, i, j, size, kind, t)
     else:
@@ -127,4 +127,5 @@ def _admit(p: Parameters, row: Row, i: int, j: int, size: float, kind: int, t: f
     if p.measuring.ack_rate > 0.0:
         flow.next_ack = t + next_exponential(row.streams[PACKETS]) / p.measuring.ack_rate
     row.pairs[i, j].count += 1
+    note_change(row, i, j)
     enqueue(row, j, f, t)

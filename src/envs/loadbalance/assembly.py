@@ -11,9 +11,10 @@ from .layout import Floats, Sizes
 from .parameters import (
     ACTION_MODES,
     AGENTS,
+    COMPLETION,
+    DURATION,
     FIELDS,
-    N_BASE,
-    N_PAPER,
+    N_STATISTICS,
     REWARDS,
     RULES,
     SCOPES,
@@ -92,25 +93,30 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
         measuring=_measuring(s),
         acting=Acting(
             mode=ACTION_MODES.index(s.action_mode),
-            delta=s.delta,
-            leak=s.leak,
-            clip=s.clip,
-            delay=s.action_delay,
+            delta=float(s.delta),  # of one type always: another would be compiled for anew
+            leak=float(s.leak),
+            clip=float(s.clip),
+            delay=float(s.action_delay),
             rule=AGENTS if s.rule is None else RULES.index(s.rule),
             learned_rule=RULES.index(s.dispatch),
             latency_base=s.base == "latency",
-            latency_gain=s.latency_gain,
-            latency_leak=s.latency_leak,
-            latency_clip=s.latency_clip,
+            latency_gain=float(s.latency_gain),
+            latency_leak=float(s.latency_leak),
+            latency_clip=float(s.latency_clip),
+            latency_proportional=float(s.latency_proportional),
+            latency_trust=float(s.latency_trust),
+            draws=s.random_draws,
+            unit=float(s.weight_unit or 0),
+            warmup_rule=RULES.index(s.warmup_rule),
             levels=_array(s.random_levels or []),
         ),
         rewarding=Rewarding(
             kind=REWARDS.index(s.reward),
             field=FIELDS.index(s.reward_field),
             scope=SCOPES.index(s.reward_scope),
-            smoothing=1.0 if s.reward_ema is None else s.reward_ema,
-            mix=s.reward_mix,
-            drop_penalty=s.drop_penalty,
+            smoothing=1.0 if s.reward_ema is None else float(s.reward_ema),
+            mix=float(s.reward_mix),
+            drop_penalty=float(s.drop_penalty),
         ),
     )
     _check_calls(s, made)
@@ -145,9 +151,12 @@ def n_actions(s: Settings, n_slots: int) -> int:
 def sizes(s: Settings, p: Parameters, rows: int, n_balancers: int) -> Sizes:
     """Lengths of the simulator's arrays."""
     n_slots = len(s.cpus) if s.slots is None else s.slots
-    n_base = N_PAPER if p.measuring.paper6 else N_BASE
     obs_dim = n_slots * p.measuring.n_features + s.obs_own_arrivals
-    state_dims = {"server": n_slots * n_base, "concat": n_balancers * obs_dim, "privileged": 6 * n_slots + 2}
+    state_dims = {
+        "server": n_slots * p.measuring.n_base,
+        "concat": n_balancers * obs_dim,
+        "privileged": 6 * n_slots + 2,
+    }
     return Sizes(
         rows=rows,
         balancers=n_balancers,
@@ -248,7 +257,9 @@ def _scenario(s: Settings, length: int) -> Scenario:
 
 
 def _measuring(s: Settings) -> Measuring:
-    n_base = N_PAPER if s.features == "paper6" else N_BASE
+    first = DURATION if s.features == "paper6" else COMPLETION
+    last = COMPLETION if s.features == "completion" else DURATION
+    n_base = 1 + N_STATISTICS * (last - first + 1)
     return Measuring(
         ack_rate=float(s.ack_rate),
         reservoir=s.reservoir,
@@ -256,10 +267,12 @@ def _measuring(s: Settings) -> Measuring:
         growth=s.decay_growth,
         zero_fill=s.fill == "zero_fill",
         decay_norm=s.decay_norm,
-        paper6=s.features == "paper6",
+        first=first,
+        last=last,
         log=s.obs_norm == "log",
         own_unit=s.obs_unit == "own",
-        n_features=n_base + s.obs_own_weight + s.obs_nominal_weight + s.obs_mask,
+        n_base=n_base,
+        n_features=n_base + s.obs_own_weight * (2 if s.base == "latency" else 1) + s.obs_nominal_weight + s.obs_mask,
         own_weight=s.obs_own_weight,
         nominal_weight=s.obs_nominal_weight,
         mask=s.obs_mask,

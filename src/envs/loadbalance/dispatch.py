@@ -15,11 +15,15 @@ from .draws import DECISIONS, level_uniform, next_integer, next_uniform
 from .layout import Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters
 
-ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY = range(len(RULES))
+ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY, *_HAPROXY = range(len(RULES))
+LEASTCONN, ROUNDROBIN, RANDOM_N = _HAPROXY
 FAVOUR, FAVOUR0, ADJUST = range(len(ACTION_MODES))
 
 _TINY = 1e-9
 """Least weight that is divided by."""
+
+_KEYS = 256.0
+"""Keys of leastconn are integers: this many for one flow and a weight of 1."""
 
 
 @part
@@ -123,8 +127,65 @@ def _weighted(row: Row, i: int) -> int:
 
 
 @part
-def choose(row: Row, i: int, size: float, t: float, rule: int) -> int:
+def _least_connections(row: Row, i: int) -> int:
+    """The known server that HAProxy's leastconn chooses; -1 if none is known.
+
+    A server without flows of this balancer has the key 0 whatever its weight, the others have the integer part of
+    256 * (flows + 1) / weight. Among equals it is the server whose flows or weight changed longest ago.
+    """
+    best, least, changed = -1, math.inf, 0
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
+            pair = row.pairs[i, j]
+            key = math.floor(_KEYS * (pair.count + 1.0) / max(pair.weight, _TINY)) if pair.count > 0 else 0.0
+            if best < 0 or key < least or (key == least and pair.changed < changed):
+                best, least, changed = j, key, pair.changed
+    return best
+
+
+@part
+def _next_turn(row: Row, i: int) -> int:
+    """The known server whose turn it is in smooth weighted round robin; -1 if none is known.
+
+    In as many flows as the weights add up to, each server has as many turns as its weight, spread out evenly.
+    """
+    best, total = -1, 0.0
+    for j in range(len(row.servers)):
+        if row.servers[j].known:
+            pair = row.pairs[i, j]
+            pair.turn += pair.weight
+            total += pair.weight
+            if best < 0 or pair.turn > row.pairs[i, best].turn:
+                best = j
+    if best >= 0:
+        row.pairs[i, best].turn -= total
+    return best
+
+
+@part
+def _best_of_draws(row: Row, i: int, n: int) -> int:
+    """The server with the fewest flows per weight of n that are drawn by weight with replacement, the last of equals.
+
+    So HAProxy's random(n).
+    """
+    best = _weighted(row, i)
+    for _ in range(1, n):
+        j = _weighted(row, i)
+        one, two = row.pairs[i, best], row.pairs[i, j]
+        if two.count * one.weight <= one.count * two.weight:
+            best = j
+    return best
+
+
+@part
+def choose(p: Parameters, row: Row, i: int, size: float, t: float, rule: int) -> int:
     """The server for a new flow of balancer i; -1 if it knows of none."""
+    if rule == LEASTCONN:
+        return _least_connections(row, i)
+    if rule == ROUNDROBIN:
+        return _next_turn(row, i)
+    if rule == RANDOM_N:
+        return _best_of_draws(row, i, p.acting.draws)
     if rule == ECMP:
         return _uniform(row)
     if rule in (WCMP, AWCMP):
@@ -185,21 +246,40 @@ def control(p: Parameters, row: Row) -> None:
                 n += 1
         for j in range(len(row.servers)):
             pair = row.pairs[i, j]
+            pair.push = 0.0
             if row.servers[j].known and pair.latency > 0.0:
-                pair.lean += p.acting.latency_gain * (total / n - math.log(pair.latency))
+                error = total / n - math.log(pair.latency)
+                pair.lean += p.acting.latency_gain * error
+                pair.push = p.acting.latency_proportional * error
             lean = p.acting.latency_leak * pair.lean
             pair.lean = min(max(lean, -p.acting.latency_clip), p.acting.latency_clip)
 
 
 @part
-def weigh(p: Parameters, row: Row) -> None:
-    """The pending weights that follow from tilts and leans."""
+def lean_of(row: Row, i: int, j: int) -> float:
+    """Logarithm of the weight that latency control sets, over the power of the nominal one that it starts from."""
+    return row.pairs[i, j].lean + row.pairs[i, j].push
+
+
+@part
+def weigh(p: Parameters, row: Row, controlled: bool) -> None:
+    """The pending weights that follow from the agents' tilts and, if they are controlled, from completion times."""
+    trust = p.acting.latency_trust if controlled else 1.0
     for i in range(len(row.balancers)):
         mean = mean_tilt(row, i)
         for j in range(len(row.servers)):
             server = row.servers[j]
-            weight = server.nominal * math.exp(tilt_of(p, row, i, j, mean) + row.pairs[i, j].lean)
+            nominal = server.nominal if trust == 1.0 else server.nominal**trust
+            weight = nominal * math.exp(tilt_of(p, row, i, j, mean) + lean_of(row, i, j))
             row.pairs[i, j].pending = weight if server.known else 0.0
+
+
+@part
+def in_use(p: Parameters, weight: float) -> float:
+    """The weight that the data plane has for one that it is told: an integer from 1 to 256, if it has such ones."""
+    if p.acting.unit == 0.0 or weight <= 0.0:
+        return weight
+    return min(max(np.rint(p.acting.unit * weight), 1.0), 256.0)
 
 
 @part

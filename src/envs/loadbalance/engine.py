@@ -24,11 +24,12 @@ class Engine:
 
     Attributes:
         parameters: what stays the same.
+        sizes: lengths of the arrays.
         world: all that changes, readable between calls.
     """
 
     def __init__(self, parameters: Parameters, sizes: Sizes, n_threads: int) -> None:
-        self.parameters = parameters
+        self.parameters, self.sizes = parameters, sizes
         self.world: World = allocate(sizes)
         self._actions = np.zeros((sizes.rows, sizes.balancers), np.int64)
         self._n_threads = min(n_threads, sizes.rows)

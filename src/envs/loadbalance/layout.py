@@ -57,6 +57,7 @@ BALANCER = np.dtype(
     [
         ("share", "f8"),  # probability that a flow enters at this balancer or one before it
         ("delay", "f8"),  # seconds until the data plane takes over new weights
+        ("clock", "i8"),  # changes of counts and weights so far
         ("arrivals", "i8"),  # in the present control interval
         ("finished", "i8"),
         ("drops", "i8"),
@@ -106,9 +107,12 @@ PAIR = np.dtype(
         ("count", "i8"),  # on-going flows of the balancer on the server
         ("tilt", "f8"),  # logarithm of learned over nominal weight, before centering and clipping
         ("latency", "f8"),  # decayed mean completion time as last observed, 0: none
-        ("lean", "f8"),  # logarithm of the weight that latency control sets, over the nominal one
+        ("lean", "f8"),  # integral part of the logarithm of the weight that latency control sets, over the nominal one
+        ("push", "f8"),  # proportional part
         ("weight", "f8"),  # in use
         ("pending", "f8"),  # from the moment the data plane takes it over
+        ("changed", "i8"),  # the balancer's clock when count or weight last changed
+        ("turn", "f8"),  # of weighted round robin: the server with the largest is next
         ("field", "f8"),  # load that the reward compares
         ("previous", "f8"),  # the same as it was found one interval earlier
     ],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from ...components.compiled import part
-from .dispatch import FAVOUR, mean_tilt, tilt_of
+from .dispatch import FAVOUR, lean_of, mean_tilt, tilt_of
 from .layout import Row
-from .parameters import N_BASE, N_PAPER, STATES, Parameters
-from .reservoirs import COMPLETION, DURATION, measure, reservoir_of
+from .parameters import COMPLETION, N_STATISTICS, STATES, Parameters
+from .reservoirs import measure, reservoir_of
 from .servers import flow_at, hear, touch
 
 SERVER, CONCAT, PRIVILEGED = range(len(STATES))
@@ -76,12 +76,15 @@ def _observe_server(p: Parameters, row: Row, i: int, j: int, mean: float, unit: 
     m, at = p.measuring, j * p.measuring.n_features
     row.obs[i, at] = _count_feature(p, float(row.pairs[i, j].count))
     at += 1
-    for quantity in range(DURATION if m.paper6 else COMPLETION, DURATION + 1):
+    for quantity in range(m.first, m.last + 1):
         _observe_times(p, row, i, reservoir_of(row, i, j, quantity), at, unit)
-        at += 5
+        at += N_STATISTICS
     if m.own_weight:
         row.obs[i, at] = tilt_of(p, row, i, j, mean) / p.acting.clip
         at += 1
+        if p.acting.latency_base:
+            row.obs[i, at] = lean_of(row, i, j) / p.acting.latency_clip
+            at += 1
     if m.nominal_weight:
         row.obs[i, at] = row.servers[j].nominal / _largest_weight(row) if m.log else row.servers[j].nominal
         at += 1
@@ -116,7 +119,7 @@ def _observe(p: Parameters, row: Row) -> None:
 @part
 def _merge(p: Parameters, row: Row) -> None:
     """Write the state as features of servers: on-going flows of all balancers, means of the other features."""
-    n, n_balancers, m = N_PAPER if p.measuring.paper6 else N_BASE, len(row.balancers), p.measuring
+    n_balancers, m, n = len(row.balancers), p.measuring, p.measuring.n_base
     for j in range(len(row.servers)):
         for k in range(n):
             total = 0.0

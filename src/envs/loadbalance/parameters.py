@@ -9,10 +9,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# fmt: off
 Rule = Literal[
-    "ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl", "latency"
+    "ecmp", "wcmp", "awcmp", "lsq", "lsq2", "sed", "sed2", "sed_tie", "sed_true", "jsq", "gsed", "lwl", "latency",
+    "leastconn", "roundrobin", "random_n",
 ]
+# fmt: on
 """Rules that place flows; ``sed_true`` to ``lwl`` are oracles, they know what no balancer can see."""
+
+DataPlane = Literal["sed", "sed_tie", "wcmp", "leastconn", "roundrobin", "random_n"]
+"""Rules that use the weights that agents or latency control set."""
+
+Features = Literal["all", "paper6", "completion"]
 
 ActionMode = Literal["favour", "favour0", "adjust"]
 Base = Literal["nominal", "latency"]
@@ -30,6 +38,7 @@ Reward = Literal[
     "max_log",
     "qos",
     "mix",
+    "delay",
 ]
 Field = Literal["dur", "fct", "dur_disc", "fct_disc", "true_q", "true_w"]
 Scope = Literal["local_mean", "merged", "local"]
@@ -43,8 +52,11 @@ SCOPES, STATES, SIZES = get_args(Scope), get_args(State), get_args(SizeDistribut
 AGENTS = -1
 """In place of a rule: the agents' actions decide."""
 
-N_BASE, N_PAPER = 11, 6
-"""Features of a server: all of them, and those that the network of Yao, Ding and Clausen used."""
+COMPLETION, DURATION = 0, 1
+"""Quantities: one sample per finished flow; one per packet of an on-going flow."""
+
+N_STATISTICS = 5
+"""Features of a reservoir."""
 
 METRIC_GROUPS = ("jct", "fairness", "load", "actions", "balancers", "kinds", "swaps")
 
@@ -116,10 +128,12 @@ class Measuring(NamedTuple):
     growth: float  # -log(decay per second)
     zero_fill: bool
     decay_norm: bool
-    paper6: bool
+    first: int  # quantities that are observed: from this one
+    last: int  # to this one
     log: bool
     own_unit: bool  # times are relative to the balancer's own mean completion time
-    n_features: int  # per server, extras included
+    n_base: int  # features per server
+    n_features: int  # the same, extras included
     own_weight: bool
     nominal_weight: bool
     mask: bool
@@ -142,6 +156,11 @@ class Acting(NamedTuple):
     latency_gain: float
     latency_leak: float
     latency_clip: float
+    latency_proportional: float
+    latency_trust: float
+    draws: int  # servers that random_n draws
+    unit: float  # weights in use are integers, as many stand for 1; 0: they are real numbers
+    warmup_rule: int  # index in RULES
     levels: Floats  # a rule's weights are drawn from these; empty: it has the nominal ones
 
 

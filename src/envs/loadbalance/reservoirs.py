@@ -15,9 +15,6 @@ from .draws import next_integer, next_uniform
 from .layout import Floats, Record, Records, Row
 from .parameters import Measuring
 
-COMPLETION, DURATION = 0, 1
-"""Quantities: one sample per finished flow; one per packet of an on-going flow."""
-
 _NEARLY_EQUAL = 1e-6
 """Relative variance below which running sums have lost it to rounding and it is computed from the samples."""
 

@@ -10,10 +10,10 @@ import math
 
 from ...components.compiled import part, shared_part
 from .layout import Integers, Records, Row
-from .parameters import FIELDS, SCOPES, Parameters
-from .reservoirs import COMPLETION, DURATION, reservoir_of
+from .parameters import COMPLETION, DURATION, FIELDS, SCOPES, Parameters
+from .reservoirs import reservoir_of
 
-PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX = range(13)
+PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX, DELAY = range(14)
 DUR, FCT, DUR_DISC, FCT_DISC, TRUE_Q, TRUE_W = range(len(FIELDS))
 LOCAL_MEAN, MERGED, LOCAL = range(len(SCOPES))
 
@@ -85,6 +85,25 @@ def _quality(p: Parameters, row: Row, first: int, last: int) -> float:
 
 
 @part
+def _delay(p: Parameters, row: Row, first: int, last: int) -> float:
+    """Minus the flows on the servers per CPU, less what was dropped; of one balancer, as if all had as many flows.
+
+    By Little's law the mean number of flows is the rate of arrivals times the mean completion time.
+    """
+    flows, cpus, drops, arrivals, n = 0.0, 0.0, 0, 0, len(row.balancers)
+    for j in range(len(row.servers)):
+        cpus += row.servers[j].cpus
+        if last - first == n:
+            flows += row.servers[j].load_area / p.scenario.dt
+        else:
+            flows += float(n * row.pairs[first, j].count)
+    for i in range(first, last):
+        drops += row.balancers[i].drops
+        arrivals += row.balancers[i].arrivals
+    return -flows / cpus - p.rewarding.drop_penalty * drops / max(arrivals, 1)
+
+
+@part
 def _load_of(p: Parameters, row: Row, i: int, j: int) -> float:
     """The configured measure of the load of an active server, as balancer i sees it."""
     field, server = p.rewarding.field, row.servers[j]
@@ -144,12 +163,16 @@ def _mean_field(row: Row, j: int) -> float:
 @part
 def reward(p: Parameters, row: Row) -> None:
     """Write the reward of the interval that just ended."""
-    kind, n = p.rewarding.kind, len(row.balancers)
+    kind, n, local = p.rewarding.kind, len(row.balancers), p.rewarding.scope == LOCAL
+    if kind == DELAY:
+        for i in range(len(row.reward)):
+            row.reward[i] = _delay(p, row, i if local else 0, i + 1 if local else n)
+        return
     if kind != QOS:
         _fairness(p, row, PRODUCT_GEO if kind == MIX else kind)
     if kind < QOS:
         return
-    share, local = 1.0 if kind == QOS else p.rewarding.mix, p.rewarding.scope == LOCAL
+    share = 1.0 if kind == QOS else p.rewarding.mix
     for i in range(len(row.reward)):
         quality = _quality(p, row, i if local else 0, i + 1 if local else n)
         fair = float(row.reward[i]) if kind == MIX else 0.0

@@ -13,8 +13,8 @@ import math
 from ...components.compiled import part
 from .draws import PACKETS, next_exponential
 from .layout import Record, Row
-from .parameters import AFTER, Parameters
-from .reservoirs import COMPLETION, DURATION, offer_sample, reservoir_of
+from .parameters import AFTER, COMPLETION, DURATION, Parameters
+from .reservoirs import offer_sample, reservoir_of
 
 
 @part
@@ -136,9 +136,18 @@ def hear(p: Parameters, row: Row, j: int, f: int, until: float) -> None:
 
 
 @part
+def note_change(row: Row, i: int, j: int) -> None:
+    """The number of balancer i's flows on a server has changed, or the weight: among equals, others come first now."""
+    row.balancers[i].clock += 1
+    row.pairs[i, j].changed = row.balancers[i].clock
+
+
+@part
 def leave(row: Row, j: int, f: int) -> None:
     """Forget a flow: its balancer has seen its end."""
-    row.pairs[row.flows[f].balancer, j].count -= 1
+    i = row.flows[f].balancer
+    row.pairs[i, j].count -= 1
+    note_change(row, i, j)
     row.free[row.episode.n_free] = f
     row.episode.n_free += 1
 

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ...ranges import Agents, Count, Fraction, Length, Natural, PathText, Positive, Range
-from .parameters import METRIC_GROUPS, ActionMode, Base, Field, Reward, Rule, Scope, SizeDistribution, State
+from .parameters import (
+    METRIC_GROUPS,
+    ActionMode,
+    Base,
+    DataPlane,
+    Features,
+    Field,
+    Reward,
+    Rule,
+    Scope,
+    SizeDistribution,
+    State,
+)
 
 _TWO = Length(at_least=2, at_most=2)
 
@@ -44,7 +56,8 @@ class Settings:
         dt: control interval.
         episode_limit: steps of an episode; null: with episode_flows, as many as they need.
         episode_flows: arrivals end after so many flows; null: never.
-        warmup: time under SED with nominal weights before an episode starts.
+        warmup: time under warmup_rule with nominal weights before an episode starts.
+        warmup_rule: data-plane rule of that time.
         rho: load, as a part of the capacity.
         rho_range: draw the load of each episode between these two instead.
         size_dist: distribution of job sizes.
@@ -84,11 +97,12 @@ class Settings:
         decay: factor per second of the decayed statistics.
         fill: whether empty slots of a reservoir count as zeros.
         decay_norm: divide decayed statistics by the samples' mean decay.
-        features: all 11 per server, or the 6 that the paper's network used.
+        features: all 11 per server, the 6 that the paper's network used (durations of flows), or the 6 that a log of
+            finished flows tells (completion times).
         obs_norm: raw, or logarithms scaled to about [-1, 1].
         obs_unit: what times are relative to: the mean job size, or the mean completion time in the balancer's own
             reservoirs.
-        obs_own_weight: observe the own learned weight of each server.
+        obs_own_weight: observe the own learned weight of each server; with base=latency also that of latency control.
         obs_nominal_weight: observe the configured weight of each server.
         obs_mask: observe which slots are in use.
         obs_own_arrivals: observe the own number of new flows in the last step.
@@ -99,11 +113,17 @@ class Settings:
         leak: factor by which these logarithms shrink in a step.
         clip: largest effect on the logarithm of a weight.
         dispatch: data-plane rule that uses learned weights, and those of latency control.
+        weight_unit: weights in use are the integers from 1 to 256 nearest to this many times the weight, as HAProxy
+            has them; null: real numbers.
+        random_draws: how many servers random_n draws.
         base: what learned weights are relative to: the nominal ones, or those of latency control.
         latency_gain: of latency control: step in the logarithm of a weight for a completion time that is a factor e
             below the balancer's mean over servers.
         latency_leak: of latency control: factor by which these logarithms shrink in a step.
         latency_clip: of latency control: largest effect on the logarithm of a weight.
+        latency_proportional: of latency control: share of the logarithm of a completion time, relative to the mean over
+            servers, by which the logarithm of a weight is lowered at once.
+        latency_trust: of latency control: exponent of the nominal weights that it starts from; 0: as if all were equal.
         action_delay: largest time until new weights take effect.
         rule: data-plane rule that places flows whatever the agents do; null: the weights that they learn act.
         random_levels: weights to draw from, one per balancer, server and step, all equally likely; null: the rule has
@@ -132,6 +152,7 @@ class Settings:
     episode_limit: Count | None
     episode_flows: Count | None
     warmup: Amount
+    warmup_rule: DataPlane
     rho: Quantity
     rho_range: Pair | None
     size_dist: SizeDistribution
@@ -169,7 +190,7 @@ class Settings:
     decay: Annotated[float, Range(above=0, at_most=1)]
     fill: Literal["valid_only", "zero_fill"]
     decay_norm: bool
-    features: Literal["all", "paper6"]
+    features: Features
     obs_norm: Literal["raw", "log"]
     obs_unit: Literal["size", "own"]
     obs_own_weight: bool
@@ -182,11 +203,15 @@ class Settings:
     delta: Tilt
     leak: Fraction
     clip: Tilt
-    dispatch: Literal["sed", "sed_tie", "wcmp"]
+    dispatch: DataPlane
+    weight_unit: Annotated[int, Range(at_least=1, at_most=256)] | None
+    random_draws: Annotated[int, Range(at_least=1, at_most=10)]
     base: Base
     latency_gain: Annotated[float, Range(at_least=0, at_most=100)]
     latency_leak: Fraction
     latency_clip: Tilt
+    latency_proportional: Annotated[float, Range(at_least=0, at_most=100)]
+    latency_trust: Fraction
     action_delay: Amount
     rule: Rule | None
     random_levels: list[Positive] | None

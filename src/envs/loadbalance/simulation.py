@@ -16,7 +16,7 @@ import numpy as np
 from ...components import rng
 from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
-from .dispatch import LATENCY, SED, control, decode, prescribe, weigh
+from .dispatch import LATENCY, control, decode, in_use, prescribe, weigh
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
@@ -24,7 +24,7 @@ from .parameters import AGENTS, Parameters
 from .reservoirs import clear
 from .rewards import add_up, read_field, reward
 from .scenarios import apply_script, start_script, write_script
-from .servers import complete
+from .servers import complete, note_change
 
 
 @pasted_part
@@ -77,11 +77,14 @@ def _next_takeover(row: Row) -> tuple[float, int]:
 
 
 @part
-def _take_over(row: Row, i: int) -> None:
+def _take_over(p: Parameters, row: Row, i: int) -> None:
     """The data plane of a balancer starts to use its new weights."""
     row.balancers[i].delay = math.inf
     for j in range(len(row.servers)):
-        row.pairs[i, j].weight = row.pairs[i, j].pending
+        weight = in_use(p, row.pairs[i, j].pending)
+        if weight != row.pairs[i, j].weight:
+            note_change(row, i, j)
+        row.pairs[i, j].weight = weight
 
 
 @part
@@ -113,7 +116,7 @@ def interval(p: Parameters, row: Row, rule: int) -> None:
             continue
         row.episode.now = stop
         if at >= 0 and stop == start + takeover:
-            _take_over(row, at)
+            _take_over(p, row, at)
             takeover, at = _next_takeover(row)
             continue
         take_stock(p, row)
@@ -183,6 +186,8 @@ def _clear_row(p: Parameters, row: Row) -> None:
     episode.swapped = math.inf
     for s in range(len(row.streams)):
         row.streams[s].drawn = np.uint64(0)
+    for i in range(len(row.balancers)):
+        row.balancers[i].clock = 0
     for j in range(len(row.servers)):
         server = row.servers[j]
         server.busy = 0
@@ -197,6 +202,10 @@ def _clear_row(p: Parameters, row: Row) -> None:
             row.pairs[i, j].count = 0
             row.pairs[i, j].tilt = 0.0
             row.pairs[i, j].lean = 0.0
+            row.pairs[i, j].push = 0.0
+            row.pairs[i, j].weight = 0.0
+            row.pairs[i, j].turn = 0.0
+            row.pairs[i, j].changed = 0
     n = len(row.free)
     episode.n_free = n
     for f in range(n):
@@ -216,19 +225,20 @@ def _blank(row: Row) -> None:
 
 @part
 def _restart(p: Parameters, row: Row) -> None:
-    """Start an episode: draw it, and warm up under SED with nominal weights."""
+    """Start an episode: draw it, and warm up with nominal weights."""
     _clear_row(p, row)
     write_script(p, row)
     start_script(row)
     if p.traffic.use_trace_times:
         start_trace(p, row)
     schedule(p, row, 0.0)
-    prescribe(p, row, SED, 0)
+    rule = p.acting.warmup_rule
+    prescribe(p, row, rule, 0)
     for i in range(len(row.balancers)):
-        _take_over(row, i)  # nothing of the episode before, however late the first weights are taken over
+        _take_over(p, row, i)  # nothing of the episode before, however late the first weights are taken over
     for _ in range(p.scenario.warmup):
-        prescribe(p, row, SED, 0)
-        interval(p, row, SED)
+        prescribe(p, row, rule, 0)
+        interval(p, row, rule)
         _clear_interval(row)
         apply_script(p, row)
     _clear_totals(row)
@@ -244,10 +254,11 @@ def _step(p: Parameters, row: Row, actions: Integers) -> None:
     learned = rule == AGENTS
     if learned:
         decode(p, row, actions)
-    if rule == LATENCY or (learned and p.acting.latency_base):
+    controlled = rule == LATENCY or (learned and p.acting.latency_base)
+    if controlled:
         control(p, row)
-    if learned or rule == LATENCY:
-        weigh(p, row)
+    if learned or controlled:
+        weigh(p, row, controlled)
         rule = p.acting.learned_rule
     else:
         prescribe(p, row, rule, len(p.acting.levels))

@@ -126,6 +126,9 @@ def test_shares_of_an_idle_cluster(make_env, play):
         "gsed": [0, 0, 3 / 4, 1 / 4],
         "lwl": [1 / 4] * 4,
         "latency": [0, 0, 3 / 4, 1 / 4],
+        "leastconn": [1 / 4] * 4,
+        "roundrobin": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
+        "random_n": [1 / 6, 1 / 6, 1 / 3, 1 / 3],
     }
     assert set(expected) == set(RULES)
     for rule, shares in expected.items():

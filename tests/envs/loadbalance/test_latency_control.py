@@ -20,8 +20,8 @@ def completion_times(env):
 
 
 @pytest.mark.parametrize("scenario", ["static", "unknown", "failure"])
-def test_weights_are_an_integral_of_logarithms_of_completion_times(controlled, start, advance, scenario):
-    env = controlled(scenario=scenario, warmup=0.5, rho=0.6)
+def test_weights_follow_logarithms_of_completion_times(controlled, start, advance, scenario):
+    env = controlled(scenario=scenario, warmup=0.5, rho=0.6, latency_proportional=0.4, latency_trust=0.5)
     start(env)
     world, lean = env.engine.world, np.zeros((4, 4, 4))
     clipped = unsampled = 0
@@ -31,11 +31,14 @@ def test_weights_are_an_integral_of_logarithms_of_completion_times(controlled, s
         seen = known & (times > 0)
         logs = np.log(np.where(seen, times, 1.0))
         error = logs.sum(axis=-1, keepdims=True) / np.maximum(seen.sum(axis=-1, keepdims=True), 1) - logs
-        moved = LEAK * (lean + GAIN * np.where(seen, error, 0.0))
+        error = np.where(seen, error, 0.0)
+        moved = LEAK * (lean + GAIN * error)
         lean = np.clip(moved, -CLIP, CLIP)
         clipped, unsampled = clipped + (moved != lean).sum(), unsampled + (~seen & known).sum()
         advance(env)
-        assert world.pairs["weight"] == pytest.approx(np.where(known, nominal * np.exp(lean), 0.0), rel=1e-12)
+        assert world.pairs["weight"] == pytest.approx(
+            np.where(known, nominal**0.5 * np.exp(lean + 0.4 * error), 0.0), rel=1e-12
+        )
     assert clipped
     assert unsampled
 
@@ -51,7 +54,8 @@ def test_without_gain_it_is_the_rule_that_uses_the_weights(make_env, start, adva
 
 
 def test_agents_that_do_nothing_on_top_of_it_play_the_rule(controlled, start, advance):
-    rule, agents = controlled(), controlled(rule=None, base="latency", action_mode="favour0")
+    rule = controlled(latency_proportional=0.4, latency_trust=0.5)
+    agents = controlled(rule=None, base="latency", action_mode="favour0", latency_proportional=0.4, latency_trust=0.5)
     start(rule), start(agents)
     for _ in range(40):
         assert np.array_equal(advance(rule).reward, advance(agents).reward)
@@ -66,6 +70,8 @@ def test_agents_tilt_the_weights_of_the_rule(controlled, start, advance):
     tilt = 0.3 * np.array([-0.25, -0.25, 0.75, -0.25])
     assert pairs["weight"] == pytest.approx(nominal * np.exp(pairs["lean"] + tilt), rel=1e-12)
     assert np.ptp(pairs["lean"]) > 0.1
+    seen = env.engine.world.obs.reshape(4, 4, 4, 13)[..., 11:]  # B L S, own weights
+    assert seen == pytest.approx(np.stack(np.broadcast_arrays(tilt / 1.5, pairs["lean"] / CLIP), axis=-1), rel=1e-6)
 
 
 def test_an_old_observation_is_what_it_acts_on(controlled, start, advance):

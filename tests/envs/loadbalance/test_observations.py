@@ -19,6 +19,7 @@ EMPTY = 12  # features per server with the own weight
         ("loadbalance", {"slots": 6, "obs_mask": True, "obs_own_arrivals": True}, (4, 6, 79, 66)),
         ("lb_unknown", {}, (4, 8, 96, 88)),
         ("lb_herd", {}, (8, 8, 96, 88)),
+        ("lb_haproxy", {}, (4, 8, 56, 48)),
         ("lb_paper_moderate", {"obs_own_weight": False}, (2, 7, 77, 77)),
         ("lb_paper_moderate", {"obs_own_weight": False, "features": "paper6"}, (2, 7, 42, 42)),
         ("lb_paper_large", {"obs_own_weight": False}, (6, 24, 264, 264)),
@@ -40,7 +41,7 @@ def test_shapes(make_env, start, advance, preset, changes, shape):
 
 @pytest.mark.parametrize("agents", [1, 2, 8])
 def test_every_preset_takes_a_number_of_agents(make_env, agents):
-    presets = ["lb_scale", "lb_hetero", "lb_unknown", "lb_swap", "lb_herd", "lb_background", "lb_mixed"]
+    presets = ["lb_scale", "lb_hetero", "lb_unknown", "lb_haproxy", "lb_swap", "lb_herd", "lb_background", "lb_mixed"]
     for preset in [*presets, "lb_paper_moderate", "lb_paper_large", "simlb_table"]:
         assert make_env(preset, agents=agents).spec.n_agents == agents
 
@@ -54,12 +55,12 @@ def play_some(env, start, advance, steps=25):
     return step
 
 
-@pytest.mark.parametrize("features", ["all", "paper6"])
+@pytest.mark.parametrize("features", ["all", "paper6", "completion"])
 def test_raw_features_are_counts_and_statistics(make_env, start, advance, features):
     env = make_env(n_envs=2, obs_norm="raw", features=features)
     step, world = play_some(env, start, advance), env.engine.world
     names = ("mean", "p90", "std", "decayed_mean", "decayed_p90")
-    quantities = (0, 1) if features == "all" else (1,)
+    quantities = {"all": (0, 1), "paper6": (1,), "completion": (0,)}[features]
     blocks = step.obs.reshape(2, 4, 4, -1)
     for b, i, j in np.ndindex(2, 4, 4):
         expected = [world.pairs[b, i, j]["count"]]

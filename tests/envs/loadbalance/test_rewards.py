@@ -6,7 +6,7 @@ import pytest
 from hymarl.envs.loadbalance.parameters import FIELDS, REWARDS
 
 TINY = 1e-9
-FAIR = [r for r in REWARDS if r not in ("qos", "mix")]
+FAIR = [r for r in REWARDS if r not in ("qos", "mix", "delay")]
 PLACES = {"fct": 4, "dur": 9}  # of the decayed means in a server's raw features
 
 
@@ -130,6 +130,21 @@ def test_quality_of_service(make_env, start, advance, scope, reward, scenario):
             expected = 0.6 * expected + 0.4 * (fair.mean(axis=1) if scope == "local_mean" else fair)
         assert step.reward == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert drops_seen > 0
+
+
+def test_delay_is_the_number_of_flows(make_env, start, advance):
+    """Own flows are those at the end of an interval, the team's the mean over it: the same within its changes."""
+    team = make_env(n_envs=3, agents=3, reward="delay")
+    own = make_env(n_envs=3, agents=3, reward="delay", reward_scope="local")
+    sums = np.zeros(2)
+    for step, mine in zip(played(team, start, advance, 100), played(own, start, advance, 100), strict=True):
+        counts = own.engine.world.pairs["count"].sum(axis=2)  # B L
+        sums += step.reward.sum(), mine.reward.mean(axis=1).sum()
+        assert mine.reward == pytest.approx(-3 * counts / 12, rel=1e-6)
+    assert sums[0] == pytest.approx(sums[1], rel=0.02)
+    names, metrics = team.spec.metric_names, step.metrics
+    jct, rate = metrics[:, names.index("jct_mean")] / 1e3, metrics[:, names.index("throughput")]
+    assert -sums[0] / 300 == pytest.approx((jct * rate).mean() / 12, rel=0.03)  # Little's law
 
 
 def test_moving_average_of_the_load(make_env, start, advance):
