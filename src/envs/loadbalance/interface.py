@@ -14,10 +14,11 @@ STATISTICS = ("mean", "p90", "std", "decayed_mean", "decayed_p90")
 
 def features(s: Settings) -> tuple[list[str], list[str]]:
     """Names of an observation's numbers: those of each server, and those after all servers."""
-    quantities = ("duration",) if s.features == "paper6" else ("completion", "duration")
+    quantities = {"all": ("completion", "duration"), "paper6": ("duration",), "completion": ("completion",)}[s.features]
     own = ["on_going_flows", *(f"{quantity}_{name}" for quantity in quantities for name in STATISTICS)]
-    own += _chosen(s, "own_weight", "nominal_weight", "mask")
-    return own, _chosen(s, "own_arrivals")
+    if s.obs_own_weight:
+        own += ["own_weight", *(["latency_weight"] if s.base == "latency" else [])]
+    return own + _chosen(s, "nominal_weight", "mask"), _chosen(s, "own_arrivals")
 
 
 def interface(s: Settings, trace: Trace | None) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def interface(s: Settings, trace: Trace | None) -> dict[str, Any]:
     from .observations import OFFSET, RANGE  # numba takes its time
 
     per_server, after = features(s)
-    action = ("action_mode", "delta", "leak", "clip", "dispatch", "base", "action_delay")
-    latency = ("latency_gain", "latency_leak", "latency_clip") if s.base == "latency" else ()
+    action = ("action_mode", "delta", "leak", "clip", "dispatch", "weight_unit", "random_draws", "base", "action_delay")
+    control = ("gain", "leak", "clip", "proportional", "trust") if s.base == "latency" else ()
     samples = ("ack_rate", "reservoir", "accept", "decay", "decay_norm", "fill", "obs_delay")
     return {
         "dt": s.dt,
@@ -53,7 +54,7 @@ def interface(s: Settings, trace: Trace | None) -> dict[str, Any]:
             "log_range": RANGE,
             **{name: getattr(s, name) for name in samples},
         },
-        "action": {name: getattr(s, name) for name in (*action, *latency)},
+        "action": {name: getattr(s, name) for name in (*action, *(f"latency_{name}" for name in control))},
     }
 
 

@@ -11,7 +11,7 @@ from hymarl.envs.loadbalance import LoadBalance
     [
         {},
         {"features": "paper6", "obs_own_weight": False, "slots": 6},
-        {"obs_nominal_weight": True, "obs_mask": True, "obs_own_arrivals": True, "base": "latency"},
+        {"features": "completion", "obs_mask": True, "obs_own_arrivals": True, "base": "latency"},
     ],
     ids=str,
 )
@@ -38,4 +38,7 @@ def test_numbers_are_named_in_the_order_of_an_observation(option, make_env, star
                 logarithm = np.log2((times[name][..., n] + offset) / (unit + offset))
                 wanted = np.clip(logarithm, -most, most) / most
                 np.testing.assert_allclose(at[f"{quantity}_{name}"], wanted, rtol=1e-5, atol=1e-6)
+    if settings["base"] == "latency":
+        lean = (world.pairs["lean"] + world.pairs["push"]).reshape(len(obs), slots)[:, :4]
+        np.testing.assert_allclose(at["latency_weight"], lean / told["action"]["latency_clip"], rtol=1e-5)
     assert counts.any()
