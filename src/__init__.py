@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .app.api import compose, evaluate, load_policy, make_env, resume, train
+    from .app.api import compose, evaluate, export, load_policy, make_env, resume, train
     from .app.config import RunConfig
     from .app.train import Callback, Run
     from .components.loggers.base import Record
@@ -44,6 +44,7 @@ __all__ = [
     "check_environment",
     "compose",
     "evaluate",
+    "export",
     "load_policy",
     "make_env",
     "register",
@@ -65,6 +66,7 @@ _MODULES: Mapping[str, str] = {
     "check_environment": "envs.contract.checker",
     "compose": "app.api",
     "evaluate": "app.api",
+    "export": "app.api",
     "load_policy": "app.api",
     "make_env": "app.api",
     "register": "registry",

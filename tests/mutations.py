@@ -306,8 +306,8 @@ def interpolation(rng: random.Random, base: tuple[str, ...]) -> Case:
 
 
 def earlier_run(rng: random.Random, base: tuple[str, ...]) -> Case:
-    """Continue, evaluate or begin from a finished run, and something else."""
-    verb = rng.choice(["resume", "evaluate", "init_from"])
+    """Continue, evaluate, export or begin from a finished run, and something else."""
+    verb = rng.choice(["resume", "evaluate", "export", "init_from"])
     path = rng.choice(["run", "run", "run/", "./run", "run/checkpoints", "run/config.yaml", "runs", "run/../run"])
     key, value, _ = number(rng, base)
     other = rng.choice([(), (f"{key}={value}",), (rng.choice(base),), (f"{verb}={path}",), ("render=gif",)])

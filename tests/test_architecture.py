@@ -14,6 +14,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*SOURCES
 
 # The parts directly under src/ from the ground up: each may import those before it, and itself.
 ORDER = (
+    "portable",
     "ranges",
     "registry",
     "components",

@@ -777,7 +777,7 @@ def test_a_policy_is_not_evaluated_where_it_does_not_fit(hymarl, copy):
     for arguments, sentence in (
         (
             ["agents=3"],
-            "the weights were trained for 2 agents, 4 observations and 3 actions and do not fit 3 agents, ",
+            "the weights were trained for 2 agents, which they tell apart, and do not fit 3; they fit any number if ",
         ),
         (
             ["env=two_step"],

@@ -18,14 +18,16 @@ from ..components.threads import restrained_processes
 from ..envs.adapters.joint_agent import make_joint
 from ..envs.contract.vector_env import VectorEnv
 from ..policies.learned import LearnedPolicy
+from ..portable import PortablePolicy
 from ..registry import ConfigError, expect
 from ..reports.comparison import Comparison
-from .changes import episodes_to_test, evaluated, resumed
+from .changes import episodes_to_test, evaluated, exported, resumed
 from .composing import changed_option
 from .composing import compose as _compose
 from .config import RunConfig
 from .directories import new_directory
 from .evaluate import Subject, learned, measure, scripted
+from .export import export as _export
 from .runs import require_run, require_unused
 from .train import Callback, Output, Run
 from .train import train as _train
@@ -126,8 +128,38 @@ def evaluate(
         return measure(config, subject, path, warn=_LOG.warning).comparison
 
 
+def export(
+    what: str | Path, directory: str | Path, *overrides: str, searchpath: Iterable[str | Path] = ()
+) -> PortablePolicy:
+    """Write a policy as arrays and JSON for `hymarl.portable`, and as an ONNX model if ``hymarl[export]`` is installed.
+
+    Both are compared with the original on a thousand random observations; what was found goes to the logger ``hymarl``.
+
+    Args:
+        what: the directory of a run, or a weights file.
+        directory: a new one, for the files.
+        overrides: only of ``eval.checkpoint``, ``trust`` or ``env``: for an environment other than the run's.
+        searchpath: see `compose`.
+
+    Returns:
+        The policy, as read back from the files.
+
+    Raises:
+        ConfigError: there is no policy, it cannot be exported, or the directory holds an exported one already.
+    """
+    given = Path(what).expanduser().absolute()
+    run = given.parent.parent if given.is_file() else given
+    today, known = compose(*overrides, searchpath=searchpath), not given.is_file() or (run / "config.yaml").is_file()
+    trained, wanted = exported(run, today, overrides) if known else (None, today)
+    with _as_it_was():
+        return _export(given, Path(directory).expanduser().absolute(), trained, wanted, _LOG.info)
+
+
 def load_policy(
-    path: str | Path, checkpoint: Literal["best", "last"] = "best", trust: Iterable[str] = ()
+    path: str | Path,
+    checkpoint: Literal["best", "last"] = "best",
+    trust: Iterable[str] = (),
+    agents: int | None = None,
 ) -> LearnedPolicy:
     """The greedy policy of a run directory or a weights file, without learner or configuration.
 
@@ -135,11 +167,13 @@ def load_policy(
         path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
         checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
         trust: packages other than HyMARL whose modules may be imported if the file names them.
+        agents: number of agents to act for, such as 1 beside one load balancer; None: as many as were trained.
 
     Raises:
-        ConfigError: there are no weights, or the file names a module that is not trusted.
+        ConfigError: there are no weights, the file names a module that is not trusted, or the agents are told apart
+            and so cannot be another number.
     """
-    return LearnedPolicy.load(path, checkpoint, [*trust])
+    return LearnedPolicy.load(path, checkpoint, [*trust], agents)
 
 
 def make_env(

@@ -13,6 +13,7 @@ from .config import RunConfig, change, overridden_keys
 from .saved import load_saved
 
 _WHEN_RESUMING = frozenset({"resume", "trust", "logger", "render", "train.total_steps"})
+_WHEN_EXPORTING = frozenset({"export", "trust", "eval.checkpoint", "env"})
 _WHEN_EVALUATING = frozenset({"evaluate", "trust", "render", "env", "agents", "runner", "eval", "device", "threads"})
 
 
@@ -44,6 +45,14 @@ def evaluated(source: Path, config: RunConfig, overrides: Sequence[str]) -> RunC
     saved = load_saved(source, config)
     allow(_WHEN_EVALUATING, overrides, "evaluate measures the policy that a run has learned")
     return episodes_to_test(change(saved, config, overrides), overrides)
+
+
+def exported(source: Path, config: RunConfig, overrides: Sequence[str]) -> tuple[RunConfig, RunConfig]:
+    """The configuration of a run whose policy is exported, and that configuration with some overrides, such as of the
+    environment that the policy is for; arguments and errors as for `resumed`."""
+    saved = load_saved(source, config)
+    allow(_WHEN_EXPORTING, overrides, "export writes the policy that a run has learned")
+    return saved, change(saved, config, overrides)
 
 
 def allow(keys: frozenset[str], overrides: Sequence[str], why: str, instead: str = "") -> None:

@@ -24,6 +24,7 @@ from .options import check_option
 _FUNCTIONS: Mapping[str, str] = {
     "resume": "hymarl.resume(directory)",
     "evaluate": "hymarl.evaluate(directory)",
+    "export": "hymarl.export(directory, to)",
     "check": "hymarl.check_environment(hymarl.make_env(…))",
     "render": "the command line",
 }

@@ -151,6 +151,7 @@ class RootSettings(SavedSettings):
 
     resume: PathText | None
     evaluate: PathText | None
+    export: PathText | None
     check: bool
     render: Literal["gif", "terminal"] | None
     trust: list[str]

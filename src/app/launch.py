@@ -14,11 +14,12 @@ from ..components.threads import available_cores
 from ..ranges import absolute
 from ..registry import ConfigError
 from ..reports.settings import ReportSettings
-from .changes import allow, episodes_to_test, evaluated, require_what_sections_are_about, resumed
+from .changes import allow, episodes_to_test, evaluated, exported, require_what_sections_are_about, resumed
 from .check import check
 from .config import RunConfig, read, read_section
 from .dashboard import DashboardSettings, publish
 from .evaluate import Subject, learned, measure, scripted
+from .export import export
 from .jobs import STOP, is_job, stop_file
 from .render import Medium
 from .runs import require_run, require_unused
@@ -52,9 +53,7 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     if stop is not None and own.exists():  # its trial has ended before it began
         return
     config, film = read(cfg, job.runtime.choices, overrides, here), cfg.render == "gif"
-    if cfg.check:
-        allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
-        check(config)
+    if _plays_nothing(cfg, config, overrides, path, here):
         return
     if cfg.resume is not None:
         source = _source(cfg.resume, here)
@@ -88,6 +87,17 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
             callbacks=stops,
             output=Output() if stop is None else SHARED,
         )
+
+
+def _plays_nothing(cfg: DictConfig, config: RunConfig, overrides: list[str], path: Path, here: Path) -> bool:
+    """Check an environment or export a policy if that is asked for; whether it was."""
+    if cfg.check:
+        allow(_WHEN_CHECKING, overrides, "check=true looks at an environment alone")
+        check(config)
+    elif cfg.export is not None:
+        source = _source(cfg.export, here)
+        export(source, path, *exported(source, config, overrides))
+    return bool(cfg.check) or cfg.export is not None
 
 
 def _report(cfg: DictConfig, path: Path) -> None:

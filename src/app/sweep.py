@@ -185,7 +185,7 @@ class Sweep:
             assert isinstance(typed, list)
             require_what_sections_are_about(task, typed, sweep=True)
             config = read(task, cfg.hydra.runtime.choices, typed, Path.cwd())
-            known = not (task.check or task.resume or task.evaluate)
+            known = not (task.check or task.resume or task.evaluate or task.export)
             return config if config.learns else episodes_to_test(config, typed), known, folder
         except Exception as error:
             sentence = explain(error, composing=True, overrides=overrides)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..components.episode import EpisodeBatch
 from ..components.rng import UInt64Array
 from ..components.spec import FloatArray, IntArray
+from ..modules.recipe import NoRecipeError, Recipe
 
 
 class Stepper(Protocol):
@@ -35,7 +37,15 @@ class Controller(nn.Module, ABC):
     """Builds the agents' inputs, decides which agents share parameters, acts step by step and unrolls whole batches.
 
     The recurrent state is passed in and out, never kept: acting, evaluating and learning cannot disturb one another.
+
+    Attributes:
+        tells_agents_apart: whether it matters which agent is which, as where they have networks of their own; if not,
+            the same weights act for any number of agents.
+        groups: for each agent the number of its network.
     """
+
+    tells_agents_apart: bool = False
+    groups: Sequence[int] = ()
 
     @abstractmethod
     def initial_state(self, keys: Tensor) -> Tensor:
@@ -76,6 +86,14 @@ class Controller(nn.Module, ABC):
             return scores.cpu().numpy(), state
 
         return step
+
+    def recipes(self) -> list[Recipe]:
+        """What each network computes for agents that it belongs to, from their observations to their scores.
+
+        Raises:
+            NoRecipeError: that cannot be written down, as for a controller that does not define this method itself.
+        """
+        raise NoRecipeError("does not say how to compute it without torch")
 
     def observe(self, batch: EpisodeBatch) -> None:
         """Add newly collected episodes to running statistics, if there are any; they count from `refresh` on."""

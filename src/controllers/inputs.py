@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components.spec import EnvSpec, FloatArray, IntArray
+from ..components.spec import EnvSpec
+from ..modules.recipe import Recipe
 from .obs_scaler import ObsScaler
 
 
@@ -28,7 +29,6 @@ class FlatInputs(nn.Module):
         self._n_actions, self._agent_id, self._last_action = spec.n_actions, agent_id, last_action
         self.register_buffer("actions", torch.arange(spec.n_actions), persistent=False)
         self.register_buffer("ids", torch.eye(spec.n_agents), persistent=False)
-        self._action_numbers, self._eye = np.arange(spec.n_actions), np.eye(spec.n_agents, dtype=np.float32)
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """From ``obs [B, T, A, O]`` and ``last_actions [B, T, A]`` (-1: none) to inputs."""
@@ -43,17 +43,22 @@ class FlatInputs(nn.Module):
             agent.copy_(self.ids)
         return inputs.transpose(0, 1)
 
-    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
-        """`forward` for a single time step, in NumPy: ``obs [B, A, O]`` and ``last_actions [B, A]``."""
-        inputs = np.empty((*last_actions.shape, self.input_dim), np.float32)
-        width = obs.shape[-1]
-        inputs[..., :width] = obs if self.scaler is None else self.scaler.arrays(obs)
+    def write(self, recipe: Recipe, obs: str, last_actions: str, agents: str) -> str:
+        """Write down what `forward` does for N agents at one time; returns the name of the inputs ``[N, I]``.
+
+        Args:
+            recipe: to write into.
+            obs: name of the observations ``[N, O]``.
+            last_actions: of the last actions ``[N]``, -1 for none.
+            agents: of the agents' numbers ``[N]``.
+        """
+        parts = [obs if self.scaler is None else self.scaler.write(recipe, obs)]
         if self._last_action:
-            action = inputs[..., width : width + self._n_actions]
-            np.equal(last_actions[..., None], self._action_numbers, out=action)
+            one_hot = np.eye(self._n_actions + 1, self._n_actions, dtype=np.float32)  # the last row: no action yet
+            parts.append(recipe.constant("lookup", last_actions, self, one_hot_actions=one_hot))
         if self._agent_id:
-            inputs[..., -len(self._eye) :] = self._eye
-        return inputs
+            parts.append(recipe.constant("lookup", agents, self, one_hot_agents=self.ids.numpy()))
+        return recipe.step("join", *parts) if len(parts) > 1 else parts[0]
 
 
 class EntityInputs(nn.Module):
@@ -78,8 +83,7 @@ class EntityInputs(nn.Module):
         for action, (entity, kind) in enumerate(zip(entities.action_entity, entities.action_kind, strict=True)):
             flags[action + 1, entity if entity >= 0 else slice(None), kind] = 1.0
         self.register_buffer("flags", flags, persistent=False)
-        self._flags = flags.numpy().copy() if last_action else np.zeros((len(flags), k, 0), np.float32)
-        self._last_action, self._has_rest = last_action, spec.obs_dim > width
+        self._last_action, self._has_rest, self._obs_dim = last_action, spec.obs_dim > width, spec.obs_dim
         self.input_dim = entities.n_features + (entities.n_kinds if last_action else 0) + spec.obs_dim - width
 
     def forward(self, obs: Tensor, last_actions: Tensor) -> Tensor:
@@ -92,14 +96,22 @@ class EntityInputs(nn.Module):
             parts.append(rest.unsqueeze(-2).expand(*rest.shape[:-1], self._shape[0], -1))
         return torch.cat(parts, dim=-1)
 
-    def arrays(self, obs: FloatArray, last_actions: IntArray) -> FloatArray:
-        """`forward` for a single time step, in NumPy: ``obs [B, A, O]`` and ``last_actions [B, A]``."""
-        k, features = self._shape
-        inputs = np.empty((*last_actions.shape, k, self.input_dim), np.float32)
-        flags = self._flags[last_actions + 1]
-        start = features + flags.shape[-1]
-        inputs[..., :features] = obs[..., self._block].reshape(*last_actions.shape, k, features)
-        inputs[..., features:start] = flags
-        rest = np.concatenate([obs[..., : self._block.start], obs[..., self._block.stop :]], axis=-1)
-        inputs[..., start:] = rest[..., None, :]
-        return inputs
+    def write(self, recipe: Recipe, obs: str, last_actions: str, agents: str) -> str:
+        """Write down what `forward` does for N agents at one time; returns the name of the inputs ``[N, K, I]``.
+
+        Args:
+            recipe: to write into.
+            obs: name of the observations ``[N, O]``.
+            last_actions: of the last actions ``[N]``, -1 for none.
+            agents: of the agents' numbers ``[N]``, which are not used.
+        """
+        k, _ = self._shape
+        own = np.arange(self._block.start, self._block.stop).reshape(self._shape)
+        parts = [recipe.constant("choose", obs, self, own=own)]
+        if self._last_action:
+            flags = self.get_buffer("flags").roll(-1, 0).numpy()  # no action yet: the last row
+            parts.append(recipe.constant("lookup", last_actions, self, flags=flags))
+        if self._has_rest:
+            rest = [*range(self._block.start), *range(self._block.stop, self._obs_dim)]
+            parts.append(recipe.constant("choose", obs, self, rest=np.tile(rest, (k, 1))))
+        return recipe.step("join", *parts) if len(parts) > 1 else parts[0]

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from ..components.memory import require_memory_for_weights
 from ..components.rng import Stream, derive, draw, uniform
-from ..components.spec import EnvSpec, FloatArray
-from ..modules.agents.base import ArrayStepper, Network
+from ..components.spec import EnvSpec, FloatArray, IntArray
+from ..modules.agents.base import Network
+from ..modules.recipe import NoRecipeError, Recipe
+from ..portable.operations import Team
 from ..ranges import Range
 from ..registry import register
 from .mac import MAC
@@ -128,15 +130,19 @@ class LatentMAC(MAC):
         scores = scores + self.latent_head(features, latents[:, 0, 0].long())
         return scores, features, torch.cat([hidden.flatten(2), latents], dim=-1)
 
-    def _array_forward(self) -> ArrayStepper | None:
+    def recipes(self) -> list[Recipe]:
+        """See `Controller.recipes`; there are none."""
+        raise NoRecipeError("draws a latent variable for each episode")
+
+    def _array_forward(self) -> Team | None:
         forward = super()._array_forward()
         if forward is None:
             return None
         added, shape = self.latent_head.array_forward(), self._state_shape
 
-        def latent_forward(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        def latent_forward(obs: FloatArray, last_actions: IntArray, state: FloatArray) -> tuple[FloatArray, ...]:
             hidden, latents = state[..., :-1].reshape(*state.shape[:2], *shape), state[..., -1:]
-            scores, features, hidden = forward(inputs, hidden)
+            scores, features, hidden = forward(obs, last_actions, hidden)
             scores = scores + added(features, latents[:, 0, 0])
             return scores, features, np.concatenate([hidden.reshape(*state.shape[:2], -1), latents], axis=-1)
 

@@ -13,7 +13,9 @@ from ..components.episode import EpisodeBatch
 from ..components.memory import require_memory_for_weights
 from ..components.rng import UInt64Array
 from ..components.spec import EnvSpec, FloatArray, IntArray
-from ..modules.agents.base import ArrayStepper, Network, zero_state
+from ..modules.agents.base import Network, zero_state
+from ..modules.recipe import NoRecipeError, Recipe
+from ..portable.operations import Team, team
 from ..ranges import Natural
 from ..registry import register
 from .base import Controller, Stepper
@@ -67,17 +69,19 @@ class MAC(Controller):
             self.inputs = EntityInputs(spec, last_action=last_action)
         else:
             self.inputs = FlatInputs(spec, agent_id=agent_id, last_action=last_action, normalize_obs=normalize_obs)
-        self._members = _members(spec.n_agents, sharing, groups)
+        self.tells_agents_apart = agent_id or sharing != "shared"
+        self.groups = _groups(spec.n_agents, sharing, groups)
+        members = [[a for a in range(spec.n_agents) if self.groups[a] == g] for g in range(max(self.groups) + 1)]
+        self._sizes = [len(group) for group in members]
         self.networks = self._networks(spec, network)
-        order = torch.tensor([agent for group in self._members for agent in group])
+        order = torch.tensor([agent for group in members for agent in group])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("inverse_order", order.argsort(), persistent=False)
-        self._sizes = [len(group) for group in self._members]
 
     def _networks(self, spec: EnvSpec, network: Callable[[EnvSpec, int], Network]) -> nn.ModuleList:
         """One for each group; the first tells how much memory all of them take."""
         first = network(spec, self.inputs.input_dim)
-        n, n_weights = len(self._members), sum(weight.numel() for weight in first.parameters())
+        n, n_weights = len(self._sizes), sum(weight.numel() for weight in first.parameters())
         require_memory_for_weights(n * n_weights, f"{n} networks", "share them, or make them smaller")
         return nn.ModuleList([first, *(network(spec, self.inputs.input_dim) for _ in range(n - 1))])
 
@@ -107,37 +111,50 @@ class MAC(Controller):
         forward = self._array_forward() if "_array_forward" in vars(type(self)) else None
         if forward is None:
             return super().stepper()
-        build = self.inputs.arrays
 
         def step(obs: FloatArray, last_actions: IntArray, state: Any, keys: UInt64Array) -> tuple[FloatArray, Any]:
             if state is None:
                 state = self.initial_state(torch.from_numpy(keys.view(np.int64))).numpy()
-            scores, _, state = forward(build(obs, last_actions), state)
+            scores, _, state = forward(obs, last_actions, state)
             return scores, state
 
         return step
 
-    def _array_forward(self) -> ArrayStepper | None:
-        """`_forward` of one step by NumPy; ``None`` where a network or the device does not allow it.
+    def recipes(self) -> list[Recipe]:
+        """See `Controller.recipes`."""
+        if "recipes" not in vars(type(self)):
+            raise NoRecipeError("does not say how to compute it without torch")
+        return self._recipes()
 
-        A subclass of this class or of a network may compute something else, so each class must define this method (a
-        network: `Network.stepper`) itself.
+    def _recipes(self) -> list[Recipe]:
+        """See `Controller.recipes`.
+
+        A subclass of this class or of a network may compute something else, so each class must define `recipes` and
+        `_array_forward` (a network: `Network.write`) itself.
         """
-        on_cpu = all(x.device.type == "cpu" for x in (*self.parameters(), *self.buffers()))
-        networks = [n for n in self.networks if isinstance(n, Network) and "stepper" in vars(type(n))]
-        steppers = [stepper for network in networks if (stepper := network.stepper()) is not None] if on_cpu else []
-        if len(steppers) < len(self.networks):
+        written = []
+        for network in self.networks:
+            assert isinstance(network, Network)
+            if "write" not in vars(type(network)):
+                raise NoRecipeError("has a network that does not say how to compute it without torch")
+            recipe = Recipe(self)
+            inputs = self.inputs.write(recipe, "obs", "last_actions", "agents")
+            recipe.outputs = network.write(recipe, inputs, "hidden")
+            written.append(recipe)
+        return written
+
+    def _array_forward(self) -> Team | None:
+        """`_forward` of one step by NumPy, inputs included; ``None`` where a network or the device does not allow it.
+
+        It gives scores ``[B, A, U]``, features ``[B, A, H]`` and the next recurrent state.
+        """
+        if any(x.device.type != "cpu" for x in (*self.parameters(), *self.buffers())):
             return None
-        if len(steppers) == 1:
-            return steppers[0]
-        members, inverse = self._members, self.get_buffer("inverse_order").numpy().copy()
-
-        def forward(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            parts = [step(inputs[:, own], state[:, own]) for step, own in zip(steppers, members, strict=True)]
-            scores, features, after = (np.concatenate(part, axis=1)[:, inverse] for part in zip(*parts, strict=True))
-            return scores, features, after
-
-        return forward
+        try:
+            networks = [recipe.compiled(recipe.outputs) for recipe in self._recipes()]
+        except NoRecipeError:
+            return None
+        return team(networks, self.groups, range(self._n_agents))
 
     def unroll(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """See `Controller.unroll`."""
@@ -166,8 +183,8 @@ class MAC(Controller):
         )
 
 
-def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list[int]]:
-    """The agents of each network."""
+def _groups(n_agents: int, sharing: str, groups: list[int] | None) -> list[int]:
+    """The number of each agent's network."""
     if (sharing == "grouped") != (groups is not None):
         raise ValueError("groups goes together with sharing=grouped: give both or neither")
     if groups is None:
@@ -176,4 +193,4 @@ def _members(n_agents: int, sharing: str, groups: list[int] | None) -> list[list
         raise ValueError(
             f"groups needs one number from 0, without gaps, for each of the {n_agents} agents; got {groups}"
         )
-    return [[agent for agent in range(n_agents) if groups[agent] == g] for g in range(max(groups) + 1)]
+    return groups

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..components.episode import EpisodeBatch
-from ..components.spec import FloatArray
 from ..modules.moments import Moments
+from ..modules.recipe import Recipe
 
 _LARGEST = 10.0
 _LEAST_STD = 1e-3
@@ -51,7 +51,8 @@ class ObsScaler(nn.Module):
         """``[*, O]`` to ``[*, O]``."""
         return ((obs - self.shift) * self.factor).clamp(-_LARGEST, _LARGEST)
 
-    def arrays(self, obs: FloatArray) -> FloatArray:
-        """`forward` in NumPy."""
-        scaled: FloatArray = np.clip((obs - self.shift.numpy()) * self.factor.numpy(), -_LARGEST, _LARGEST)
-        return scaled
+    def write(self, recipe: Recipe, obs: str) -> str:
+        """Write down what `forward` does; returns the name of the normalized observations."""
+        limit = np.array(_LARGEST, np.float32)
+        parts = {"shift": self.shift.numpy(), "factor": self.factor.numpy(), "limit": limit}
+        return recipe.constant("scale", obs, self, **parts)

@@ -8,7 +8,7 @@ section 3). The matrix products are still PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,17 +52,15 @@ def unroll(gru: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
     return _forward(inputs, state, *weights, keep=False)[0][1:]
 
 
-def gru_stepper(gru: nn.GRU) -> Callable[[FloatArray, FloatArray], FloatArray]:
-    """One step without gradients on arrays, from ``[N, I]`` and ``[N, H]`` to ``[N, H]``, in the GRU's own memory."""
-    w_ih, w_hh, b_ih, b_hh = (x.detach().numpy() for x in gru.all_weights[0])
-
-    def step(inputs: FloatArray, state: FloatArray) -> FloatArray:
-        states, candidate = np.empty((2, *state.shape), np.float32), np.empty((1, *state.shape), np.float32)
-        states[0] = state
-        _step(states, (inputs @ w_ih.T)[None], candidate, state @ w_hh.T, b_ih, b_hh, 0, 0, 0)
-        return states[1]
-
-    return step
+def gru_step(
+    x: FloatArray, state: FloatArray, w_ih: FloatArray, w_hh: FloatArray, b_ih: FloatArray, b_hh: FloatArray
+) -> FloatArray:
+    """`hymarl.portable.operations.gru`, compiled: one step without gradients, from ``[*, I]`` and ``[*, H]``."""
+    inputs, before = x.reshape(-1, x.shape[-1]), state.reshape(-1, state.shape[-1])
+    states, candidate = np.empty((2, *before.shape), np.float32), np.empty((1, *before.shape), np.float32)
+    states[0] = before
+    _step(states, (inputs @ w_ih.T)[None], candidate, before @ w_hh.T, b_ih, b_hh, 0, 0, 0)
+    return states[1].reshape(state.shape)
 
 
 class _Unroll(torch.autograd.Function):

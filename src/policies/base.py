@@ -66,11 +66,11 @@ class Policy(ABC):
     extras: Columns = NO_EXTRAS
 
     @staticmethod
-    def load(path: str | Path, *, trust: Collection[str] = ()) -> LearnedPolicy:
+    def load(path: str | Path, *, trust: Collection[str] = (), agents: int | None = None) -> LearnedPolicy:
         """The greedy policy of a run directory or weights file; see `LearnedPolicy.load`."""
         from .learned import LearnedPolicy
 
-        return LearnedPolicy.load(path, trust=trust)
+        return LearnedPolicy.load(path, trust=trust, agents=agents)
 
     @classmethod
     def environment_settings(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:

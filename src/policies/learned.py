@@ -108,21 +108,25 @@ class LearnedPolicy(Policy):
         """
 
     @classmethod
-    def load(cls, path: str | Path, checkpoint: str = "best", trust: Collection[str] = ()) -> LearnedPolicy:
+    def load(
+        cls, path: str | Path, checkpoint: str = "best", trust: Collection[str] = (), agents: int | None = None
+    ) -> LearnedPolicy:
         """A greedy policy from a run directory or a weights file, without learner or configuration.
 
         Args:
             path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
             checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
             trust: packages beside HyMARL that the file may name, which are then imported.
+            agents: number of agents to act for, such as 1 beside one load balancer; ``None``: as many as were trained.
 
         Raises:
             CheckpointError: nothing to load there.
-            ConfigError: the file names a module that is not trusted.
+            ConfigError: the file names a module that is not trusted, or it cannot act for this number of agents.
         """
         from .saved import read_policy  # which imports this module
 
-        return read_policy(Path(path), checkpoint).policy(trust=trust)
+        saved = read_policy(Path(path), checkpoint)
+        return saved.policy(saved.resized(agents), trust=trust)
 
     def act(
         self, obs: ArrayLike, avail: ArrayLike | None = None, state: PolicyState | None = None

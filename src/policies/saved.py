@@ -55,6 +55,12 @@ class SavedPolicy:
             network_settings=self._checked("network", old.network_name, old.network_settings),
         )
         sizes = spec or old.spec
+        if sizes.n_agents != old.spec.n_agents and checked.controller().tells_agents_apart:
+            raise ConfigError(
+                f"the weights were trained for {old.spec.n_agents} agents, which they tell apart, and do not fit "
+                f"{sizes.n_agents}; they fit any number if they were trained with controller.agent_id=false and "
+                f"controller.sharing=shared"
+            )
         controller = checked.controller(sizes)
         if difference(controller, self.networks["controller"]):
             wrong = difference(checked.controller(), self.networks["controller"])
@@ -66,6 +72,20 @@ class SavedPolicy:
             )
         controller.load_state_dict(dict(self.networks["controller"]))
         return LearnedPolicy(sizes, controller.eval().to(device))
+
+    def resized(self, agents: int | None) -> EnvSpec:
+        """The original sizes, with another number of agents unless it is ``None``.
+
+        Only the agents' own sizes are right then, such as those of observations: whether such an environment exists,
+        and how large its state would be, is another question.
+
+        Raises:
+            ConfigError: it is no number of agents.
+        """
+        try:
+            return self.description.spec if agents is None else replace(self.description.spec, n_agents=agents)
+        except ValueError as error:
+            raise ConfigError(f"agents={agents}: {error}") from error
 
     def _checked(self, group: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         kind = find(group, name)

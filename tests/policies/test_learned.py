@@ -10,6 +10,7 @@ from hymarl.components.selectors.base import Moment, greedy_actions
 from hymarl.policies.base import PolicyState
 from hymarl.policies.description import PolicyDescription
 from hymarl.policies.learned import LearnedPolicy
+from hymarl.registry import ConfigError
 
 KEYS = keys(1, Stream.TRAINING, np.arange(4))
 
@@ -148,6 +149,36 @@ def test_a_policy_is_loaded_from_a_run_without_anything_else(tmp_path, descripti
         assert loaded.spec == spec
         wanted, _ = play(LearnedPolicy(spec, controller), obs, avail, None)
         assert (play(loaded, obs, avail, None)[0] == wanted).all()
+
+
+@pytest.mark.parametrize(("network", "changes"), [("entity", {"rnn_dim": 4}), ("rnn", {})])
+def test_one_agent_acts_as_it_does_among_several_where_they_are_not_told_apart(
+    tmp_path, option, observations, spec, network, changes
+):
+    obs, avail = observations
+    settings = option("controller", "mac", agent_id=False), option("network", network, **changes)
+    write(tmp_path / "w.pt", PolicyDescription(spec, *settings[0], *settings[1]), 1)
+    together, _ = play(LearnedPolicy.load(tmp_path / "w.pt"), obs, avail, None)
+    one = LearnedPolicy.load(tmp_path / "w.pt", agents=1)
+    assert one.spec.n_agents == 1
+    for agent in range(spec.n_agents):
+        own = slice(agent, agent + 1)
+        assert (play(one, obs[:, :, own], avail[:, :, own], None)[0] == together[..., own]).all()
+    assert LearnedPolicy.load(tmp_path / "w.pt", agents=5).act(np.zeros((5, spec.obs_dim)))[0].shape == (5,)
+
+
+TOLD_APART = {"agent_id": True}, {"agent_id": False, "sharing": "grouped", "groups": [0, 1]}
+
+
+@pytest.mark.parametrize("changes", TOLD_APART, ids=str)
+def test_agents_that_are_told_apart_cannot_be_another_number(tmp_path, option, spec, changes):
+    settings = option("controller", "mac", **changes), option("network", "mlp")
+    write(tmp_path / "w.pt", PolicyDescription(spec, *settings[0], *settings[1]), 1)
+    assert LearnedPolicy.load(tmp_path / "w.pt", agents=2).spec == spec
+    with pytest.raises(ConfigError, match=r"for 2 agents, which they tell apart, and do not fit 1; they fit any nu"):
+        LearnedPolicy.load(tmp_path / "w.pt", agents=1)
+    with pytest.raises(ConfigError, match=r"agents=0: n_agents must be a whole number from 1 on, got 0"):
+        LearnedPolicy.load(tmp_path / "w.pt", agents=0)
 
 
 def test_nothing_to_load_is_one_sentence(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
 from .estimator import SHIPPED, Estimator, Memory, seen
+from .interface import interface
 from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
 from .settings import Settings
@@ -81,6 +84,12 @@ class LoadBalance(Settings):
             action_entity, action_kind = (-1, *servers, *servers), (2, *(0,) * n_slots, *(1,) * n_slots)
         assert len(action_entity) == n_actions(self, n_slots)
         return Entities(n_slots, n_features, 0, action_entity, action_kind)
+
+    @classmethod
+    def interface(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Explained.interface`."""
+        chosen = Settings(**settings)
+        return interface(chosen, None if chosen.trace is None else read_trace(chosen.trace))
 
     def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
         """See `VectorEnv.reset`."""

@@ -13,8 +13,9 @@ from .servers import flow_at, hear, touch
 
 SERVER, CONCAT, PRIVILEGED = range(len(STATES))
 
-_OFFSET = 1e-3
-_RANGE = 6.0
+OFFSET, RANGE = 1e-3, 6.0
+"""With ``obs_norm=log`` a time x in a unit y is log2((x + offset)/(y + offset)), within plus and minus the range, over
+the range."""
 
 
 @part
@@ -54,8 +55,8 @@ def _unit(p: Parameters, row: Row, i: int) -> float:
 def _time_feature(p: Parameters, seconds: float, unit: float) -> float:
     if not p.measuring.log:
         return seconds / unit
-    x = math.log2((seconds + _OFFSET) / (unit + _OFFSET))
-    return min(max(x, -_RANGE), _RANGE) / _RANGE
+    x = math.log2((seconds + OFFSET) / (unit + OFFSET))
+    return min(max(x, -RANGE), RANGE) / RANGE
 
 
 @part

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...components.spec import FloatArray
 from ..gru import unroll
 from ..noisy import NoisyLinear
-
-ArrayStepper = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
-"""From inputs ``[B, A, I]`` and state ``[B, A, *state_shape]`` to scores ``[B, A, U]``, features ``[B, A, H]`` and the
-next state."""
+from ..recipe import NoRecipeError, Recipe
 
 
 class Network(nn.Module, ABC):
@@ -46,12 +41,24 @@ class Network(nn.Module, ABC):
             the recurrent state after the last step.
         """
 
-    def stepper(self) -> ArrayStepper | None:
-        """`forward` of one step without gradients on arrays, reading the weights where they are now; or ``None``.
+    def write(self, recipe: Recipe, x: str, hidden: str) -> tuple[str, str, str]:
+        """Write down what `forward` does in one step, so that it can be done without torch.
 
-        With few rows most of the time of a forward pass is the overhead of calls, which is smaller in NumPy.
+        With few rows most of the time of a forward pass is the overhead of calls, which is smaller in NumPy; and a
+        policy can be exported.
+
+        Args:
+            recipe: to write into.
+            x: name of the inputs ``[N, I]`` or ``[N, K, I]`` of N agents.
+            hidden: name of their recurrent state ``[N, *state_shape]``.
+
+        Returns:
+            Names of the scores ``[N, U]``, the features ``[N, H]`` and the next recurrent state.
+
+        Raises:
+            NoRecipeError: that is not possible, as for a network that does not define this method itself.
         """
-        return None
+        raise NoRecipeError("does not say how to compute it without torch")
 
 
 def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear, head_gain: float = 0.01) -> None:
@@ -79,33 +86,6 @@ def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
 def linear_head(n_inputs: int, n_outputs: int, sigma: float | None) -> nn.Linear:
     """The last layer: a `NoisyLinear` with this initial scale of its noise; ``None``: without noise."""
     return nn.Linear(n_inputs, n_outputs) if sigma is None else NoisyLinear(n_inputs, n_outputs, sigma)
-
-
-def is_dense(layers: Iterable[nn.Module]) -> bool:
-    """Whether `dense` can compute all of these layers."""
-    return all(type(layer) in (nn.Linear, NoisyLinear, nn.ReLU, nn.Identity) for layer in layers)
-
-
-def dense(layers: Iterable[nn.Module]) -> Callable[[FloatArray], FloatArray]:
-    """The layers as a NumPy function of rows ``[N, I]`` that reads their weights where they are in memory."""
-    weights = [
-        (x.weight.detach().numpy().T, 0 if x.bias is None else x.bias.detach().numpy())
-        if isinstance(x, nn.Linear)
-        else None
-        for x in layers
-        if not isinstance(x, nn.Identity)
-    ]
-
-    def apply(x: FloatArray) -> FloatArray:
-        for layer in weights:
-            if layer is None:
-                x = np.maximum(x, 0)
-            else:
-                x = x @ layer[0]
-                x += layer[1]
-        return x
-
-    return apply
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

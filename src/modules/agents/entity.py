@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
-from ...components.spec import EnvSpec, FloatArray
+from ...components.spec import EnvSpec
 from ...ranges import Layers, Range, Width
 from ...registry import register
-from ..gru import gru_stepper
-from .base import ArrayStepper, Network, dense, is_dense, orthogonal_, run_gru
+from ..recipe import Recipe
+from .base import Network, orthogonal_, run_gru
 
 
 @register("network")
@@ -87,30 +86,15 @@ class EntityNetwork(Network):
         scores = self.value(summary) + advantage - advantage.mean(dim=-1, keepdim=True)
         return scores, summary, state
 
-    def stepper(self) -> ArrayStepper | None:
-        """See `Network.stepper`."""
-        if not is_dense([self.own, self.mean, *self.body, self.advantage, self.value]):
-            return None
-        own, mean, body = dense([self.own]), self.mean.weight.detach().numpy().T, dense(self.body)
-        recur = None if self.rnn is None else gru_stepper(self.rnn)
-        read_advantage, read_value = dense([self.advantage]), dense([self.value])
-        places = self.get_buffer("places").numpy().copy()
-
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            lead, (k, i) = inputs.shape[:-2], inputs.shape[-2:]
-            inputs = inputs.reshape(-1, k, i)  # N K I
-            x = own(inputs.reshape(-1, i)).reshape(len(inputs), k, -1)
-            x += (np.add.reduce(inputs, axis=1) / k @ mean)[:, None]  # faster than NumPy's mean
-            x = body(x.reshape(-1, x.shape[-1]))
-            if recur is not None:
-                x = recur(x, state.reshape(len(x), -1))
-                state = x.reshape(state.shape)
-            x = x.reshape(len(inputs), k, -1)  # N K H
-            summary = np.add.reduce(x, axis=1) / k
-            x = np.concatenate([x, summary[:, None]], axis=1)
-            advantage = read_advantage(x.reshape(-1, x.shape[-1])).reshape(len(x), -1)  # N (K+1)*kinds
-            scores = advantage.take(places, axis=1)  # N U
-            scores += read_value(summary) - scores.mean(axis=1, keepdims=True)
-            return scores.reshape(*lead, -1), summary.reshape(*lead, -1), state
-
-        return step
+    def write(self, recipe: Recipe, x: str, hidden: str) -> tuple[str, str, str]:
+        """See `Network.write`."""
+        of_all = recipe.layers(recipe.step("mean", x), self.mean)
+        x = recipe.layers(recipe.step("add", recipe.layers(x, self.own), of_all), *self.body)  # N K H
+        if self.rnn is not None:
+            x = hidden = recipe.gru(x, hidden, self.rnn)
+        summary = recipe.step("mean", x)  # N 1 H
+        advantage = recipe.layers(recipe.step("append", x, summary), self.advantage)  # N K+1 kinds
+        advantage = recipe.constant("choose", advantage, self, places=self.get_buffer("places").numpy())  # N U
+        summary = recipe.step("flatten", summary)
+        value = recipe.layers(summary, self.value)
+        return recipe.step("add", recipe.step("center", advantage), value), summary, hidden

@@ -7,10 +7,11 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ...components.memory import linear_weights, require_memory_for_weights
-from ...components.spec import EnvSpec, FloatArray
+from ...components.spec import EnvSpec
 from ...ranges import Range, Widths
 from ...registry import register
-from .base import ArrayStepper, Network, dense, is_dense, linear_head, mlp, orthogonal_
+from ..recipe import Recipe
+from .base import Network, linear_head, mlp, orthogonal_
 
 
 @register("network")
@@ -56,14 +57,7 @@ class MLPNetwork(Network):
         features = self.norm(self.body(inputs))
         return self.head(features), features, state
 
-    def stepper(self) -> ArrayStepper | None:
-        """See `Network.stepper`."""
-        if not is_dense([*self.body, self.norm, self.head]):
-            return None
-        body, head = dense([*self.body, self.norm]), dense([self.head])
-
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            lead, features = inputs.shape[:-1], body(inputs.reshape(-1, inputs.shape[-1]))
-            return head(features).reshape(*lead, -1), features.reshape(*lead, -1), state
-
-        return step
+    def write(self, recipe: Recipe, x: str, hidden: str) -> tuple[str, str, str]:
+        """See `Network.write`."""
+        features = recipe.layers(x, *self.body, self.norm)
+        return recipe.layers(features, self.head), features, hidden

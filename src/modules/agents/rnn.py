@@ -7,11 +7,11 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ...components.memory import gru_weights, linear_weights, require_memory_for_weights
-from ...components.spec import EnvSpec, FloatArray
+from ...components.spec import EnvSpec
 from ...ranges import Range, Width, Widths
 from ...registry import register
-from ..gru import gru_stepper
-from .base import ArrayStepper, Network, dense, is_dense, linear_head, mlp, orthogonal_, run_gru
+from ..recipe import Recipe
+from .base import Network, linear_head, mlp, orthogonal_, run_gru
 
 
 @register("network")
@@ -62,15 +62,7 @@ class RNNNetwork(Network):
         hidden, last = run_gru(self.rnn, self.body(inputs.transpose(0, 1)), state)  # T B A H
         return self.head(self.norm(hidden)).transpose(0, 1), hidden.transpose(0, 1), last
 
-    def stepper(self) -> ArrayStepper | None:
-        """See `Network.stepper`."""
-        if not is_dense([*self.body, self.norm, self.head]):
-            return None
-        body, recur, head = dense(self.body), gru_stepper(self.rnn), dense([self.norm, self.head])
-
-        def step(inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            hidden = recur(body(inputs.reshape(-1, inputs.shape[-1])), state.reshape(-1, state.shape[-1]))
-            scores, hidden = head(hidden).reshape(*inputs.shape[:-1], -1), hidden.reshape(state.shape)
-            return scores, hidden, hidden
-
-        return step
+    def write(self, recipe: Recipe, x: str, hidden: str) -> tuple[str, str, str]:
+        """See `Network.write`."""
+        hidden = recipe.gru(recipe.layers(x, *self.body), hidden, self.rnn)
+        return recipe.layers(hidden, self.norm, self.head), hidden, hidden
