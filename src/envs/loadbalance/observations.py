@@ -26,7 +26,13 @@ def take_stock(p: Parameters, row: Row) -> None:
         touch(row.servers[j], now)
         for n in range(row.servers[j].load):
             hear(p, row, j, flow_at(row, j, n), now)
-    shrink = math.exp(-p.measuring.growth * now)
+    measure_all(p, row)
+
+
+@part
+def measure_all(p: Parameters, row: Row) -> None:
+    """Take the statistics of all reservoirs at the present."""
+    shrink = math.exp(-p.measuring.growth * row.episode.now)
     for r in range(len(row.reservoirs)):
         measure(p.measuring, row, r, shrink)
 
@@ -169,10 +175,16 @@ def _note_latencies(p: Parameters, row: Row) -> None:
 
 
 @part
-def observe(p: Parameters, row: Row) -> None:
-    """Write observations and state from the statistics last taken."""
+def observe_balancers(p: Parameters, row: Row) -> None:
+    """Write observations, and what latency control acts on, from the statistics last taken."""
     _observe(p, row)
     _note_latencies(p, row)
+
+
+@part
+def observe(p: Parameters, row: Row) -> None:
+    """Write observations and state from the statistics last taken."""
+    observe_balancers(p, row)
     if p.measuring.state == SERVER:
         _merge(p, row)
     elif p.measuring.state == CONCAT:

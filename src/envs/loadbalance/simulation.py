@@ -248,8 +248,8 @@ def _restart(p: Parameters, row: Row) -> None:
 
 
 @part
-def _step(p: Parameters, row: Row, actions: Integers) -> None:
-    """Play a control interval and reward it."""
+def decide(p: Parameters, row: Row, actions: Integers) -> int:
+    """Write the pending weights; returns the rule that uses them."""
     rule = p.acting.rule
     learned = rule == AGENTS
     if learned:
@@ -263,9 +263,16 @@ def _step(p: Parameters, row: Row, actions: Integers) -> None:
         control(p, row)
     if learned or base != NOMINAL:
         weigh(p, row, base)
-        rule = p.acting.learned_rule
-    else:
-        prescribe(p, row, rule, len(p.acting.levels))
+        return p.acting.learned_rule
+    prescribe(p, row, rule, len(p.acting.levels))
+    return rule
+
+
+@part
+def _step(p: Parameters, row: Row, actions: Integers) -> None:
+    """Play a control interval and reward it."""
+    learned = p.acting.rule == AGENTS
+    rule = decide(p, row, actions)
     interval(p, row, rule)
     # The first reward of a moving average is that of the load before the first step.
     first_step = row.episode.instant == p.scenario.warmup + 1 and p.rewarding.smoothing < 1.0
