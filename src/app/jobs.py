@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -28,5 +29,6 @@ def interrupted(job: HydraConf, error: KeyboardInterrupt) -> BaseException:
     """What an interrupted job raises; in a sweep, whose other jobs are told to end, too, it has an exit code."""
     if not is_job(job):
         return error
-    stop_file(job).touch()
+    with suppress(OSError):  # it cannot be written any more
+        stop_file(job).touch()
     return JobFailed(error.args[0] if error.args else 130, "interrupted")

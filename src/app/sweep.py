@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
-from ..training.run_directory import owning, read_status
+from ..training.run_directory import owning, read_status, require_free
 from .changes import episodes_to_test, require_what_sections_are_about
 from .config import RunConfig, SweepSettings, read, read_section
 from .jobs import STOP
@@ -33,6 +35,8 @@ from .sweep_progress import Progress, Watched
 
 _BESIDE = ("loggers", "threads", "device", "applied", "dropped")
 """Parts of the configuration that may change between the calls of a sweep: what is computed stays the same."""
+_BEFORE_A_RUN = frozenset({".hydra", ".lock", STOP, "status.json"})
+"""What a job's directory may hold before its configuration is written."""
 _SHOWN = 80  # characters of a job's directory
 Ends = dict[int, tuple[int, str] | None]
 """How jobs ended that came back, by number: exit code and text of an error, None if there was none."""
@@ -114,6 +118,7 @@ class Sweep:
             return
         with owning(self.directory):
             (self.directory / STOP).unlink(missing_ok=True)
+            self.discard_what_never_began()
             jobs = once(self.plan(lists))
             if all(job.mistake for job in jobs):
                 print(*dict.fromkeys(job.mistake for job in jobs), sep="\n", file=sys.stderr)
@@ -123,15 +128,21 @@ class Sweep:
             stop = (self.directory / STOP).absolute()
             due = [(n, job) for n, job in enumerate(jobs) if job.due]
             ends: Ends = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
-            with stop_signal() as stopped, progress.shown(stopped, stop):
-                for first in range(0, len(due), batch or len(due)):
-                    if not stopped() and not stop.exists():
-                        ends |= self.launch(due[first : first + (batch or len(due))], stopped)
+            with stop_signal() as stopped:
+
+                def is_over() -> bool:
+                    return stopped() or stop.exists()
+
+                with progress.shown(is_over, stop):
+                    for first in range(0, len(due), batch or len(due)):
+                        if not is_over():
+                            ends |= self.launch(due[first : first + (batch or len(due))], is_over)
+                signal_number = signal.SIGINT if stopped.number is None and stop.exists() else stopped.number
             stop.unlink(missing_ok=True)
             for job in jobs:
                 with suppress(OSError):  # it is not empty, or not there
                     job.directory.rmdir()
-        self._conclude(jobs, ends, stopped.number)
+        self._conclude(jobs, ends, signal_number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
         """The job of each list of overrides, the same object for those that mean the same; nothing is written.
@@ -206,6 +217,14 @@ class Sweep:
                 found[key] = file.parent
         return found
 
+    def discard_what_never_began(self) -> None:
+        """Delete the directories of runs that were ended before their configuration was written; they hold nothing."""
+        for directory in self.directory.glob("*/"):
+            if not directory.is_symlink() and {path.name for path in directory.iterdir()} <= _BEFORE_A_RUN:
+                with suppress(ConfigError):  # it has begun just now, in a process that outlived an earlier call
+                    require_free(directory)
+                    shutil.rmtree(directory, ignore_errors=True)
+
     def searchpath(self) -> list[str]:
         """The override that says where else option files are; empty if nowhere."""
         return [str(word) for word in self._master.hydra.overrides.hydra if str(word).startswith("hydra.searchpath=")]
@@ -239,11 +258,12 @@ class Sweep:
                 ends[number] = None
         return ends
 
-    def _conclude(self, jobs: Sequence[Job], ends: Ends, signal: int | None) -> None:
+    def _conclude(self, jobs: Sequence[Job], ends: Ends, stopped_by: int | None) -> None:
         """Print what became of the jobs; raises as `run` says."""
         done = [finished(job.directory) if job.known else n in ends and ends[n] is None for n, job in enumerate(jobs)]
         left = [n for n, ok in enumerate(done) if not ok]
-        codes = [end[0] for end in ends.values() if end and end[0] > 2] + ([] if signal is None else [128 + signal])
+        codes = [end[0] for end in ends.values() if end and end[0] > 2]
+        codes += [] if stopped_by is None else [128 + stopped_by]
         for n in left:
             code, text = ends.get(n) or (1, why_unfinished(jobs[n].directory))
             if code <= 2 and not (codes and not ends.get(n)):
