@@ -9,6 +9,7 @@ from hydra.conf import HydraConf
 from hydra.types import RunMode
 
 from .mistakes import JobFailed
+from .signals import leave_to_parent
 
 STOP = ".stop"
 """The file that asks jobs to save everything and end: all of a sweep in its directory, one job in its own."""
@@ -23,6 +24,16 @@ def is_job(job: HydraConf) -> bool:
 def stop_file(job: HydraConf) -> Path:
     """The file that asks all jobs of a sweep, on whatever machine, to save everything and end."""
     return Path(job.runtime.cwd, str(job.sweep.dir), STOP)
+
+
+def leave_signals_to_sweep(job: HydraConf) -> None:
+    """Where a launcher runs a job in a process of its own, a terminal's signals are heard by the sweep's process alone.
+
+    It makes the `stop_file`. The launcher's process would not survive a signal between two jobs, and joblib then ends
+    the others, too, before they have saved everything.
+    """
+    if is_job(job):
+        leave_to_parent()
 
 
 def interrupted(job: HydraConf, error: KeyboardInterrupt) -> BaseException:

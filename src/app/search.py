@@ -122,6 +122,7 @@ class Search:
                     code = self._make_trials(stopped)
             finally:
                 self._stop.unlink(missing_ok=True)
+                self._sweep.discard_what_never_began()
             report = as_markdown(self._study, self._settings, self._space, self._sweep.searchpath())
             write_atomically(directory / "search.md", report.encode())
         self._conclude(report, code)

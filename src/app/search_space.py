@@ -172,7 +172,11 @@ def _seeds(override: Override) -> list[str]:
         )
     if not override.is_sweep_override():
         return [f"seed={override.get_value_element_as_str()}"]
-    return [f"seed={value}" for value in _listed(override)]
+    values = _listed(override)
+    for value in values:
+        if not value.isdecimal():
+            raise ConfigError(f"{override.input_line}: seeds are whole numbers from 0, {value} is none")
+    return [f"seed={value}" for value in values]
 
 
 def _listed(override: Override) -> tuple[str, ...]:

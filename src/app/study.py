@@ -26,6 +26,7 @@ _AGAIN, _FAILED, _SWEEP, _ABOUT = "again", "failed", "sweep", "about"  # attribu
 _COUNT = ("COMPLETE", "PRUNED")  # states of the trials that are counted
 _PATIENCE_S, _PAUSE_S = 60.0, 0.5  # with a database that is locked, and between two tries
 _SHOWN = 5  # differences
+_ODD = frozenset("?%{}")  # which mean something else in the URLs of SQLAlchemy and Optuna
 
 
 class Study:
@@ -52,8 +53,12 @@ class Study:
         self._another = f"give another {another}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         pruner = make_pruner(settings, validations)
-        if settings.storage is None and "?" in self.url:  # where SQLAlchemy's URLs end
-            raise ConfigError(f"{directory}: the directory of a search has no '?' in its name, or give {WHERE}.storage")
+        odd = sorted(set(str(directory.resolve())) & _ODD)
+        if settings.storage is None and odd:
+            raise ConfigError(
+                f"{directory.resolve()}: a search cannot keep its study in a directory with {' '.join(odd)} in its "
+                f"name; choose another, or give {WHERE}.storage"
+            )
         try:
             self._study = self._patiently(
                 lambda: optuna.create_study(

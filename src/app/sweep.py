@@ -30,7 +30,7 @@ from .jobs import STOP
 from .mistakes import JobFailed, explain
 from .names import one_line
 from .saved import load_saved
-from .signals import stop_signal
+from .signals import Stopped, stop_signal
 from .sweep_progress import Progress, Watched
 
 _BESIDE = ("loggers", "threads", "device", "applied", "dropped")
@@ -134,14 +134,13 @@ class Sweep:
                     return stopped() or stop.exists()
 
                 with progress.shown(is_over, stop):
-                    for first in range(0, len(due), batch or len(due)):
+                    at_once = batch or max(1, len(due))
+                    for first in range(0, len(due), at_once):
                         if not is_over():
-                            ends |= self.launch(due[first : first + (batch or len(due))], is_over)
+                            ends |= self.launch(due[first : first + at_once], is_over)
                 signal_number = signal.SIGINT if stopped.number is None and stop.exists() else stopped.number
             stop.unlink(missing_ok=True)
-            for job in jobs:
-                with suppress(OSError):  # it is not empty, or not there
-                    job.directory.rmdir()
+            self.discard_what_never_began()
         self._conclude(jobs, ends, signal_number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
@@ -231,19 +230,25 @@ class Sweep:
 
     def launch(self, part: Sequence[tuple[int, Job]], stopped: Callable[[], bool]) -> Ends:
         """As `_launch_once`; if the launcher fails on the way, as when its process is killed, it has a second try."""
-        ends = self._launch_once(part)
+        ends = self._launch_once(part, stopped)
         left = [(n, job) for n, job in part if n not in ends and not finished(job.directory)]
         if left and not stopped() and any(read_status(job.directory) for _, job in left):
-            ends |= self._launch_once(left)
+            ends |= self._launch_once(left, stopped)
         return ends
 
-    def _launch_once(self, part: Sequence[tuple[int, Job]]) -> Ends:
+    def _launch_once(self, part: Sequence[tuple[int, Job]], stopped: Callable[[], bool]) -> Ends:
         """Run some jobs; how those ended that came back."""
         above = f"hydra.sweep.dir={_quoted(str(self.directory))}"
         lists = [[*job.overrides, above, f"hydra.sweep.subdir={_quoted(job.directory.name)}"] for _, job in part]
         try:
             returned = self._launcher.launch(lists, initial_job_idx=part[0][0])
+        except Stopped:  # the second signal
+            raise
+        except KeyboardInterrupt:  # of a process of the launcher, before its first job
+            return {}
         except Exception as error:  # of the launcher: what has become of the jobs is on disk
+            if stopped():  # to which some launchers react in their own way
+                return {}
             reason = explain(error) or f"{type(error).__name__}: {one_line(error)}"
             print(f"the launcher failed: {reason}", file=sys.stderr)
             return {}

@@ -108,6 +108,7 @@ def test_a_range_is_counted_not_listed():
         "a=range(1e9,1,-1)": "these are 999,999,999 values",
         "a=tag(log,range(8,65,8))": "a logarithm is searched without steps",
         "a=1,2 seed=range(1,1e9)": "these are 999,999,999 values",
+        "a=1,2 seed=1,x": "seed=1,x: seeds are whole numbers from 0, x is none",
         "a=interval(0,inf)": "an interval goes from the smaller to the larger number",
     }
     for typed, sentence in wrong.items():
@@ -332,7 +333,7 @@ def test_cma_es_and_a_journal_as_storage(hymarl, tmp_path):
             (LR, "hydra.sweeper.storage=sqlit://me:secret@x/y"),
             "hydra.sweeper.storage=sqlit://me:***@x/y cannot be used: ",
         ),
-        ((LR, "hydra.sweep.dir='what?/s'"), "what?/s: the directory of a search has no '?' in its name"),
+        ((LR, "hydra.sweep.dir='what?/s'"), "what?/s: a search cannot keep its study in a directory with ?"),
         (
             (LR, "hydra.sweeper.pruner=hyperband", "+hydra.sweeper.pruner_kwargs.reduction_factor=x"),
             "hydra.sweeper.pruner_kwargs: Optuna's HyperbandPruner says: ",

@@ -64,6 +64,8 @@ def test_a_further_seed_and_axis_find_what_is_finished_whatever_logs_it(hymarl, 
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[0] == "4 jobs, 2 finished before: results/sweeps/first"
     assert jobs_in(sweep) == ["mixer-none_seed-1", "mixer-none_seed-2", "seed-1", "seed-2"]
+    outcome = hymarl(folder, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=first", "hydra/launcher=joblib")
+    assert (outcome.code, outcome.err) == (0, "")  # there is nothing to launch
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
