@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from .app.command_line import make_here_importable, prepare
 from .app.directories import discard_what_never_began, register_resolvers, tidied_up
 from .app.hydra_state import missing_folders_are_errors, without_copies_of_the_store
-from .app.jobs import interrupted
+from .app.jobs import interrupted, leave_signals_to_sweep
 from .app.mistakes import JobFailed, describe, explain, let_hydra_raise, show
 from .app.signals import interruptible
 from .components.terminal import substitute_what_cannot_be_shown
@@ -27,6 +27,7 @@ from .components.threads import restrain_libraries
 @hydra.main(version_base="1.3", config_path="pkg://hymarl.conf", config_name="config")
 def _job(cfg: DictConfig) -> None:
     job = HydraConfig.get()
+    leave_signals_to_sweep(job)
     try:
         with tidied_up(job.runtime.output_dir, job.output_subdir, job.runtime.cwd):
             from .app.launch import launch  # imports torch, which --help does not need

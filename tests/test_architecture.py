@@ -34,7 +34,7 @@ KNOW_OMEGACONF = {
     *("src/registry.py", "src/main.py", "src/app/command_line.py", "src/app/config.py", "src/app/directories.py"),
     *("src/app/launch.py", "src/app/mistakes.py", "src/app/names.py", "src/app/options.py", "src/app/saved.py"),
     *("src/app/composing.py", "src/app/hydra_state.py", "src/app/when_chosen.py", "src/app/sweep.py"),
-    *("src/app/changes.py", "src/app/jobs.py", "src/app/search_space.py", "src/app/study.py"),
+    *("src/app/changes.py", "src/app/jobs.py", "src/app/search_space.py", "src/app/search_settings.py"),
 }
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}

@@ -11,7 +11,7 @@ class HymarlOptunaSweeper(LaunchingSweeper):
     """Searches for good settings, see `hymarl.app.search.Search`.
 
     Args:
-        settings: those of `hymarl.app.study.SearchSettings`.
+        settings: those of `hymarl.app.search_settings.SearchSettings`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -20,7 +20,7 @@ class HymarlOptunaSweeper(LaunchingSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Search in the space that these overrides and ``hydra.sweeper.params`` mean."""
         from hymarl.app.search import Search
-        from hymarl.app.study import read_settings
+        from hymarl.app.search_settings import read_settings
         from hymarl.app.sweep import Sweep
 
         Search(Sweep(self.config, self.loader, self.launcher), read_settings(self.settings), arguments).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -24,13 +25,17 @@ class HymarlSweeper(LaunchingSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that these overrides mean."""
+        from hymarl.app.search_space import MOST_VALUES, as_overrides, n_values
         from hymarl.app.sweep import Sweep
         from hymarl.registry import ConfigError
 
-        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
+        parser = OverridesParser.create(config_loader=self.loader)
+        overrides = parser.parse_overrides([*as_overrides(self.params), *arguments])
         for override in overrides:
             if override.is_interval_sweep():
                 raise ConfigError(f"{override.input_line} is for a search; add hydra/sweeper=hymarl_optuna")
+        n = prod(n_values(override) for override in {o.get_key_element(): o for o in overrides}.values())
+        if n > MOST_VALUES:
+            raise ConfigError(f"these are {n:,} jobs; a sweep has at most {MOST_VALUES:,}")
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         Sweep(self.config, self.loader, self.launcher).run(jobs, self.max_batch_size)

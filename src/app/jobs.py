@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.conf import HydraConf
 from hydra.types import RunMode
 
 from .mistakes import JobFailed
+from .signals import leave_to_parent
 
 STOP = ".stop"
 """The file that asks jobs to save everything and end: all of a sweep in its directory, one job in its own."""
@@ -24,9 +26,20 @@ def stop_file(job: HydraConf) -> Path:
     return Path(job.runtime.cwd, str(job.sweep.dir), STOP)
 
 
+def leave_signals_to_sweep(job: HydraConf) -> None:
+    """Where a launcher runs a job in a process of its own, a terminal's signals are heard by the sweep's process alone.
+
+    It makes the `stop_file`. The launcher's process would not survive a signal between two jobs, and joblib then ends
+    the others, too, before they have saved everything.
+    """
+    if is_job(job):
+        leave_to_parent()
+
+
 def interrupted(job: HydraConf, error: KeyboardInterrupt) -> BaseException:
     """What an interrupted job raises; in a sweep, whose other jobs are told to end, too, it has an exit code."""
     if not is_job(job):
         return error
-    stop_file(job).touch()
+    with suppress(OSError):  # it cannot be written any more
+        stop_file(job).touch()
     return JobFailed(error.args[0] if error.args else 130, "interrupted")

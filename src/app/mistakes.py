@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from hydra import initialize_config_module
@@ -204,8 +205,9 @@ def _explain_when_chosen(typed: str) -> str:
 
 def _choices(overrides: Sequence[str]) -> Mapping[str, Any]:
     """The option of each group that a command line chooses; empty if Hydra cannot compose it."""
+    running = GlobalHydra.instance().is_initialized()  # as between the jobs of a sweep
     try:
-        with initialize_config_module("hymarl.conf", version_base="1.3"):
+        with nullcontext() if running else initialize_config_module("hymarl.conf", version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
             return loader.compute_defaults_list("config", list(overrides), RunMode.RUN).overrides.known_choices
     except (HydraException, OmegaConfBaseException):

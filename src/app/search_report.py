@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..components.terminal import program_name
+from .search_settings import SearchSettings
 from .search_space import Space
-from .study import SearchSettings, Study
+from .study import Study
 
 _SHOWN = 10  # trials of the table
 _OF_A_SEARCH = ("search=", "sweep.", "logger", "hydra")
@@ -24,13 +25,13 @@ def as_markdown(study: Study, settings: SearchSettings, space: Space, searchpath
         space: of the search.
         searchpath: the override that new runs need to find option files; empty if they need none.
     """
-    made = study.count("COMPLETE", "PRUNED")
+    made = study.made
     counts = {"pruned": study.count("PRUNED"), "failed": study.count_failed()}
     seeds = f", mean over {', '.join(space.seeds)}" if len(space.seeds) > 1 else ""
     of = {"last": "the last validation", "best": "the best validation", "mean": "the mean of all validations"}
     lines = [f"# Search {study.name}", ""]
-    lines += [f"{made} trials{''.join(f', {n} {word}' for word, n in counts.items() if n)}; {settings.direction}d is"]
-    lines[-1] += f" {settings.objective}: {of[settings.score]}{seeds}."
+    lines += [f"{made} trial{'s' * (made != 1)}{''.join(f', {n} {word}' for word, n in counts.items() if n)}; "]
+    lines[-1] += f"{settings.direction}d is {settings.objective}: {of[settings.score]}{seeds}."
     ranked = study.ranked()
     if ranked:
         rows = [
@@ -44,7 +45,7 @@ def as_markdown(study: Study, settings: SearchSettings, space: Space, searchpath
     if importances:
         rows = [[key, f"{value:.2f}"] for key, value in importances.items()]
         lines += ["", *_table(["setting", "importance"], rows)]
-    lines += ["", f"The study is in `{study.url}`; to look at it: `optuna-dashboard {study.url}`.", ""]
+    lines += ["", f"The study is in `{study.url}`; to look at it: `{shlex.join(['optuna-dashboard', study.url])}`.", ""]
     return "\n".join(lines)
 
 

@@ -14,6 +14,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from ..registry import ConfigError
 
 Value = str | int | float
+MOST_VALUES = 10_000
+"""The largest number of values that are listed one by one: of a setting, of seeds, of the jobs of a sweep."""
 _MOST_POINTS = 10**6  # of a grid
 
 
@@ -26,6 +28,10 @@ class Choice:
     def ends(self) -> tuple[Value, Value]:
         """The first and the last value."""
         return self.values[0], self.values[-1]
+
+    def examples(self) -> Sequence[Value]:
+        """Values that must be possible: each."""
+        return self.values
 
     def __str__(self) -> str:
         return ", ".join(self.values)
@@ -50,6 +56,10 @@ class Interval:
     def ends(self) -> tuple[Value, Value]:
         """The smallest and the largest value."""
         return self.low, self.high
+
+    def examples(self) -> Sequence[Value]:
+        """Values that must be possible: the ends."""
+        return self.ends()
 
     def __str__(self) -> str:
         step = f" in steps of {self.step}" if self.step is not None else ""
@@ -109,8 +119,8 @@ def read_space(params: Mapping[str, Any], typed: Sequence[str]) -> Space:
     Raises:
         ConfigError: a value cannot be searched, or there is nothing to choose.
     """
-    given = [f"{key}={value}" for key, value in _flat(params)]
-    overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides([*given, *typed])}
+    parsed = OverridesParser.create().parse_overrides([*as_overrides(params), *typed])
+    overrides = {o.key_or_group: o for o in parsed}
     parameters, seeds, fixed = {}, [], []
     for key, override in overrides.items():
         line = str(override.input_line)
@@ -129,12 +139,30 @@ def read_space(params: Mapping[str, Any], typed: Sequence[str]) -> Space:
     return Space(parameters, tuple(seeds), tuple(fixed))
 
 
-def _flat(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def as_overrides(params: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Parameters by key, or nested, as overrides; a text is what would be typed."""
     for key, value in params.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+            yield from as_overrides(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", "null" if value is None else value
+            yield f"{above}{key}={'null' if value is None else value}"
+
+
+def n_values(override: Override) -> int:
+    """How many values an override gives to its key; they are not listed."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        assert value.start is not None
+        assert value.stop is not None
+        if not value.step:
+            raise ConfigError(f"{override.input_line}: the step of a range is not 0")
+        return max(0, _n_steps(value.start, value.stop, value.step))
+    return sum(1 for _ in override.sweep_iterator()) if override.is_discrete_sweep() else 1
+
+
+def _n_steps(start: float, stop: float, step: float) -> int:
+    """The number of values from start, stop excluded; as Python's range, whatever is lost in rounding."""
+    return math.ceil((stop - start) / step - 1e-9)
 
 
 def _seeds(override: Override) -> list[str]:
@@ -142,8 +170,23 @@ def _seeds(override: Override) -> list[str]:
         raise ConfigError(
             f"{override.input_line}: a trial is averaged over its seeds; list them, as in seed=1,2,3 or seed=range(1,4)"
         )
-    values = override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
-    return [f"seed={value}" for value in dict.fromkeys(values)]
+    if not override.is_sweep_override():
+        return [f"seed={override.get_value_element_as_str()}"]
+    values = _listed(override)
+    for value in values:
+        if not value.isdecimal():
+            raise ConfigError(f"{override.input_line}: seeds are whole numbers from 0, {value} is none")
+    return [f"seed={value}" for value in values]
+
+
+def _listed(override: Override) -> tuple[str, ...]:
+    """The values of a sweep, each once."""
+    n = n_values(override)
+    if n > MOST_VALUES:
+        raise ConfigError(f"{override.input_line}: these are {n:,} values; {MOST_VALUES:,} can be listed")
+    if not n:
+        raise ConfigError(f"{override.input_line}: there is no value in this range")
+    return tuple(dict.fromkeys(override.sweep_string_iterator()))
 
 
 def _parameter(override: Override) -> Choice | Interval:
@@ -153,22 +196,18 @@ def _parameter(override: Override) -> Choice | Interval:
         assert low is not None
         assert high is not None
         log = "log" in value.tags
-        if not low <= high or (log and low <= 0):
+        if not low <= high or (log and low <= 0) or not math.isfinite(high - low):
             raise ConfigError(f"{line}: an interval goes from the smaller to the larger number{', above 0' * log}")
         return Interval(low, high, log=log)
     if not override.is_discrete_sweep() or override.value_type is None or "GLOB" in override.value_type.name:
         raise ConfigError(f"{line}: this cannot be searched; what can is interval(…), choice(…), range(…), or a list")
-    values = tuple(dict.fromkeys(override.sweep_string_iterator()))
-    if not values:
-        raise ConfigError(f"{line}: there is no value in this range")
-    if isinstance(value, RangeSweep) and not value.shuffle and (value.step or 0) > 0 and len(values) > 1:
-        low, stop, step = value.start, value.stop, value.step
+    if isinstance(value, RangeSweep) and not value.shuffle and (value.step or 0) > 0 and (n := n_values(override)) > 1:
+        if "log" in value.tags:
+            raise ConfigError(f"{line}: a logarithm is searched without steps; give tag(log,int(interval(…)))")
+        low, step = value.start, value.step
         assert low is not None
-        assert stop is not None
-        assert step is not None
-        last = math.ceil((stop - low) / step - 1e-9) - 1  # as range does; Hydra's own may reach a broken stop
-        return Interval(low, round(low + step * last, 12), step)
-    return Choice(values)
+        return Interval(low, round(low + step * (n - 1), 12), step)
+    return Choice(_listed(override))
 
 
 def _points(key: str, interval: Interval) -> Sequence[Value]:

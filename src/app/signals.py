@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_FROM_A_TERMINAL = frozenset({"SIGINT", "SIGHUP"})
 _Handler = Callable[[int, FrameType | None], None]
 
 
@@ -59,6 +60,17 @@ def stop_signal() -> Iterator[StopRequest]:
 
     with _handled(ask):
         yield request
+
+
+def leave_to_parent() -> None:
+    """In a process that another one of this program has started, ignore what a terminal sends to both of them.
+
+    The other one hears it, too, and asks in its own way. Nothing changes where the signal is handled already.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for name in _FROM_A_TERMINAL & signal.Signals.__members__.keys():
+            if signal.getsignal(signal.Signals[name]) in (signal.default_int_handler, signal.SIG_DFL):
+                signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

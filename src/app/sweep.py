@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,18 +23,20 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..components.terminal import program_name
 from ..registry import ConfigError
-from ..training.run_directory import owning, read_status
+from ..training.run_directory import owning, read_status, require_free
 from .changes import episodes_to_test, require_what_sections_are_about
 from .config import RunConfig, SweepSettings, read, read_section
 from .jobs import STOP
 from .mistakes import JobFailed, explain
 from .names import one_line
 from .saved import load_saved
-from .signals import stop_signal
+from .signals import Stopped, stop_signal
 from .sweep_progress import Progress, Watched
 
 _BESIDE = ("loggers", "threads", "device", "applied", "dropped")
 """Parts of the configuration that may change between the calls of a sweep: what is computed stays the same."""
+_BEFORE_A_RUN = frozenset({".hydra", ".lock", STOP, "status.json"})
+"""What a job's directory may hold before its configuration is written."""
 _SHOWN = 80  # characters of a job's directory
 Ends = dict[int, tuple[int, str] | None]
 """How jobs ended that came back, by number: exit code and text of an error, None if there was none."""
@@ -114,6 +118,7 @@ class Sweep:
             return
         with owning(self.directory):
             (self.directory / STOP).unlink(missing_ok=True)
+            self.discard_what_never_began()
             jobs = once(self.plan(lists))
             if all(job.mistake for job in jobs):
                 print(*dict.fromkeys(job.mistake for job in jobs), sep="\n", file=sys.stderr)
@@ -123,15 +128,20 @@ class Sweep:
             stop = (self.directory / STOP).absolute()
             due = [(n, job) for n, job in enumerate(jobs) if job.due]
             ends: Ends = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
-            with stop_signal() as stopped, progress.shown(stopped, stop):
-                for first in range(0, len(due), batch or len(due)):
-                    if not stopped() and not stop.exists():
-                        ends |= self.launch(due[first : first + (batch or len(due))], stopped)
+            with stop_signal() as stopped:
+
+                def is_over() -> bool:
+                    return stopped() or stop.exists()
+
+                with progress.shown(is_over, stop):
+                    at_once = batch or max(1, len(due))
+                    for first in range(0, len(due), at_once):
+                        if not is_over():
+                            ends |= self.launch(due[first : first + at_once], is_over)
+                signal_number = signal.SIGINT if stopped.number is None and stop.exists() else stopped.number
             stop.unlink(missing_ok=True)
-            for job in jobs:
-                with suppress(OSError):  # it is not empty, or not there
-                    job.directory.rmdir()
-        self._conclude(jobs, ends, stopped.number)
+            self.discard_what_never_began()
+        self._conclude(jobs, ends, signal_number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
         """The job of each list of overrides, the same object for those that mean the same; nothing is written.
@@ -206,25 +216,39 @@ class Sweep:
                 found[key] = file.parent
         return found
 
+    def discard_what_never_began(self) -> None:
+        """Delete the directories of runs that were ended before their configuration was written; they hold nothing."""
+        for directory in self.directory.glob("*/"):
+            if not directory.is_symlink() and {path.name for path in directory.iterdir()} <= _BEFORE_A_RUN:
+                with suppress(ConfigError):  # it has begun just now, in a process that outlived an earlier call
+                    require_free(directory)
+                    shutil.rmtree(directory, ignore_errors=True)
+
     def searchpath(self) -> list[str]:
         """The override that says where else option files are; empty if nowhere."""
         return [str(word) for word in self._master.hydra.overrides.hydra if str(word).startswith("hydra.searchpath=")]
 
     def launch(self, part: Sequence[tuple[int, Job]], stopped: Callable[[], bool]) -> Ends:
         """As `_launch_once`; if the launcher fails on the way, as when its process is killed, it has a second try."""
-        ends = self._launch_once(part)
+        ends = self._launch_once(part, stopped)
         left = [(n, job) for n, job in part if n not in ends and not finished(job.directory)]
         if left and not stopped() and any(read_status(job.directory) for _, job in left):
-            ends |= self._launch_once(left)
+            ends |= self._launch_once(left, stopped)
         return ends
 
-    def _launch_once(self, part: Sequence[tuple[int, Job]]) -> Ends:
+    def _launch_once(self, part: Sequence[tuple[int, Job]], stopped: Callable[[], bool]) -> Ends:
         """Run some jobs; how those ended that came back."""
         above = f"hydra.sweep.dir={_quoted(str(self.directory))}"
         lists = [[*job.overrides, above, f"hydra.sweep.subdir={_quoted(job.directory.name)}"] for _, job in part]
         try:
             returned = self._launcher.launch(lists, initial_job_idx=part[0][0])
+        except Stopped:  # the second signal
+            raise
+        except KeyboardInterrupt:  # of a process of the launcher, before its first job
+            return {}
         except Exception as error:  # of the launcher: what has become of the jobs is on disk
+            if stopped():  # to which some launchers react in their own way
+                return {}
             reason = explain(error) or f"{type(error).__name__}: {one_line(error)}"
             print(f"the launcher failed: {reason}", file=sys.stderr)
             return {}
@@ -239,11 +263,12 @@ class Sweep:
                 ends[number] = None
         return ends
 
-    def _conclude(self, jobs: Sequence[Job], ends: Ends, signal: int | None) -> None:
+    def _conclude(self, jobs: Sequence[Job], ends: Ends, stopped_by: int | None) -> None:
         """Print what became of the jobs; raises as `run` says."""
         done = [finished(job.directory) if job.known else n in ends and ends[n] is None for n, job in enumerate(jobs)]
         left = [n for n, ok in enumerate(done) if not ok]
-        codes = [end[0] for end in ends.values() if end and end[0] > 2] + ([] if signal is None else [128 + signal])
+        codes = [end[0] for end in ends.values() if end and end[0] > 2]
+        codes += [] if stopped_by is None else [128 + stopped_by]
         for n in left:
             code, text = ends.get(n) or (1, why_unfinished(jobs[n].directory))
             if code <= 2 and not (codes and not ends.get(n)):

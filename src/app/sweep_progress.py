@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..components.loggers.console import Rate, clock, on_terminal
 from ..training.run_directory import read_status
 from .jobs import STOP
+from .names import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -32,6 +34,7 @@ class Watched:
         before: whether it had finished before.
         status: of its run, since the sweep began.
         step: reached.
+        replaced: whether another job will be made in its place, so that it counts no more.
     """
 
     label: str
@@ -40,6 +43,7 @@ class Watched:
     before: bool
     status: str | None = None
     step: int = 0
+    replaced: bool = False
     first: int = field(default=0, repr=False)
 
 
@@ -61,11 +65,24 @@ class Progress:
         for job in jobs:
             job.step = job.first = _last_step(job.directory)
 
-    def add(self, jobs: Sequence[Watched]) -> None:
-        """Follow further jobs."""
+    def add(self, jobs: Sequence[Watched], expected: int) -> None:
+        """Follow further jobs; so many more are expected then."""
         for job in jobs:
             job.step = job.first = _last_step(job.directory)
         self._jobs += jobs
+        self.expected = expected
+
+    def replace(self, jobs: Sequence[Watched], expected: int) -> None:
+        """So many more jobs are expected now; if that is more than before, these jobs are to be made again."""
+        for job in jobs:
+            job.replaced |= expected > self.expected
+        self.expected = expected
+
+    def settle(self, jobs: Sequence[Watched]) -> None:
+        """Nothing more will be done about these jobs, though they have not finished."""
+        for job in jobs:
+            if job.status != "finished":
+                job.status = "stopped"
 
     def announce(self, directory: Path) -> None:
         """Say how many jobs there are, and where."""
@@ -81,20 +98,31 @@ class Progress:
     ) -> Iterator[None]:
         """Inside the ``with`` block the jobs are followed; when it is to stop, the file is made that tells them.
 
+        Whatever goes wrong is said once, and tried again: no mistake here may end the thread that stops the jobs.
+
         Args:
             stopped: whether it is to stop.
             stop_file: the file.
             look: is called again and again, in another thread, to follow more than is shown.
         """
-        ended = threading.Event()
+        ended, said = threading.Event(), set[str]()
+
+        def stop() -> None:
+            if stopped() and "stopping" not in said:
+                stop_file.touch()
+                said.add("stopping")
+                self.say("stopping: the jobs save everything; once more ends them at once")
 
         def follow() -> None:
             while not ended.wait(_POLL_S):
-                self._look()
-                look()
-                if stopped() and not stop_file.exists():
-                    stop_file.touch()
-                    self.say("stopping: the jobs save everything; once more ends them at once")
+                for act in (stop, self._look, look):
+                    try:
+                        act()
+                    except Exception as error:
+                        text = f"cannot follow the jobs: {one_line(error) or type(error).__name__}; it is tried again"
+                        if text not in said:
+                            said.add(text)
+                            print(text, file=sys.stderr, flush=True)
 
         thread = threading.Thread(target=follow, daemon=True)
         with self._drawn():
@@ -136,8 +164,8 @@ class Progress:
         self._rate.add(time.monotonic(), sum(job.step - job.first for job in self._jobs if not job.before))
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            made = sum(job.total_steps if job.before else job.step for job in self._jobs)
-            steps = sum(job.total_steps for job in self._jobs)
+            made = sum(job.total_steps if job.before else job.step for job in self._jobs if not job.replaced)
+            steps = sum(job.total_steps for job in self._jobs if not job.replaced)
             total = max(1, steps + self.expected * max((job.total_steps for job in self._jobs), default=0))
             self._bar.update(task, completed=made, total=total, text=self._counts(running=True).strip(" ()"))
 
@@ -152,14 +180,15 @@ class Progress:
         return "stopped" if status == "interrupted" and (job.directory / STOP).exists() else status
 
     def _counts(self, *, running: bool = False) -> str:
-        done = sum(job.before or job.status in ("finished", "stopped") for job in self._jobs)
-        parts = [f"{done} of {len(self._jobs) + self.expected} done"]
+        counted = [job for job in self._jobs if not job.replaced]
+        done = sum(job.before or job.status in ("finished", "stopped") for job in counted)
+        parts = [f"{done} of {len(counted) + self.expected} done"]
         for status in ("running", "failed", "interrupted"):
             n = sum(job.status == status for job in self._jobs)
             parts += [f"{n} {status}"] if n and (running or status != "running") else []
         rate = self._rate.per_second
         if rate:
-            under_way = [job for job in self._jobs if not job.before and job.status != "stopped"]
+            under_way = [job for job in counted if not job.before and job.status not in ("stopped", "failed")]
             left = sum(max(0, job.total_steps - job.step) for job in under_way)
             left += self.expected * max((job.total_steps for job in self._jobs), default=0)
             parts += [f"{rate:,.0f} steps/s", f"{clock(left / rate)} left"]

@@ -148,7 +148,29 @@ def owning(directory: Path) -> Iterator[None]:
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    path = directory / _LOCK
+    try:
+        with _locked(directory / _LOCK):
+            yield
+    finally:
+        with suppress(OSError):  # a folder in which something was written is not empty
+            for folder in new:
+                folder.rmdir()
+
+
+def require_free(directory: Path) -> None:
+    """Refuse a run directory of which another process has the lock.
+
+    Raises:
+        ConfigError: names the process.
+    """
+    if (directory / _LOCK).exists():  # a process that was killed leaves the file, without a lock
+        with _locked(directory / _LOCK):
+            pass
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Inside the ``with`` block, a file is locked; then it is deleted."""
     descriptor = _lock(path)
     try:
         yield
@@ -157,9 +179,6 @@ def owning(directory: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()  # before unlocking: after it, another process may have locked the file
             os.close(descriptor)
-        with suppress(OSError):  # a folder in which something was written is not empty
-            for folder in new:
-                folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:

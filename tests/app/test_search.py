@@ -1,19 +1,29 @@
 """Searches with Optuna: what a trial is, what the study keeps, and what is left when they are ended."""
 
 import csv
+import math
 import os
+import re
 import shlex
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from hymarl.app import sweep_progress
+from hymarl.app.search_settings import SearchSettings
 from hymarl.app.search_space import Choice, Interval, read_space
-from hymarl.app.validations import score, validations
+from hymarl.app.study import Study
+from hymarl.app.validations import at_common_steps, score, validations
+from hymarl.components.files import WriteError
 from hymarl.registry import ConfigError
+from hymarl.training.run_directory import owning
 
 optuna = pytest.importorskip("optuna")
 
@@ -91,20 +101,47 @@ def test_a_grid_has_all_points_and_a_trial_a_run_for_each_seed():
         read_space({}, ["b=interval(0,1)"]).grid()
 
 
+def test_a_range_is_counted_not_listed():
+    assert read_space({}, ["a=range(1,1e9)"]).parameters == {"a": Interval(1, 999_999_999, 1)}
+    wrong = {
+        "a=shuffle(range(1,1e9))": "these are 999,999,999 values; 10,000 can be listed",
+        "a=range(1e9,1,-1)": "these are 999,999,999 values",
+        "a=tag(log,range(8,65,8))": "a logarithm is searched without steps",
+        "a=1,2 seed=range(1,1e9)": "these are 999,999,999 values",
+        "a=1,2 seed=1,x": "seed=1,x: seeds are whole numbers from 0, x is none",
+        "a=interval(0,inf)": "an interval goes from the smaller to the larger number",
+    }
+    for typed, sentence in wrong.items():
+        with pytest.raises(ConfigError, match=sentence):
+            read_space({}, typed.split())
+    with pytest.raises(ConfigError, match="a: 999,999,999 values are too many for a grid"):
+        read_space({}, ["a=range(1,1e9)"]).grid()
+
+
 # What a run has reached
 
 
 def test_validations_are_means_over_episodes_at_steps_that_runs_have_in_common(tmp_path):
-    assert validations(tmp_path, "return", 2, 10) == {}
+    assert validations(tmp_path, "return", 2) == {}
     text = "step,stream,episode,return,length\n0,validation,0,9,1\n0,validation,1,9,1\n"
     text += "12,validation,0,1,1\n12,validation,1,4,1\n25,validation,0,3,1\n25,validation,1,5,1\n25,test,0,99,1\n"
     (tmp_path / "evaluations.csv").write_text(text + "31,validation,0,7,1\n31,validation,1,8")
-    found = validations(tmp_path, "return", 2, 10)  # of the last one, a row is not yet written
-    assert found == {10: 2.5, 20: 4.0}
-    assert [score(found, which, "maximize") for which in ("last", "best", "mean")] == [4.0, 4.0, 3.25]
-    assert score(found, "best", "minimize") == 2.5
+    found = validations(tmp_path, "return", 2)  # of the last one, a row is not yet written
+    assert found == {12: 2.5, 25: 4.0}
+    assert at_common_steps(found, 10, 100) == {10: 2.5, 20: 4.0}
     with pytest.raises(ConfigError, match="did you mean 'return'"):
-        validations(tmp_path, "retrun", 2, 10)
+        validations(tmp_path, "retrun", 2)
+
+
+def test_the_validation_at_the_end_has_a_step_of_its_own_and_counts():
+    found = {12: 2.0, 31: math.nan, 36: 7.0, 39: 3.0}  # every 10 steps, and at the end, here 38
+    assert at_common_steps({12: 2.0, 31: 1.0, 39: 3.0}, 10, 38) == {10: 2.0, 30: 1.0, 38: 3.0}
+    assert at_common_steps({41: 5.0}, 100, 40) == {40: 5.0}
+    del found[31]
+    assert [score(found, which, "maximize") for which in ("last", "best", "mean")] == [3.0, 7.0, 4.0]
+    found[31] = math.nan
+    assert [score(found, "best", direction) for direction in ("maximize", "minimize")] == [7.0, 2.0]
+    assert math.isnan(score(found, "mean", "maximize"))
 
 
 # A study
@@ -144,8 +181,11 @@ def test_n_trials_is_the_total_of_the_study(hymarl, searched):
     folder, _ = searched
     same = (*SEARCH, LR, "learner.gamma=0.5,0.9", "seed=1,2")
     outcome = hymarl(folder, *same, "hydra.sweeper.n_trials=1")
-    assert outcome.out.startswith("a search of 1 trials, 1 made before: results/sweeps/s\n# Search s\n")
+    assert outcome.out.startswith("a search of 1 trial, 1 made before: results/sweeps/s\n# Search s\n")
     assert len(jobs_in(folder)) == 2
+    other_words = ("learner.gamma=0.9,0.5", *reversed(TINY), "seed=range(1,3)", LR, "learner.double_q=true")
+    outcome = hymarl(folder, "-m", "sweep.name=s", *SEARCH[-2:-1], *other_words, "hydra.sweeper.n_trials=1")
+    assert (outcome.code, outcome.err) == (0, "")
     outcome = hymarl(folder, *same, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
     assert (outcome.code, outcome.err) == (0, "")
     assert states(folder) == ["COMPLETE"] * 2
@@ -156,21 +196,39 @@ def test_n_trials_is_the_total_of_the_study(hymarl, searched):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("learner.gamma=0.5,0.9", "seed=1"), "the study s in sqlite:///results/sweeps/s/study.db is about other runs"),
-        (
-            ("learner.gamma=0.5,0.8", "seed=1,2"),
-            "learner.gamma: the study s in sqlite:///results/sweeps/s/study.db",
-        ),
-        (("learner.gamma=0.5,0.9", "seed=1,2", "hydra.sweeper.direction=minimize"), "the study s in sqlite:///"),
+        (("learner.gamma=0.5,0.9", "seed=1"), "seed was 1,2, now 1; give another sweep.name"),
+        (("learner.gamma=0.5,0.8", "seed=1,2"), "has chosen it in another way: 0.5, 0.9; only the ends"),
+        (("learner.gamma=0.5,0.9", "seed=1,2", "hydra.sweeper.direction=minimize"), "is to maximize; give another"),
+        (("learner.gamma=0.5,0.9", "seed=1,2", "hydra.sweeper.score=best"), "score was last, now best; give"),
+        (("learner.gamma=0.5,0.9", "seed=1,2", "mixer=vdn"), "about something else: mixer was qmix, now vdn; give"),
+        (("learner.gamma=0.5,0.9", "seed=1,2", "mixer.embed_dim=8"), "else: mixer.embed_dim was 32, now 8; give"),
+        (("learner.gamma=0.5", "seed=1,2"), "else: learner.gamma was searched and is not any more; give"),
+        (("learner.gamma=0.5,0.9", "seed=1,2", "learner.grad_clip=1,2"), "else: learner.grad_clip was not searched;"),
     ],
 )
 def test_trials_that_cannot_be_compared_do_not_go_into_one_study(hymarl, searched, words, sentence):
     folder, _ = searched
     outcome = hymarl(folder, *SEARCH, LR, *words)
     assert outcome.code == 2
-    assert outcome.err.startswith(sentence)
+    assert "the study s in sqlite:///results/sweeps/s/study.db " in outcome.err
+    assert sentence in outcome.err
     assert outcome.err.count("\n") == 1
     assert outcome.out == ""
+
+
+def test_a_run_whose_validations_are_damaged_is_a_failed_trial(hymarl, searched, tmp_path):
+    shutil.copytree(directory(searched[0]), directory(tmp_path))
+    (directory(tmp_path) / "study.db").unlink()  # a new study draws the same, and finds the finished runs
+    table = directory(tmp_path) / "trial-0_seed-2" / "evaluations.csv"
+    table.write_text(table.read_text().replace("validation", "validation,", 1))
+    outcome = hymarl(
+        tmp_path, *SEARCH, LR, "learner.gamma=0.5,0.9", "seed=1,2", "hydra.sweeper.n_trials=1", "hydra.sweeper.seed=0"
+    )
+    assert outcome.code == 1
+    said = outcome.err.splitlines()
+    assert said[0].startswith("trial 0: results/sweeps/s/trial-0_seed-2/evaluations.csv is damaged: ")
+    assert said[1:] == ["1 trials failed, more than hydra.sweeper.max_failure_rate=0.2 allows"]
+    assert states(tmp_path) == ["FAIL"]
 
 
 def test_a_trial_of_a_dead_search_is_failed_and_queued_again_once(hymarl, tmp_path):
@@ -178,7 +236,7 @@ def test_a_trial_of_a_dead_search_is_failed_and_queued_again_once(hymarl, tmp_pa
     dead = made(tmp_path).ask({"optimizer.lr": distribution})
     outcome = hymarl(tmp_path, *SEARCH, LR, "hydra.sweeper.n_trials=1")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("a search of 1 trials, 1 to continue: ")
+    assert outcome.out.startswith("a search of 1 trial, 1 to continue: ")
     assert states(tmp_path) == ["FAIL", "COMPLETE"]
     trials = study_of(tmp_path).get_trials()
     assert trials[0].user_attrs["failed"] == "interrupted; it is queued again"
@@ -208,13 +266,13 @@ def test_pruning_stops_the_jobs_of_a_trial_and_is_no_failure(hymarl, tmp_path):
 
 
 def test_a_grid_makes_every_point_once_and_a_trial_that_fails_has_a_sentence(hymarl, tmp_path):
-    words = (*SEARCH, "learner.gamma=2.0,0.9", "mixer=vdn", "hydra.sweeper.sampler=grid")
+    words = (*SEARCH, "init_from=nothing,null", "mixer=vdn", "hydra.sweeper.sampler=grid")
     outcome = hymarl(tmp_path, *words)
     assert outcome.code == 0  # 1 of at most 20 is no more than a fifth
-    assert outcome.err == "trial 0: learner=q: gamma must be at most 1, got 2.0\n"
+    assert re.fullmatch(r"trial 0: .*nothing.*\n", outcome.err)
     assert states(tmp_path) == ["FAIL", "COMPLETE"]
-    assert [trial.params["learner.gamma"] for trial in study_of(tmp_path).get_trials()] == ["2.0", "0.9"]
-    assert "1 trials, 1 failed; maximized is return" in outcome.out
+    assert [trial.params["init_from"] for trial in study_of(tmp_path).get_trials()] == ["nothing", "null"]
+    assert "1 trial, 1 failed; maximized is return" in outcome.out
 
 
 def test_too_many_failures_end_the_search(hymarl, tmp_path):
@@ -222,6 +280,7 @@ def test_too_many_failures_end_the_search(hymarl, tmp_path):
     outcome = hymarl(tmp_path, *words)
     assert outcome.code == 1
     assert states(tmp_path) == ["FAIL", "FAIL"]
+    assert set(re.findall(r"of (\d+) done", outcome.out)) <= {"3"}
     said = outcome.err.splitlines()
     assert said[0].startswith("trial 0: ")
     assert "nothing" in said[0]
@@ -270,7 +329,24 @@ def test_cma_es_and_a_journal_as_storage(hymarl, tmp_path):
         ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper: n_trials must be at least 1"),
         ((LR, "+hydra.sweeper.sampler_kwargs.x=1"), "hydra.sweeper.sampler_kwargs: Optuna's TPESampler says: "),
         (("mixer=qmix,vdn", "hydra.sweeper.sampler=cmaes"), "hydra.sweeper.sampler=cmaes searches numbers"),
-        ((LR, "hydra.sweeper.storage=sqlit:///x"), "hydra.sweeper.storage=sqlit:///x cannot be used: "),
+        (
+            (LR, "hydra.sweeper.storage=sqlit://me:secret@x/y"),
+            "hydra.sweeper.storage=sqlit://me:***@x/y cannot be used: ",
+        ),
+        ((LR, "hydra.sweep.dir='what?/s'"), "what?/s: a search cannot keep its study in a directory with ?"),
+        (
+            (LR, "hydra.sweeper.pruner=hyperband", "+hydra.sweeper.pruner_kwargs.reduction_factor=x"),
+            "hydra.sweeper.pruner_kwargs: Optuna's HyperbandPruner says: ",
+        ),
+        (
+            ("mixer=vdn,qmix", "mixer.embed_dim=16,32"),
+            "with mixer=vdn there is no run: mixer=vdn has no settings, so no 'embed_dim'; what only some options have "
+            "is searched as +when_chosen.mixer.OPTION.embed_dim=…",
+        ),
+        (
+            ("learner.gamma=interval(0.5,1.5)",),
+            "with learner.gamma=1.5 there is no run: learner=q: gamma must be at most 1, got 1.5",
+        ),
         ((LR, "policy=random"), "a search compares what new runs have learned; here nothing is trained"),
     ],
 )
@@ -335,6 +411,71 @@ def test_a_search_without_m_is_refused(hymarl, tmp_path):
 def test_the_module_that_hydra_scans_is_light():
     code = "import sys, hydra_plugins.hymarl.optuna_sweeper; print({'torch', 'optuna', 'hymarl'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+# What goes on beside the jobs
+
+
+def test_an_error_beside_the_jobs_is_said_once_and_ends_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep_progress, "_POLL_S", 0.01)
+    looked, asked = [], threading.Event()
+
+    def look():
+        looked.append(asked.is_set())
+        raise OSError("the disk is away")
+
+    with sweep_progress.Progress([]).shown(asked.is_set, tmp_path / ".stop", look):
+        end = time.monotonic() + 20
+        while len(looked) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        asked.set()
+        while not (tmp_path / ".stop").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+    assert len(looked) >= 3
+    shown = capsys.readouterr()
+    assert shown.err == "cannot follow the jobs: the disk is away; it is tried again\n"
+    assert shown.out == "stopping: the jobs save everything; once more ends them at once\n"
+
+
+def test_a_locked_database_is_waited_for(tmp_path):
+    given = dict.fromkeys(SearchSettings.__dataclass_fields__)
+    given |= {"sampler": "random", "sampler_kwargs": {}, "seed": 0, "pruner": "none", "pruner_kwargs": {}}
+    settings = SearchSettings(**given | {"direction": "maximize", "n_trials": 3, "n_jobs": 1})
+    study = Study(settings, read_space({}, ["a=interval(0,1)"]), tmp_path, (10, 20))
+    trial = study.ask()
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(WriteError, match=r"the study .* cannot be used: database is locked"):
+        study.report(trial, 10, 1.0, patient=False)
+    unlocking = threading.Timer(0.2, other.rollback)
+    unlocking.start()
+    study.completed(trial.number, 1.0)
+    unlocking.join()
+    other.close()
+    assert study.made == 1
+
+
+def test_a_search_that_is_stopped_by_a_file_goes_on(hymarl, tmp_path):
+    long = ("train.total_steps=90000", "train.log_interval_steps=90000", "train.eval_interval_steps=90000")
+    words = (*SEARCH, *long, LR, "hydra.sweeper.n_trials=1")
+
+    def stop():
+        while not (directory(tmp_path) / "trial-0" / "metrics.csv").exists():
+            time.sleep(0.01)
+        (directory(tmp_path) / ".stop").touch()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    outcome = hymarl(tmp_path, *words)
+    thread.join()
+    assert (outcome.code, outcome.err) == (130, "")
+    assert "to go on: " in outcome.out
+    assert states(tmp_path) == ["FAIL", "WAITING"]
+    with owning(directory(tmp_path) / "trial-0"):  # as by a process that outlived the search
+        outcome = hymarl(tmp_path, *words)
+    assert outcome.code == 2
+    assert re.fullmatch(r"results/sweeps/s/trial-0 is in use by process .*\n", outcome.err)
+    assert states(tmp_path) == ["FAIL", "FAIL", "WAITING"]
 
 
 # Signals

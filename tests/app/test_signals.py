@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from hymarl.app.signals import Stopped, interruptible, stop_signal
+from hymarl.app.signals import Stopped, interruptible, leave_to_parent, stop_signal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -44,6 +44,25 @@ def test_what_is_ignored_stays_ignored():
             assert not request()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminals_signals_can_be_left_to_the_parent():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with interruptible():  # as in the process of a sweep itself
+            leave_to_parent()
+            with pytest.raises(Stopped):
+                signal.raise_signal(signal.SIGINT)
+        leave_to_parent()
+        with stop_signal() as request:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGHUP)
+            assert not request()
+            signal.raise_signal(signal.SIGTERM)
+            assert request()
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_another_thread_changes_nothing():

@@ -64,6 +64,8 @@ def test_a_further_seed_and_axis_find_what_is_finished_whatever_logs_it(hymarl, 
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[0] == "4 jobs, 2 finished before: results/sweeps/first"
     assert jobs_in(sweep) == ["mixer-none_seed-1", "mixer-none_seed-2", "seed-1", "seed-2"]
+    outcome = hymarl(folder, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=first", "hydra/launcher=joblib")
+    assert (outcome.code, outcome.err) == (0, "")  # there is nothing to launch
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
@@ -103,6 +105,7 @@ def test_a_report_that_cannot_be_made_leaves_nothing(hymarl, tmp_path, words, se
 
 def test_scripted_policies_are_found_again_and_tested_ones_only(hymarl, tmp_path):
     words = ("-m", *TINY, "policy=random", "seed=1,2", "sweep.name=s")
+    (tmp_path / "results" / "sweeps" / "s" / "seed-1" / ".hydra").mkdir(parents=True)  # killed before it began
     assert hymarl(tmp_path, *words).code == 0
     assert hymarl(tmp_path, *words).out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/s"
     assert jobs_in(tmp_path / "results" / "sweeps" / "s") == ["seed-1", "seed-2"]
@@ -164,6 +167,15 @@ def test_mistakes_of_some_jobs_are_said_and_the_others_run(hymarl, tmp_path):
     assert "to go on" not in outcome.out
 
 
+def test_settings_of_some_options_are_swept_with_those(hymarl, tmp_path):
+    words = ("-m", *TINY, "mixer=vdn,qmix", "sweep.name=s", "sweep.dry_run=true")
+    outcome = hymarl(tmp_path, *words, "mixer.embed_dim=8,16")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["refused", "refused", "new", "new", "4"]
+    assert "mixer=vdn mixer.embed_dim=8  mixer=vdn has no settings, so no 'embed_dim'" in outcome.out
+    outcome = hymarl(tmp_path, *words, "+when_chosen.mixer.qmix.embed_dim=8,16")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["new", "new", "new", "3"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -173,6 +185,7 @@ def test_mistakes_of_some_jobs_are_said_and_the_others_run(hymarl, tmp_path):
         (("seed=1,2", "sweep.name=a,b"), "sweep.name has one value in a sweep"),
         (("seed=1,2", "sweep.nam=a"), "sweep: unknown key 'nam'"),
         (("seed=range(5,5)",), "there are no jobs: what is swept has no values"),
+        (("seed=range(1,1e9)", "mixer=vdn,qmix"), "these are 1,999,999,998 jobs; a sweep has at most 10,000"),
         (("seed=1,2", "hydra.sweeper.max_batch_size=0"), "hydra.sweeper.max_batch_size=0: give a whole number from 1"),
     ],
 )
