@@ -124,14 +124,15 @@ class Sweep:
             due = [(n, job) for n, job in enumerate(jobs) if job.due]
             ends: Ends = {n: (2, job.mistake) for n, job in enumerate(jobs) if job.mistake}
             with stop_signal() as stopped, progress.shown(stopped, stop):
-                for first in range(0, len(due), batch or len(due)):
+                size = batch or max(1, len(due))
+                for first in range(0, len(due), size):
                     if not stopped() and not stop.exists():
-                        ends |= self.launch(due[first : first + (batch or len(due))], stopped)
+                        ends |= self.launch(due[first : first + size], stopped)
             stop.unlink(missing_ok=True)
             for job in jobs:
                 with suppress(OSError):  # it is not empty, or not there
                     job.directory.rmdir()
-        self._conclude(jobs, ends, stopped.number)
+        self.conclude(jobs, ends, stopped.number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
         """The job of each list of overrides, the same object for those that mean the same; nothing is written.
@@ -239,8 +240,14 @@ class Sweep:
                 ends[number] = None
         return ends
 
-    def _conclude(self, jobs: Sequence[Job], ends: Ends, signal: int | None) -> None:
-        """Print what became of the jobs; raises as `run` says."""
+    def conclude(self, jobs: Sequence[Job], ends: Ends, signal: int | None) -> None:
+        """Print what became of the jobs; raises as `run` says.
+
+        Args:
+            jobs: all of them.
+            ends: how those ended that came back.
+            signal: the number of the signal that ended the sweep; None if none did.
+        """
         done = [finished(job.directory) if job.known else n in ends and ends[n] is None for n, job in enumerate(jobs)]
         left = [n for n, ok in enumerate(done) if not ok]
         codes = [end[0] for end in ends.values() if end and end[0] > 2] + ([] if signal is None else [128 + signal])

@@ -129,6 +129,14 @@ def test_an_evaluation_is_not_the_run_that_it_evaluates(hymarl, swept, tmp_path)
     assert [line.split()[0] for line in shown.out.splitlines()] == ["new", "new", "2"]
 
 
+def test_a_finished_sweep_has_nothing_left_for_any_launcher(hymarl, swept):
+    folder, _ = swept
+    launcher = "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    outcome = hymarl(folder, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=first", *launcher)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/first"
+
+
 def test_a_launcher_that_fails_makes_no_job_a_finished_one(hymarl, tmp_path):
     launcher = "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"
     outcome = hymarl(tmp_path, "-m", *TINY, "policy=random", "seed=1,2", *launcher, "sweep.name=s")
