@@ -139,15 +139,15 @@ def _played(task: Task) -> str:
 
 
 def _what(row: Row) -> str:
-    named = row.of[0]
+    of, what = row.of[0], row.label or row.metric
     return {
-        "each": f"{named}: {row.metric} of each run",
-        "mean": f"{named}: mean {row.metric}",
-        "last": f"{named}: mean {row.metric} of the last {row.over} evaluations",
-        "best": f"{named}: largest mean {row.metric} of an evaluation",
-        "best_of_each": f"{named}: best {row.metric} of each run, mean",
-        "training": f"{named}: {row.metric} over the last {row.over} training episodes",
-        "order": f"order by mean {row.metric}",
+        "each": f"{of}: {what} of each run",
+        "mean": f"{of}: mean {what}",
+        "last": f"{of}: mean {what} of the last {row.over} evaluations",
+        "best": f"{of}: largest mean {what} of an evaluation",
+        "best_of_each": f"{of}: best {what} of each run, mean",
+        "training": f"{of}: {what} over the last {row.over} training episodes",
+        "order": f"order by mean {what}",
     }[row.statistic]
 
 
@@ -266,18 +266,25 @@ def _ratios(result: Result) -> Figure | None:
     found = [f for f in result.findings if f.row.value and not math.isnan(f.ours.value) and f.row.statistic != "each"]
     if not found:
         return None
-    ticks = {float(i): f"{f.row.of[0]} {f.row.metric}" for i, f in enumerate(found)}
+    labels = [f"{f.row.of[0]} {f.row.label or f.row.metric}" for f in found]
     values = np.array([[x / (f.row.value or 1) for x in f.ours] for f in found])
     line = Line(
         label="ours",
         style=0,
         kind="interval",
         x=values[:, 0],
-        y=np.array([*ticks]),
+        y=np.arange(float(len(found))),
         low=values[:, 1],
         high=values[:, 2],
     )
-    panel = Panel(title="", x_label="ours / reference", y_label="", y_ticks=ticks, marked_x=1.0, lines=[line])
+    panel = Panel(
+        title="",
+        x_label="ours / reference",
+        y_label="",
+        y_ticks={float(i): text for i, text in enumerate(labels)},
+        marked_x=1.0,
+        lines=[line],
+    )
     caption = "Our number over the reference; bar: 95 % interval over test episodes or runs."
     return Figure(name=result.task.name, section=result.task.title, version="", caption=caption, panels=[panel])
 

@@ -17,7 +17,7 @@ Tier = Literal["seconds", "minutes", "hours", "apart"]
 Evidence = Literal["exact", "computed", "read", "third", "own", "calibrated", "recalled"]
 Statistic = Literal["each", "mean", "last", "best", "best_of_each", "training", "order"]
 EVIDENCE: Mapping[Evidence, str] = {
-    "exact": "exact: closed form",
+    "exact": "exact: closed form or theorem",
     "computed": "computed: numerically, by another method",
     "read": "published, read in the source",
     "third": "another group's own run",
@@ -42,6 +42,7 @@ class Row:
             largest, over evaluations, of the mean over runs; ``best_of_each``: the mean over runs of their best
             evaluation; ``training``: the mean over runs of a column over their last ``over`` training episodes;
             ``order``: whether the means are in this order.
+        label: what it measures, for people; None: the metric's name.
         over: see ``statistic``; None where it says nothing.
         scale: what our number is multiplied by to have the unit of the reference.
         offset: what is then added.
@@ -62,6 +63,7 @@ class Row:
     of: Annotated[list[str], Length(at_least=1)]
     metric: str
     statistic: Statistic
+    label: str | None
     over: Count | None
     scale: Annotated[float, Range()]
     offset: Annotated[float, Range()]

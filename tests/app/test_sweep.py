@@ -103,7 +103,9 @@ def test_a_report_that_cannot_be_made_leaves_nothing(hymarl, tmp_path, words, se
 
 def test_scripted_policies_are_found_again_and_tested_ones_only(hymarl, tmp_path):
     words = ("-m", *TINY, "policy=random", "seed=1,2", "sweep.name=s")
-    assert hymarl(tmp_path, *words).code == 0
+    first = hymarl(tmp_path, *words)
+    assert first.code == 0
+    assert "finished  seed=2  (2 of 2 done)" in first.out
     assert hymarl(tmp_path, *words).out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/s"
     assert jobs_in(tmp_path / "results" / "sweeps" / "s") == ["seed-1", "seed-2"]
 
