@@ -26,6 +26,7 @@ ORDER = (
     "runners",
     "training",
     "reports",
+    "reproduce",
     "app",
     "main",
     "__main__",
@@ -35,6 +36,7 @@ KNOW_OMEGACONF = {
     *("src/app/launch.py", "src/app/mistakes.py", "src/app/names.py", "src/app/options.py", "src/app/saved.py"),
     *("src/app/composing.py", "src/app/hydra_state.py", "src/app/when_chosen.py", "src/app/sweep.py"),
     *("src/app/changes.py", "src/app/jobs.py", "src/app/search_space.py", "src/app/search_settings.py"),
+    "src/app/reproduction.py",
 }
 READ_ONLY = {"Mapping", "Sequence", "Set", "Collection", "Iterable"}
 CONTAINERS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"}

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
 
 from ..components.terminal import program_name
+from ..components.threads import available_cores
 from ..registry import ConfigError
 from .config import SECTIONS, SINGLE_GROUPS
 from .options import GROUPS, WITHOUT_SECTION, cannot_be_left_out, check_option
@@ -45,8 +47,38 @@ def prepare(words: Sequence[str]) -> list[str]:
         return flags
     if arguments.shell_completion:
         return [*overrides, *flags]
-    check_overrides(overrides)
+    parsed = check_overrides(overrides)
+    if any(override.key_or_group.startswith("reproduce.") for override in parsed) and not arguments.cfg:
+        overrides += _of_a_reproduction(parsed)
+        flags = [*flags, *([] if arguments.multirun else ["--multirun"])]
     return [*overrides, *flags]
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """The arguments that `prepare` returned for a reproduction without those that it added."""
+    added = ("hydra/sweeper=hymarl_reproduce", "hydra/launcher=joblib", "hydra.launcher.n_jobs=", "--multirun")
+    return [word for word in words if not word.startswith(added)]
+
+
+def _of_a_reproduction(parsed: Sequence[Override]) -> list[str]:
+    """The sweeper of reproductions, and the launcher that runs as many jobs at once as was asked for."""
+    given: dict[str, Any] = {override.key_or_group: override for override in parsed}
+    for key in ("reproduce.tier", "reproduce.task", "reproduce.jobs", "reproduce.seeds"):
+        if key in given and given[key].is_sweep_override():
+            values = str(given[key].input_line).partition("=")[2]
+            instead = f"a list: {key}=[{values}]" if key in ("reproduce.task", "reproduce.seeds") else "one value"
+            raise ConfigError(f"{key}={values}: give {instead}")
+    added = [] if "hydra/sweeper" in given else ["hydra/sweeper=hymarl_reproduce"]
+    if "hydra/launcher" in given:
+        return added
+    jobs = given["reproduce.jobs"].value() if "reproduce.jobs" in given else None
+    if jobs is not None and not (isinstance(jobs, int) and not isinstance(jobs, bool) and jobs >= 1):
+        raise ConfigError(f"reproduce.jobs={jobs}: give a whole number from 1")
+    installed = find_spec("hydra_plugins.hydra_joblib_launcher") is not None
+    if jobs is not None and jobs > 1 and not installed:
+        raise ConfigError(f"reproduce.jobs={jobs} needs another package: pip install 'hymarl[sweep]'")
+    n = jobs or (available_cores() if installed else 1)
+    return [*added, *(["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n}"] if n > 1 else [])]
 
 
 def check_overrides(overrides: Sequence[str]) -> list[Override]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ..ranges import Agents, PathText, Range, Seed
+from ..ranges import Agents, Count, PathText, Range, Seed
 from ..registry import PACKAGES, ConfigError, check_settings, factory, find, objects, parameters
 from ..reports.settings import ReportSettings
 from ..training.settings import TrainingSettings
@@ -170,7 +170,26 @@ class SweepSettings:
     dry_run: bool
 
 
-SECTIONS: Mapping[str, type] = dict(zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings), strict=True))
+@dataclass(frozen=True, kw_only=True)
+class ReproduceSettings:
+    """What is reproduced, see `hymarl.reproduce.tasks`.
+
+    Attributes:
+        tier: all tasks of this tier; None for a ``task``.
+        task: the name of a task, or a list of names; None for a ``tier``.
+        seeds: of training; none: those of each task.
+        jobs: how many runs at once; None: as many as there are cores.
+    """
+
+    tier: Literal["seconds", "minutes", "hours"] | None
+    task: Any
+    seeds: list[Seed]
+    jobs: Count | None
+
+
+SECTIONS: Mapping[str, type] = dict(
+    zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings, ReproduceSettings), strict=True)
+)
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 

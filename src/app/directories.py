@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra_plugins.hymarl.optuna_sweeper import HymarlOptunaSweeper
+from hydra_plugins.hymarl.reproduce_sweeper import HymarlReproduceSweeper
 from hydra_plugins.hymarl.sweeper import HymarlSweeper
 from omegaconf import OmegaConf
 
@@ -29,7 +30,7 @@ from .runs import require_run
 
 def register_resolvers() -> None:
     """Register what ``config.yaml`` uses: the resolvers ``${hymarl.…}`` and the sweepers."""
-    for sweeper in (HymarlSweeper, HymarlOptunaSweeper):
+    for sweeper in (HymarlSweeper, HymarlOptunaSweeper, HymarlReproduceSweeper):
         Plugins.instance().register(sweeper)  # Hydra finds no plugins of packages that are installed editable
     for name, resolver in (
         ("directory", _directory),
@@ -131,8 +132,10 @@ def _hydra_folder(resume: Any, check: Any, reported: Any, shown: Any, export: An
     return ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"
 
 
-def _sweep_directory(name: Any) -> str:
-    """The directory of a sweep of this name."""
+def _sweep_directory(name: Any, tier: Any, task: Any) -> str:
+    """The directory of a sweep of this name; what is reproduced has one for all its runs."""
+    if name is None and not (tier is None and task is None):
+        return "results/reproduce"
     if isinstance(name, int | float):
         raise ConfigError(f"sweep.name={name} is read as a number; begin the name with a letter")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", str(name)):

@@ -21,6 +21,11 @@ def is_job(job: HydraConf) -> bool:
     return job.mode is RunMode.MULTIRUN and str(job.sweeper.get("_target_")).startswith(_PLUGINS)
 
 
+def is_quiet(job: HydraConf) -> bool:
+    """Whether a job leaves what it says to the report of all of them."""
+    return is_job(job) and str(job.sweeper.get("_target_")).startswith(f"{_PLUGINS}reproduce_sweeper.")
+
+
 def stop_file(job: HydraConf) -> Path:
     """The file that asks all jobs of a sweep, on whatever machine, to save everything and end."""
     return Path(job.runtime.cwd, str(job.sweep.dir), STOP)

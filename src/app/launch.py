@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .config import RunConfig, read, read_section
 from .dashboard import DashboardSettings, publish
 from .evaluate import Subject, learned, measure, scripted
 from .export import export
-from .jobs import STOP, is_job, stop_file
+from .jobs import STOP, is_job, is_quiet, stop_file
 from .render import Medium
 from .runs import require_run, require_unused
 from .sweep import continued
@@ -74,7 +75,8 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
         config = evaluated(source, config, overrides)
         _evaluate(config, learned(config, source), path, cfg.render)
     elif not config.learns:
-        _evaluate(config, scripted(config), path, cfg.render)
+        show = (lambda _: None) if is_quiet(job) else print
+        _evaluate(config, scripted(config), path, cfg.render, show)
     else:
         _require_film(cfg.render)
         stops = [lambda _: stop.exists() or own.exists()] if stop is not None else []
@@ -120,8 +122,10 @@ def _require_film(medium: Medium | None) -> None:
         )
 
 
-def _evaluate(config: RunConfig, subject: Subject, path: Path, medium: Medium | None) -> None:
-    print(measure(config, subject, path, medium).text(), f"results: {path}", sep="\n")
+def _evaluate(
+    config: RunConfig, subject: Subject, path: Path, medium: Medium | None, show: Callable[[str], object] = print
+) -> None:
+    show(f"{measure(config, subject, path, medium).text()}\nresults: {path}")
 
 
 def _source(given: str, here: Path) -> Path:

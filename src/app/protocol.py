@@ -36,7 +36,7 @@ def describe_run(config: RunConfig, trainer: Trainer, threads: Threads) -> dict[
         "values_applied": ", ".join(config.applied) or "none",
         "values_dropped": ", ".join(config.dropped) or "none",
     }
-    return {"header": header, "versions": _versions(), "git_revision": _revision()}
+    return {"header": header, "versions": versions(), "git_revision": revision()}
 
 
 def team(config: RunConfig, spec: EnvSpec) -> int | str:
@@ -78,7 +78,8 @@ def _steps(total: int, runner: Runner) -> str:
     return f"{total:,} asked for, collected in {block}, {runner.placement}"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that numbers depend on."""
     packages = ("hymarl", "torch", "numpy", "numba", "hydra-core", "omegaconf")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
@@ -86,13 +87,11 @@ def _versions() -> dict[str, str]:
 def repository() -> Repository | None:
     """The Git checkout that this code is in; None if it is installed in another way, or there is no Git."""
     root = Path(__file__).resolve().parents[2]
-    revision = _revision()
-    if revision is None:
+    here = revision()
+    if here is None:
         return None
     remote = _git(root, "config", "--get", "remote.origin.url")
-    return Repository(
-        _without_secrets(remote) if remote else root.name, revision.removesuffix("-dirty"), "-" in revision
-    )
+    return Repository(_without_secrets(remote) if remote else root.name, here.removesuffix("-dirty"), "-" in here)
 
 
 def _without_secrets(url: str) -> str:
@@ -103,7 +102,8 @@ def _without_secrets(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _revision() -> str | None:
+def revision() -> str | None:
+    """The Git revision of this code, with ``-dirty`` if it was changed; None if it is in no checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

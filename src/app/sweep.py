@@ -141,7 +141,7 @@ class Sweep:
                 signal_number = signal.SIGINT if stopped.number is None and stop.exists() else stopped.number
             stop.unlink(missing_ok=True)
             self.discard_what_never_began()
-        self._conclude(jobs, ends, signal_number)
+        self.conclude(jobs, ends, signal_number)
 
     def plan(self, lists: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[Job]:
         """The job of each list of overrides, the same object for those that mean the same; nothing is written.
@@ -263,8 +263,14 @@ class Sweep:
                 ends[number] = None
         return ends
 
-    def _conclude(self, jobs: Sequence[Job], ends: Ends, stopped_by: int | None) -> None:
-        """Print what became of the jobs; raises as `run` says."""
+    def conclude(self, jobs: Sequence[Job], ends: Ends, stopped_by: int | None) -> None:
+        """Print what became of the jobs; raises as `run` says.
+
+        Args:
+            jobs: all of them.
+            ends: how those ended that came back.
+            stopped_by: the number of the signal that ended the sweep; None if none did.
+        """
         done = [finished(job.directory) if job.known else n in ends and ends[n] is None for n, job in enumerate(jobs)]
         left = [n for n, ok in enumerate(done) if not ok]
         codes = [end[0] for end in ends.values() if end and end[0] > 2]

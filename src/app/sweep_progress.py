@@ -170,14 +170,22 @@ class Progress:
             self._bar.update(task, completed=made, total=total, text=self._counts(running=True).strip(" ()"))
 
     def _status(self, job: Watched) -> str | None:
-        """The status of a job's run; None if it was written before the sweep began."""
-        try:
-            if (job.directory / "status.json").stat().st_mtime < self._began - 1:
-                return None
-        except OSError:
-            return None
+        """The status of a job's run; None if it was written before the sweep began.
+
+        A scripted policy leaves no status, but its test.
+        """
+        if not self._is_new(job.directory / "status.json"):
+            tested = not job.total_steps and self._is_new(job.directory / "comparison.csv")
+            return "finished" if tested else None
         status = read_status(job.directory)
         return "stopped" if status == "interrupted" and (job.directory / STOP).exists() else status
+
+    def _is_new(self, file: Path) -> bool:
+        """Whether a file was written since the sweep began."""
+        try:
+            return file.stat().st_mtime >= self._began - 1
+        except OSError:
+            return False
 
     def _counts(self, *, running: bool = False) -> str:
         counted = [job for job in self._jobs if not job.replaced]

@@ -41,7 +41,7 @@ def all_figures(study: Study) -> Iterator[Figure]:
 
 def _figures(study: Study) -> Iterator[Figure]:
     for metric in study.metrics:
-        yield from _learning_curves(study, metric)
+        yield from learning_curves(study, metric)
     if study.strata:
         yield _profile(study)
     if study.improvements:
@@ -65,7 +65,8 @@ def drawn_methods(study: Study) -> tuple[str, ...]:
     return study.ranking[:_MOST_METHODS]
 
 
-def _learning_curves(study: Study, metric: str) -> Iterator[Figure]:
+def learning_curves(study: Study, metric: str) -> Iterator[Figure]:
+    """The courses over training in one metric: interquartile means and means, nothing without any curve."""
     curves = study.curves.get(metric, {})
     if not curves:
         return

@@ -15,7 +15,7 @@ import numpy as np
 from .drawing import GRAY, Figure, Line, Panel
 from .estimates import FloatArray, Interval
 from .paper import look
-from .sheets import Cell, Sheet, format_cell
+from .sheets import Badge, Cell, Sheet, format_cell
 
 _COLUMNS = 3
 _ROW_PX, _BESIDE_PX, _GAP_PX = 300, 124, 90
@@ -92,6 +92,8 @@ def _table(sheet: Sheet) -> str:
 
 def _cell(cell: Cell) -> str:
     text = html.escape(format_cell(cell))
+    if isinstance(cell, Badge):
+        return f"<td><span class='badge {html.escape(cell.tone)}'>{text}</span></td>"
     if cell is None or isinstance(cell, str):
         return f"<td>{text}</td>"
     number = float(cell.value if isinstance(cell, Interval) else cell)

@@ -142,7 +142,8 @@ def _ticks(axes: Axes, panel: Panel) -> None:
     if panel.y_ticks is not None:
         axes.set_yticks([*panel.y_ticks], [_short_pair(text) for text in panel.y_ticks.values()])
         axes.set_ylim(max(panel.y_ticks) + 0.6, min(panel.y_ticks) - 0.6)
-        axes.set_xlim(-0.03, 1.03)
+        if panel.unit:
+            axes.set_xlim(-0.03, 1.03)
     elif panel.unit:
         axes.set_ylim(-0.04, 1.04)
     if panel.y_log:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,16 @@ from .tables import digits_of, format_number, format_table, is_plain
 
 _MOST_LABELS = 12
 _TRIMMED = 4  # scores, of which an interquartile mean is not the mean
-Cell = str | int | float | Interval | None
+
+
+class Badge(NamedTuple):
+    """A word that a page shows in a color: ``good``, ``fair``, ``bad`` or ``neutral``."""
+
+    text: str
+    tone: str
+
+
+Cell = str | int | float | Interval | Badge | None
 _ESCAPES: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -100,6 +110,8 @@ def format_cell(cell: Cell) -> str:
     """A cell as people read it: ``74.1 [73.8, 74.6]``, as precise as its interval is wide."""
     if cell is None:
         return ""
+    if isinstance(cell, Badge):
+        return cell.text
     if isinstance(cell, Interval):
         if math.isnan(cell.value):
             return ""

@@ -106,7 +106,9 @@ def test_a_report_that_cannot_be_made_leaves_nothing(hymarl, tmp_path, words, se
 def test_scripted_policies_are_found_again_and_tested_ones_only(hymarl, tmp_path):
     words = ("-m", *TINY, "policy=random", "seed=1,2", "sweep.name=s")
     (tmp_path / "results" / "sweeps" / "s" / "seed-1" / ".hydra").mkdir(parents=True)  # killed before it began
-    assert hymarl(tmp_path, *words).code == 0
+    first = hymarl(tmp_path, *words)
+    assert first.code == 0
+    assert "finished  seed=2  (2 of 2 done)" in first.out
     assert hymarl(tmp_path, *words).out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/s"
     assert jobs_in(tmp_path / "results" / "sweeps" / "s") == ["seed-1", "seed-2"]
 
@@ -130,6 +132,14 @@ def test_an_evaluation_is_not_the_run_that_it_evaluates(hymarl, swept, tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     shown = hymarl(tmp_path, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=s", "sweep.dry_run=true")
     assert [line.split()[0] for line in shown.out.splitlines()] == ["new", "new", "2"]
+
+
+def test_a_finished_sweep_has_nothing_left_for_any_launcher(hymarl, swept):
+    folder, _ = swept
+    launcher = "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    outcome = hymarl(folder, "-m", *TINY, "mixer=vdn", "seed=1,2", "sweep.name=first", *launcher)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[0] == "2 jobs, 2 finished before: results/sweeps/first"
 
 
 def test_a_launcher_that_fails_makes_no_job_a_finished_one(hymarl, tmp_path):

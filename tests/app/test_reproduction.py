@@ -1,0 +1,45 @@
+"""``reproduce.…``: the tier of seconds, what is kept, and what the program says and answers."""
+
+import pytest
+
+
+@pytest.mark.timeout(600)
+def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path):
+    outcome = hymarl(tmp_path, "reproduce.tier=seconds", "reproduce.jobs=1")
+    assert (outcome.code, outcome.err) == (0, "")
+    folder = tmp_path / "results" / "reproduce"
+    text = (folder / "report-seconds" / "report.md").read_text()
+    assert "## Verdicts" in text
+    assert text.count("| reproduced") > 15
+    assert "not re" not in text.partition("## What the verdicts mean")[0]
+    page = (folder / "report-seconds" / "report.html").read_text()
+    assert page.count("class='badge good'") > 30
+    assert "<script src" not in page
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.csv")}
+    again = hymarl(tmp_path, "reproduce.task=[penalty,two_step]", "reproduce.jobs=2")
+    assert (again.code, again.err) == (0, "")
+    assert "5 of 5 runs were kept from earlier calls" in again.out
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["reproduce.seeds=[1]"],
+            "reproduce: give a tier or a task: reproduce.tier=seconds, or reproduce.task=",
+        ),
+        (["reproduce.tier=seconds", "reproduce.task=two_step"], "reproduce: give a tier or a task"),
+        (["reproduce.task=two_stp"], "reproduce.task=two_stp: there is no such task; did you mean 'two_step'?"),
+        (["reproduce.task=a,b"], "reproduce.task=a,b: give a list: reproduce.task=[a,b]"),
+        (["reproduce.tier=second"], "reproduce: tier=second is not a choice; did you mean 'seconds'?"),
+        (["reproduce.tier=seconds", "reproduce.jobs=0"], "reproduce.jobs=0: give a whole number from 1"),
+        (["reproduce.tier=seconds", "seed=2"], "reproduce runs what each task says; leave out seed"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_leaves_nothing(hymarl, tmp_path, words, sentence):
+    outcome = hymarl(tmp_path, *words)
+    assert outcome.code == 2
+    assert outcome.err.startswith(sentence)
+    assert outcome.err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
