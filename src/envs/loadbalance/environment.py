@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ...components.spec import BoolArray, Entities, EnvSpec, IntArray, TimeStep
 from ...registry import register
 from ..contract.scene import LevelScene
 from .assembly import n_actions, parameters, sizes
-from .estimator import SHIPPED, Estimator, Memory, seen
+from .estimator import Estimates
 from .interface import interface
 from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
@@ -66,9 +65,8 @@ class LoadBalance(Settings):
             baseline="sed",
             headline_metrics=tuple(name for name in ("jct_mean", "jain_tau") if name in names),
         )
-        file = SHIPPED if self.estimator is None else Path(self.estimator)
-        self._estimator = Estimator.load(file) if self.estimates else None
-        self._memory, self._fresh = Memory(), np.ones(self.n_envs, np.bool_)
+        self._estimates = Estimates.chosen(self, p.measuring.n_features)
+        self._fresh = np.ones(self.n_envs, np.bool_)
         from .engine import Engine  # numba takes its time: not before the settings have been checked
 
         self.engine = Engine(p, lengths, self.threads)
@@ -107,8 +105,9 @@ class LoadBalance(Settings):
         episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
         self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))
-        if self._estimator is not None:
-            self._weigh(self._estimator)
+        if self._estimates is not None:
+            self._estimates.write(self.engine.world, self._fresh)
+            self._fresh[:] = False
         self.engine.step(actions, active)
         return self._time_step(active & (episode["instant"] == end))
 
@@ -123,14 +122,6 @@ class LoadBalance(Settings):
     def close(self) -> None:
         """See `VectorEnv.close`."""
         self.engine.close()
-
-    def _weigh(self, estimator: Estimator) -> None:
-        """Write the logarithms of the weights that follow from the present observations."""
-        world = self.engine.world
-        now = seen(world, world.servers.shape[1], self.engine.parameters.measuring.n_features)
-        inputs = self._memory.inputs(now, self._fresh[:, None])
-        world.pairs["lean"][:] = estimator.log_weights(inputs, now)
-        self._fresh[:] = False
 
     def _check(self, actions: IntArray, active: BoolArray, over: BoolArray) -> None:
         expected = (self.n_envs, self.spec.n_agents)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .layout import Flags, Floats, World
+from .settings import Settings
 
 N_TIMES = 5
 """Features of completion times that are used; they follow the number of own flows in an observation."""
@@ -153,6 +154,40 @@ class Estimator(NamedTuple):
             raise ValueError(f"estimator={path}: it holds no estimator, or cannot be read") from error
         _check(arrays, path)
         return cls(**arrays)
+
+
+class Estimates:
+    """Writes weights that follow from estimates into a simulation, step by step.
+
+    Args:
+        estimator: what estimates.
+        n_features: per server in observations.
+    """
+
+    def __init__(self, estimator: Estimator, n_features: int) -> None:
+        self._estimator, self._n_features, self._memory = estimator, n_features, Memory()
+
+    @classmethod
+    def chosen(cls, settings: Settings, n_features: int) -> Estimates | None:
+        """As the settings say; None if they have no estimator.
+
+        Raises:
+            ValueError: its file cannot be used.
+        """
+        if not settings.estimates:
+            return None
+        file = SHIPPED if settings.estimator is None else Path(settings.estimator)
+        return cls(Estimator.load(file), n_features)
+
+    def write(self, world: World, fresh: Flags) -> None:
+        """Write the logarithms of the weights that follow from the present observations.
+
+        Args:
+            world: the simulation.
+            fresh: ``[B]``, in which of its rows an episode begins.
+        """
+        now = seen(world, world.servers.shape[1], self._n_features)
+        world.pairs["lean"][:] = self._estimator.log_weights(self._memory.inputs(now, fresh[:, None]), now)
 
 
 def _check(arrays: Mapping[str, NDArray[np.float64]], path: Path) -> None:

@@ -17,6 +17,7 @@ from ...components.compiled import entry_point, sources
 from ...components.rng import derive
 from .assembly import parameters, sizes
 from .draws import PACKETS, STREAM_NUMBERS, next_exponential
+from .estimator import Estimates
 from .layout import Flags, Floats, Integers, Records, Singles, World, allocate
 from .observations import measure_all, observe_balancers, offer
 from .parameters import COMPLETION, DURATION, Parameters
@@ -64,6 +65,7 @@ class Live:
         self.parameters = p = parameters(settings, trace)
         shape = sizes(settings, p, 1, n_balancers)._replace(instants=1, records=1, served=1, state_dim=1, rewards=1)
         self._world, self._origin = allocate(shape), 0.0
+        self._estimates, self._fresh = Estimates.chosen(settings, p.measuring.n_features), np.ones(1, np.bool_)
         self.n_servers, self.n_places = shape.slots, self._world.flows.shape[1]
         self.needs_durations = p.measuring.last == DURATION and p.measuring.ack_rate > 0.0
         key = derive(np.array([seed], np.uint64), STREAM_NUMBERS[PACKETS])
@@ -106,14 +108,18 @@ class Live:
 
         Actions have no effect where the settings have a rule, such as ``latency``.
         """
+        if self._estimates is not None:
+            self._estimates.write(self._world, self._fresh)
+            self._fresh[:] = False
         _decide(self.parameters, self._world, np.asarray(actions, np.int64)[None])
         weights: Floats = self._world.pairs["weight"][0].copy()
         return weights
 
     def forget_moves(self) -> None:
         """Begin with the configured weights again."""
-        for name in ("tilt", "lean"):
+        for name in ("tilt", "lean", "push"):
             self._world.pairs[name][0] = 0.0
+        self._fresh[:] = True
 
     def statistics(self) -> Records:
         """What `observe` found of completion times and durations: ``[L, S, 2]`` records of `RESERVOIR`."""

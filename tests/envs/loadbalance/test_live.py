@@ -16,6 +16,7 @@ SMALL = {"cpus": [1, 2, 4], "balancers": 3, "warmup": 0.0, "episode_limit": STEP
 VARIANTS = [
     {"ack_rate": 0.0},
     {"features": "all", "ack_rate": 8.0, "obs_unit": "size", "obs_own_arrivals": True},
+    {"rule": "pretrained", "ack_rate": 0.0},
     {"rule": "latency", "latency_gain": 0.1, "fill": "zero_fill", "ack_rate": 0.0, "decay_norm": True},
 ]
 
