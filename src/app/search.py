@@ -313,6 +313,8 @@ class Search:
             values = [] if left else self._values(trial)
         except DamagedTable as error:
             trial.damage = str(error)
+        except OSError as error:
+            trial.damage = f"cannot read {error.filename}: {error.strerror}"
         if trial.damage is not None:
             self._fail(trial, trial.damage)
         elif not left:
