@@ -34,6 +34,20 @@ def names_of(folder):
         ("--hydra-help env=two_step", "--hydra-help"),
         ("-sc install=bash", "install=bash -sc"),
         ("", ""),
+        (
+            "reproduce.tier=seconds reproduce.jobs=1",
+            "reproduce.tier=seconds reproduce.jobs=1 hydra/sweeper=hymarl_reproduce --multirun",
+        ),
+        (
+            "-m reproduce.task=x reproduce.jobs=3",
+            "reproduce.task=x reproduce.jobs=3 hydra/sweeper=hymarl_reproduce hydra/launcher=joblib "
+            "hydra.launcher.n_jobs=3 -m",
+        ),
+        (
+            "reproduce.task=x hydra/launcher=ray_local",
+            "reproduce.task=x hydra/launcher=ray_local hydra/sweeper=hymarl_reproduce --multirun",
+        ),
+        ("reproduce.task=x --cfg job", "reproduce.task=x --cfg job"),
     ],
 )
 def test_flags_may_stand_anywhere(typed, prepared):

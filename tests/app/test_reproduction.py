@@ -1,10 +1,14 @@
 """``reproduce.…``: the tier of seconds, what is kept, and what the program says and answers."""
 
+from dataclasses import replace
+
 import pytest
+
+from hymarl.reproduce.tasks import load
 
 
 @pytest.mark.timeout(600)
-def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path):
+def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path, monkeypatch):
     outcome = hymarl(tmp_path, "reproduce.tier=seconds", "reproduce.jobs=1")
     assert (outcome.code, outcome.err) == (0, "")
     folder = tmp_path / "results" / "reproduce"
@@ -15,11 +19,21 @@ def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path):
     page = (folder / "report-seconds" / "report.html").read_text()
     assert page.count("class='badge good'") > 30
     assert "<script src" not in page
+    assert "python main.py reproduce.tier=seconds reproduce.jobs=1" in page
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.csv")}
     again = hymarl(tmp_path, "reproduce.task=[penalty,two_step]", "reproduce.jobs=2")
     assert (again.code, again.err) == (0, "")
     assert "5 of 5 runs were kept from earlier calls" in again.out
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    monkeypatch.setattr("hymarl.app.reproduction.load", lambda name: with_another_reference(load(name)))
+    wrong = hymarl(tmp_path, "reproduce.task=penalty", "reproduce.jobs=1")
+    assert wrong.code == 1
+    assert wrong.err == "2 of the rows that should hold do not: penalty (vdn, return); penalty (qmix, return)\n"
+    assert wrong.out.count("not reproduced") == 2
+
+
+def with_another_reference(task):
+    return replace(task, rows=tuple(replace(row, value=3.0) for row in task.rows))
 
 
 @pytest.mark.parametrize(
