@@ -20,6 +20,7 @@ from .dashboard import DashboardSettings
 from .hydra_state import searched
 from .names import ABOUT_RUNS, WHEN_CHOSEN, unknown_key
 from .options import GROUPS, WITHOUT_SECTION, algorithm, check_option, lacks_first_line, load_options, unknown_logger
+from .testbed import TestbedSettings
 from .trust import foreign_modules
 from .when_chosen import apply
 
@@ -169,7 +170,9 @@ class SweepSettings:
     dry_run: bool
 
 
-SECTIONS: Mapping[str, type] = dict(zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings), strict=True))
+SECTIONS: Mapping[str, type] = dict(
+    zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings, TestbedSettings), strict=True)
+)
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 
 
