@@ -73,7 +73,7 @@ def allow(keys: frozenset[str], overrides: Sequence[str], why: str, instead: str
 
 
 def require_what_sections_are_about(cfg: DictConfig, overrides: Sequence[str], *, sweep: bool) -> None:
-    """Refuse settings of a sweep, report or dashboard where there is none.
+    """Refuse settings of a sweep, report, dashboard or testbed where there is none.
 
     Args:
         cfg: the composed configuration.
@@ -89,10 +89,14 @@ def require_what_sections_are_about(cfg: DictConfig, overrides: Sequence[str], *
             raise ConfigError("search=… makes many runs; add -m")
         if section == "sweep" and not sweep:
             raise ConfigError(f"{key} is about a sweep; add -m, and several values of a setting")
-        if section in ("report", "dashboard"):
+        if section in ("report", "dashboard", "testbed"):
             if sweep:
                 raise ConfigError(f"{key}: a {section} is not a job of a sweep; leave out -m")
-            if not cfg[section].runs:
+            if section == "testbed" and cfg.testbed.policy is None:
+                raise ConfigError(
+                    f"{key} is about a testbed; say what is to be tried: testbed.policy=latency, none, or a run"
+                )
+            if section != "testbed" and not cfg[section].runs:
                 raise ConfigError(f"{key} is about a {section}; say of which runs: {section}.runs=[results/…]")
 
 

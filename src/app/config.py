@@ -20,6 +20,7 @@ from .dashboard import DashboardSettings
 from .hydra_state import searched
 from .names import ABOUT_RUNS, WHEN_CHOSEN, unknown_key
 from .options import GROUPS, WITHOUT_SECTION, algorithm, check_option, lacks_first_line, load_options, unknown_logger
+from .testbed import TestbedSettings
 from .trust import foreign_modules
 from .when_chosen import apply
 
@@ -188,7 +189,7 @@ class ReproduceSettings:
 
 
 SECTIONS: Mapping[str, type] = dict(
-    zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings, ReproduceSettings), strict=True)
+    zip(ABOUT_RUNS, (SweepSettings, ReportSettings, DashboardSettings, ReproduceSettings, TestbedSettings), strict=True)
 )
 _ROOT = tuple(SavedSettings.__dataclass_fields__)
 

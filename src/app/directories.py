@@ -87,12 +87,14 @@ def _discard(directory: str, subdirectory: str | None, start: str, *, mistake: b
         folder.rmdir()
 
 
-def _directory(reported: Any, shown: Any, check: Any, resume: Any, evaluate: Any, export: Any, policy: Any) -> str:
+def _directory(
+    reported: Any, shown: Any, played: Any, check: Any, resume: Any, evaluate: Any, export: Any, policy: Any
+) -> str:
     """The output directory of a single job; refuses mistakes before Hydra creates it."""
     if check is True:
         return "."
-    if reported or shown:
-        return f"results/{'reports' if reported else 'dashboards'}/{_stamp()}"
+    if reported or shown or played is not None:
+        return f"results/{'reports' if reported else 'dashboards' if shown else 'testbed'}/{_stamp()}"
     for key, given in (("resume", resume), ("evaluate", evaluate), ("export", export)):
         if given == "":
             raise ConfigError(f"{key} is empty; give the directory of a run: {key}=results/…")
@@ -125,9 +127,9 @@ def new_directory(env: str, name: str) -> str:
     return f"results/{env}/{name}/{_stamp()}"
 
 
-def _hydra_folder(resume: Any, check: Any, reported: Any, shown: Any, export: Any) -> str | None:
+def _hydra_folder(resume: Any, check: Any, reported: Any, shown: Any, played: Any, export: Any) -> str | None:
     """The folder in a job's directory to which Hydra saves the composed configuration; None: it is not saved."""
-    if check is True or reported or shown or export is not None:
+    if check is True or reported or shown or played is not None or export is not None:
         return None
     return ".hydra" if resume is None else f".hydra/resumed-{_stamp()}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from .jobs import STOP, is_job, is_quiet, stop_file
 from .render import Medium
 from .runs import require_run, require_unused
 from .sweep import continued
+from .testbed import TestbedSettings, play
 from .train import SHARED, Output, train
 
 _WHEN_CHECKING = frozenset({"check", "env", "agents", "joint"})
@@ -42,11 +43,8 @@ def launch(cfg: DictConfig, job: HydraConf) -> None:
     path, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     require_what_sections_are_about(cfg, overrides, sweep=job.mode is RunMode.MULTIRUN)
     overrides = [override for override in overrides if not override.startswith("sweep.")]
-    for name, command in (("report", _report), ("dashboard", _dashboard)):
-        if cfg[name].runs:
-            allow(frozenset({name}), overrides, f"{name}.runs is about runs that there are")
-            command(cfg, path)
-            return
+    if _about_no_run(cfg, overrides, path, here):
+        return
     stop = stop_file(job) if is_job(job) else None
     if stop is not None and stop.exists():
         raise KeyboardInterrupt
@@ -100,6 +98,20 @@ def _plays_nothing(cfg: DictConfig, config: RunConfig, overrides: list[str], pat
         source = _source(cfg.export, here)
         export(source, path, *exported(source, config, overrides))
     return bool(cfg.check) or cfg.export is not None
+
+
+def _about_no_run(cfg: DictConfig, overrides: Sequence[str], path: Path, here: Path) -> bool:
+    """Make a report or dashboard, or play on the testbed, if that is asked for; returns whether it was."""
+    for name, command in (("report", _report), ("dashboard", _dashboard)):
+        if cfg[name].runs:
+            allow(frozenset({name}), overrides, f"{name}.runs is about runs that there are")
+            command(cfg, path)
+            return True
+    if cfg.testbed.policy is None:
+        return False
+    allow(frozenset({"testbed"}), overrides, "testbed.policy plays on real proxies")
+    print(play(read_section(cfg, "testbed", TestbedSettings, here), path, here, partial(print, flush=True)))
+    return True
 
 
 def _report(cfg: DictConfig, path: Path) -> None:

@@ -12,7 +12,7 @@ from ..registry import closest, in_plain_words, suggest
 WHEN_CHOSEN = "when_chosen"
 """The section of values that apply while an option is chosen."""
 
-ABOUT_RUNS = ("sweep", "report", "dashboard", "reproduce")
+ABOUT_RUNS = ("sweep", "report", "dashboard", "reproduce", "testbed")
 """Sections of the command line that are about runs, and no part of one."""
 
 MOVED: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""Deleting an environment deletes its folder, its YAML files and its policies, and nothing else."""
+"""Deleting an environment deletes its folder, its YAML files, its policies, what plays it really, and nothing else."""
 
 import os
 import re
@@ -42,7 +42,8 @@ def package(tmp_path):
     temporary = "*.pyc.*", "*.tmp.*"  # other processes may write them; what is compiled is copied, which saves time
     shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("*.egg-info", *temporary))
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.rmtree(folder / "envs" / "loadbalance")
+    for part in ("envs/loadbalance", "agent", "testbed"):
+        shutil.rmtree(folder / part)
     for policy in ("dispatch", "latency", "pretrained", "random_levels"):
         (folder / "policies" / f"{policy}.py").unlink()
     options = [*(folder / "conf").glob("*/*.yaml"), folder / "conf" / "loadbalance_suggestions.yaml"]

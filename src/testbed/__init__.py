@@ -1,0 +1,1 @@
+"""Real load balancers on one machine: HAProxy processes, servers of limited capacity, traffic, moving weights."""

@@ -1,0 +1,168 @@
+"""The agent: what it makes of counters and a log, what it may do, and that it drives a HAProxy that runs."""
+
+import asyncio
+import math
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hymarl.agent.flows import Flows
+from hymarl.agent.haproxy import Counters, Finished, RuntimeApi, SiteError
+from hymarl.agent.pilot import Limits
+from hymarl.agent.settings import settings_of
+from hymarl.envs.loadbalance.live import BEGAN, FINISHED, GOES_ON
+from hymarl.envs.loadbalance.traffic import Traffic
+from hymarl.registry import ConfigError
+from hymarl.testbed import client
+from hymarl.testbed.processes import start_module, stop
+
+from ..testbed.conftest import first_port, haproxy, make_bed  # noqa: F401
+
+
+def kinds(events):
+    return [(int(e["kind"]), int(e["server"]), round(float(e["start"]), 3), round(float(e["time"]), 3)) for e in events]
+
+
+def test_beginnings_come_from_counters_and_are_corrected_by_the_log():
+    flows, up = Flows(2, 20, durations=True), lambda ongoing, begun: Counters(ongoing, begun, 16, True)
+    events, arrivals = flows.events([up(0, 7), up(0, 0)], [], 10.0)
+    assert (len(events), arrivals) == (0, 0)  # what began before it looked
+    events, arrivals = flows.events([up(2, 9), up(0, 0)], [], 11.0)
+    assert arrivals == 2
+    assert kinds(events) == [
+        *((BEGAN, 0, 10.25, 10.25), (BEGAN, 0, 10.75, 10.75)),
+        *((GOES_ON, 0, 10.25, 11.0), (GOES_ON, 0, 10.75, 11.0)),
+    ]
+    finished = [(0, Finished("a", 10.6, 11.5)), (1, Finished("b", 11.2, 11.4))]  # the second began since, too
+    events, arrivals = flows.events([up(1, 9), up(1, 2)], finished, 12.0)
+    assert arrivals == 2
+    assert kinds(events) == [
+        (FINISHED, 0, 10.6, 11.5),
+        *((BEGAN, 1, 11.2, 11.2), (FINISHED, 1, 11.2, 11.4), (GOES_ON, 0, 10.25, 12.0)),
+        *((BEGAN, 1, 11.5, 11.5), (GOES_ON, 1, 11.5, 12.0)),
+    ]
+    assert {int(e["flow"]) for e in events if e["kind"] == GOES_ON} <= set(range(20))
+
+
+def test_nothing_grows_old_that_began_and_ended_between_two_looks():
+    """Else it would take the place of another, which would stay for ever."""
+    flows, random, now, begun, going = Flows(1, 50, durations=True), np.random.default_rng(0), 0.0, 0, []
+    flows.events([Counters(0, 0, 16, True)], [], now)
+    for _ in range(300):
+        starts = now + np.sort(random.uniform(0, 1, random.poisson(5)))
+        going += [(s, s + random.exponential(0.6)) for s in starts]
+        begun, now = begun + len(starts), now + 1.0
+        over = sorted((e, s) for s, e in going if e <= now)
+        going = [(s, e) for s, e in going if e > now]
+        counters = [Counters(len(going), begun, 16, True)]
+        events, _ = flows.events(counters, [(0, Finished("a", s, e)) for e, s in over], now)
+        on = events[events["kind"] == GOES_ON]
+        assert len(on) == len(going)
+        assert (events["kind"] == FINISHED).sum() == len(over)
+        assert np.sort(on["start"]) == pytest.approx(np.sort([s for s, _ in going]), abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "configured", "expected"),
+    [
+        (16, 16, 16, 16),
+        (40, 16, 16, 24),
+        (4, 16, 16, 11),
+        (200, 60, 16, 64),
+        (1, 5, 16, 4),
+        (3, 2, 2, 3),
+        (256, 200, 200, 256),
+    ],
+)
+def test_limits_of_a_weight(wanted, present, configured, expected):
+    assert Limits(step=1.5, span=4.0, blind_s=math.inf).apply(wanted, present, configured) == expected
+
+
+def test_settings_of_an_environment_are_those_of_its_option(option):
+    settings = settings_of("lb_haproxy", {"rule": "latency"})
+    assert vars(settings) == option("env", "lb_haproxy", rule="latency")[1]
+    for name in ("two_step", "nonsense", "../env/lb_haproxy"):
+        with pytest.raises(ConfigError):
+            settings_of(name, {})
+
+
+def test_a_haproxy_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SiteError, match=re.escape(f"HAProxy does not answer at {tmp_path / 'no.sock'}: No such file")):
+        RuntimeApi(tmp_path / "no.sock", "be").counters()
+
+
+def test_no_torch_is_imported():
+    code = "import sys, hymarl.agent.command, hymarl.agent.pilot; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(filter(None, sys.path))}).returncode
+        == 0
+    )
+
+
+@pytest.fixture
+def driven(make_bed, tmp_path):  # noqa: F811
+    """What an agent said while it drove a HAProxy under traffic, the weights it set, and those at the end."""
+
+    def run(*arguments, log_port=None, seconds=5.0):
+        with make_bed("leastconn", [16, 16], cpus=[1, 4]) as bed:
+            api, said = RuntimeApi(bed.socket_of(0), "be"), tmp_path / "said.txt"
+            site = ("--site", "haproxy", "--socket", str(bed.socket_of(0)), "--backend", "be")
+            where = ("--log", f"127.0.0.1:{log_port or bed.ports.logs[0]}")
+            agent = start_module("agent.command", [*site, *where, *arguments], said)
+            try:
+                for _ in range(1200):
+                    if said.exists() and "driving be" in said.read_text():
+                        break
+                    time.sleep(0.05)
+                random = np.random.default_rng(0)
+                times = np.cumsum(random.exponential(1 / 40, int(seconds * 40)))
+                flows = Traffic(times, np.zeros(len(times), np.int64), random.exponential(0.08, len(times)))
+                found = []
+
+                async def play():
+                    async def watch():
+                        while True:
+                            found.append([c.weight for c in api.counters().values()])
+                            await asyncio.sleep(0.1)
+
+                    watching = asyncio.create_task(watch())
+                    await client.play(flows, bed.ports.proxies, time.monotonic() + 0.1, 2.0)
+                    watching.cancel()
+
+                asyncio.run(play())
+                before = [c.weight for c in api.counters().values()]
+                agent.terminate()
+                assert agent.wait(20) == 0
+                after = [c.weight for c in api.counters().values()]
+            finally:
+                stop([agent])
+                api.close()
+            return said.read_text(), np.array(found), before, after
+
+    return run
+
+
+def test_it_leans_to_the_faster_server_within_limits_and_sets_the_configured_weights_at_the_end(driven):
+    said, weights, before, after = driven("--max-step", "1.2", "--max-span", "2")
+    assert before[0] < 16 < before[1]
+    assert (weights.max(), weights.min()) <= (32, 16)
+    assert weights.min() >= 8
+    assert after == [16, 16]
+    assert "the configured weights are set" in said
+
+
+def test_a_dry_run_only_says_what_it_would_set(driven):
+    said, weights, _, after = driven("--dry-run", seconds=3.0)
+    assert (weights == 16).all()
+    assert after == [16, 16]
+    assert re.search(r"would set s0 \d+, s1 \d+|would set s[01] \d+", said)
+
+
+def test_without_sight_it_steps_back(driven, first_port):  # noqa: F811
+    said, weights, *_ = driven("--blind-after", "0.5", log_port=first_port + 90, seconds=3.0)
+    assert "the log has told of no finished request for 0.5 s although requests begin; setting the configured" in said
+    assert (weights == 16).all()

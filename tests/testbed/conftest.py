@@ -1,0 +1,52 @@
+"""Beds with a real HAProxy; without one these tests are skipped."""
+
+import socket
+import sys
+
+import pytest
+
+from hymarl.registry import ConfigError
+from hymarl.testbed.bed import Bed, find_haproxy, ports_from
+
+
+@pytest.fixture(scope="session")
+def haproxy():
+    if sys.platform != "linux":
+        pytest.skip("the testbed needs Linux")
+    try:
+        return find_haproxy(None)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def first_port():
+    """The first of a hundred ports that are free, also of those below it that other tests may take meanwhile."""
+    worker = sum(map(ord, __file__)) % 7
+    for port in range(20_000 + 100 * worker, 32_000, 700):
+        sockets = []
+        try:
+            for offset in range(20):
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    sockets.append(socket.socket(socket.AF_INET, kind))
+                    sockets[-1].bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        else:
+            return port
+        finally:
+            for one in sockets:
+                one.close()
+    pytest.skip("no hundred ports are free")
+
+
+@pytest.fixture
+def make_bed(haproxy, first_port, tmp_path):
+    """``make_bed("leastconn", [16, 32], n_proxies=1)``: servers with one CPU each, not yet started."""
+
+    def make(balance, weights, n_proxies=1, program=haproxy, cpus=None):
+        cpus = cpus or [1] * len(weights)
+        ports = ports_from(first_port, n_proxies, len(weights))
+        return Bed(program, ports, balance, weights, cpus, cpus[::-1], 32, 128, str(tmp_path))
+
+    return make
