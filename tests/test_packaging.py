@@ -68,11 +68,10 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
     }
     information = {name for name in names if ".dist-info/" in name}
     plugins = {p.relative_to(ROOT).as_posix() for p in (ROOT / "hydra_plugins").rglob("*.py")}
-    assert names - information == modules | configuration | plugins | {
-        "hymarl/py.typed",
-        "hymarl/reports/page.html",
-        "hymarl/envs/loadbalance/estimator.npz",
-    }
+    data = {f"hymarl/reproduce/published/{p.name}" for p in (ROOT / "src" / "reproduce" / "published").glob("*.yaml")}
+    data |= {"hymarl/py.typed", "hymarl/reports/page.html"}
+    data |= {"hymarl/envs/loadbalance/estimator.npz", "hymarl/testbed/sed.lua"}
+    assert names - information == modules | configuration | plugins | data
     assert any(name.endswith("licenses/LICENSE") for name in information)
 
     # The wheel is put in front of the checkout, as if installed, and used from a folder that knows nothing of either.

@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--socket", required=True, help="its stats socket, of level admin")
     add("--backend", required=True, help="the backend whose weights move")
     add("--log", required=True, metavar="HOST:PORT", help="where to listen for its log (UDP)")
-    add("--policy", default="latency", help="latency (a rule), or a directory that export=RUN has written")
+    add(
+        "--policy",
+        default="latency",
+        help="latency or pretrained, or a directory that export=RUN has written",
+    )
     add("--env", default="lb_haproxy", help="environment whose settings are used; its dt is the time between decisions")
     add("--dry-run", action="store_true", help="only say what would be set")
     add("--max-step", type=_factor, default=1.5, help="largest factor between a weight and the next (1.5)")
@@ -72,8 +76,8 @@ def _factor(text: str) -> float:
 
 
 def _run(given: argparse.Namespace) -> int:
-    policy = None if given.policy == "latency" else _exported(given.policy)
-    settings = settings_of(given.env, {"rule": "latency" if policy is None else None})
+    policy = None if given.policy in ("latency", "pretrained") else _exported(given.policy)
+    settings = settings_of(given.env, {"rule": given.policy if policy is None else None})
     host, _, port = given.log.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--log {given.log}: give an address and a port, such as 127.0.0.1:24200")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..ranges import Agents, Length, PathText, Positive, Range, Seed
 from ..registry import ConfigError
 from .runs import require_run
 
-WITHOUT_RUN = ("none", "latency")
-"""Policies that are no run directory: weights that stay, and the rule that moves them."""
+if TYPE_CHECKING:
+    from ..testbed.plan import Mover
+
+MOVERS: Mapping[str, Sequence[Mover]] = {"none": (), "latency": ("latency",), "pretrained": ("latency", "pretrained")}
+"""Policies that are no run directory, and what moves weights with them; a run has latency control beside it, too."""
 _MOST = 1000
 
 
@@ -21,8 +24,8 @@ class TestbedSettings:
     """A campaign on real proxies, see `docs/testbed.md`.
 
     Attributes:
-        policy: a run directory; ``latency``: the rule of this name, which takes part beside every run, too; ``none``:
-            weights stay; null: there is no testbed.
+        policy: a run directory; ``latency``: the rule of this name, which takes part beside all others, too;
+            ``pretrained``: the estimator that is shipped; ``none``: weights stay; null: there is no testbed.
         env: option of the environment whose servers, traffic and observations are used; null: a run's own, else the one
             that is made for it.
         trace: file of requests to replay; null: as the environment says.
@@ -71,8 +74,9 @@ def play(settings: TestbedSettings, directory: Path, here: Path, show: Callable[
     from ..testbed.plan import DEFAULT_ENV, Plan
 
     env, policy = _environment(settings, here, DEFAULT_ENV)
+    movers = MOVERS.get(str(settings.policy), ("latency", "policy"))
     own = {name: getattr(settings, name) for name in _OF_PLAN}
-    plan = Plan(settings=env, policy=policy, latency=settings.policy != "none", **own)
+    plan = Plan(settings=env, policy=policy, movers=movers, **own)
     results = campaign.play(plan, directory, show)
     table = report.write(results, directory)
     return "\n".join([table, *results.notes, f"report: {directory / 'report.html'}"])
@@ -91,7 +95,7 @@ def _environment(settings: TestbedSettings, here: Path, made_for_it: str) -> tup
     from .saved import load_saved
 
     changes = {} if settings.trace is None else {"trace": settings.trace}
-    if settings.policy in WITHOUT_RUN:
+    if settings.policy in MOVERS:
         component = changed_option("env", settings.env or made_for_it, (), changes)
         return {"name": component.name, **component.settings}, None
     if settings.env is not None:

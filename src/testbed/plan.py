@@ -24,7 +24,7 @@ UNIT = 16
 DEFAULT_ENV = "lb_haproxy"
 """The environment that is made for the testbed."""
 
-Mover = Literal["", "latency", "policy"]
+Mover = Literal["", "latency", "pretrained", "policy"]
 
 
 class Contestant(NamedTuple):
@@ -33,7 +33,7 @@ class Contestant(NamedTuple):
     Attributes:
         rule: see `BALANCE`.
         true: whether weights are the servers' CPUs, at the beginning; else they are equal.
-        mover: what moves the weights; nothing, latency control, or the policy.
+        mover: what moves the weights; nothing, a rule of the simulator with this name, or the policy of the run.
     """
 
     rule: DataPlane
@@ -53,7 +53,7 @@ class Plan:
     Attributes:
         settings: of the environment, as its option or a run says, and its ``name``.
         policy: a run directory, or ``None``.
-        latency: whether latency control takes part.
+        movers: what moves weights.
         rules: that take part.
         balancers: proxies.
         load: part of the capacity; a trace has its own unless ``trace_speed`` is null.
@@ -69,7 +69,7 @@ class Plan:
 
     settings: Mapping[str, Any]
     policy: str | None
-    latency: bool
+    movers: Sequence[Mover]
     rules: Sequence[DataPlane]
     balancers: int
     load: float
@@ -98,10 +98,9 @@ class Plan:
     @property
     def contestants(self) -> list[Contestant]:
         """Everything that is tried, in the order of the table."""
-        moved: list[Mover] = [*(["latency"] if self.latency else []), *(["policy"] if self.policy else [])]  # type: ignore[list-item]
         return [
             *(Contestant(rule, true, "") for rule in self.rules for true in (False, True)),
-            *(Contestant(rule, False, mover) for mover in moved for rule in self.rules if rule in DRIVEN),
+            *(Contestant(rule, False, mover) for mover in self.movers for rule in self.rules if rule in DRIVEN),
         ]
 
     @property
@@ -117,7 +116,7 @@ class Plan:
     def environment(self, contestant: Contestant) -> dict[str, Any]:
         """The settings of the simulator for a contestant: servers stay in their order, nothing changes by itself."""
         still = {"scenario": "static", "swaps": 0, "rho_range": None, "size_factors": None, "episode_flows": None}
-        rule = {"": contestant.rule, "latency": "latency", "policy": None}[contestant.mover]
+        rule = None if contestant.mover == "policy" else contestant.mover or contestant.rule
         return {
             **{name: value for name, value in self.settings.items() if name != "name"},
             **still,
