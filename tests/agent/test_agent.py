@@ -20,7 +20,7 @@ from hymarl.registry import ConfigError
 from hymarl.testbed import client
 from hymarl.testbed.processes import start_module, stop
 
-from ..testbed.conftest import first_port, haproxy, make_bed  # noqa: F401
+from ..testbed.conftest import first_port, folder, haproxy, make_bed  # noqa: F401
 
 
 def kinds(events):

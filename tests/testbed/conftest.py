@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 
 import pytest
 
@@ -42,12 +43,19 @@ def first_port():
 
 
 @pytest.fixture
-def make_bed(haproxy, first_port, tmp_path):
+def folder():
+    """An empty one with a short path: the path of a socket in it has at most 107 characters."""
+    with tempfile.TemporaryDirectory() as path:
+        yield path
+
+
+@pytest.fixture
+def make_bed(haproxy, first_port, folder):
     """``make_bed("leastconn", [16, 32], n_proxies=1)``: servers with one CPU each, not yet started."""
 
     def make(balance, weights, n_proxies=1, program=haproxy, cpus=None):
         cpus = cpus or [1] * len(weights)
         ports = ports_from(first_port, n_proxies, len(weights))
-        return Bed(program, ports, balance, weights, cpus, cpus[::-1], 32, 128, str(tmp_path))
+        return Bed(program, ports, balance, weights, cpus, cpus[::-1], 32, 128, folder)
 
     return make
