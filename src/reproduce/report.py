@@ -146,7 +146,8 @@ def _what(row: Row) -> str:
         "last": f"{of}: mean {what} of the last {row.over} evaluations",
         "best": f"{of}: largest mean {what} of an evaluation",
         "best_of_each": f"{of}: best {what} of each run, mean",
-        "training": f"{of}: {what} over the last {row.over} training episodes",
+        "training": f"{of}: {what} over the last {row.over} training episodes"
+        + (f" of {row.until:,}" if row.until else ""),
         "order": f"order by mean {what}",
     }[row.statistic]
 

@@ -44,6 +44,7 @@ class Row:
             ``order``: whether the means are in this order.
         label: what it measures, for people; None: the metric's name.
         over: see ``statistic``; None where it says nothing.
+        until: of ``training``, the episode at which those end; None: the last one.
         scale: what our number is multiplied by to have the unit of the reference.
         offset: what is then added.
         value: the reference; None for an order, a range, or where there is none to compare with.
@@ -65,6 +66,7 @@ class Row:
     statistic: Statistic
     label: str | None
     over: Count | None
+    until: Count | None
     scale: Annotated[float, Range()]
     offset: Annotated[float, Range()]
     value: Annotated[float, Range()] | None

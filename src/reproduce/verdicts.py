@@ -145,6 +145,10 @@ def _training(task: Task, row: Row, run: Run) -> float:
     if row.metric not in (reader.fieldnames or ()):
         raise _lacks(task, row)
     rows = [(float(cells["episodes"]), float(cells[row.metric] or math.nan)) for cells in reader]
+    if row.until is not None:  # a row of the table that goes beyond counts as far as it goes
+        before = [0.0, *(episode for episode, _ in rows)]
+        ends = [min(episode, float(row.until)) for episode, _ in rows]
+        rows = [(end, value) for end, start, (_, value) in zip(ends, before, rows, strict=False) if end > start]
     episodes = np.diff([0.0, *(episode for episode, _ in rows)])
     total = weight = 0.0
     for n, (_, value) in zip(episodes[::-1], rows[::-1], strict=True):

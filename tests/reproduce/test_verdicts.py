@@ -84,7 +84,9 @@ def test_evaluations_and_training_count_as_their_statistics_say(tmp_path):
     kinds = {"last": 2, "best": None, "best_of_each": None}
     rows = [row("vdn", statistic=kind, over=over, value=0.0) for kind, over in kinds.items()]
     rows.append(row("vdn", statistic="training", metric="success", over=100, value=0.6))
+    rows.append(row("vdn", statistic="training", metric="success", over=100, until=140, value=0.7))
     found = judge(task(*rows), {"vdn": runs}, {"vdn": 2})
+    assert found[4].ours.value == pytest.approx((40 * 1 + 60 * 0.5) / 100)
     # (9 + 2) / 2 and (5 + 8) / 2; evaluations have the means 2, 7 and 5; the best are 9 and 8
     assert [f.ours.value for f in found[:3]] == [6, 7, 8.5]
     assert found[3].ours.value == pytest.approx((40 * 0 + 50 * 1 + 10 * 0.5) / 100)
