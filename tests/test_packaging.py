@@ -68,7 +68,8 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
     }
     information = {name for name in names if ".dist-info/" in name}
     plugins = {p.relative_to(ROOT).as_posix() for p in (ROOT / "hydra_plugins").rglob("*.py")}
-    assert names - information == modules | configuration | plugins | {"hymarl/py.typed", "hymarl/reports/page.html"}
+    others = {"hymarl/py.typed", "hymarl/reports/page.html", "hymarl/testbed/sed.lua"}
+    assert names - information == modules | configuration | plugins | others
     assert any(name.endswith("licenses/LICENSE") for name in information)
 
     # The wheel is put in front of the checkout, as if installed, and used from a folder that knows nothing of either.
