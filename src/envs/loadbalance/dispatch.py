@@ -10,13 +10,16 @@ import math
 
 import numpy as np
 
-from ...components.compiled import part
+from ...components.compiled import constants, part
 from .draws import DECISIONS, level_uniform, next_integer, next_uniform
 from .layout import Integers, Row
 from .parameters import ACTION_MODES, RULES, Parameters
 
-ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY = range(len(RULES))
-FAVOUR, FAVOUR0, ADJUST = range(len(ACTION_MODES))
+ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY = constants(len(RULES))
+FAVOUR, FAVOUR0, ADJUST = constants(len(ACTION_MODES))
+
+(NOMINAL,) = constants(1)
+"""How many levels a rule's weights are drawn from if it has the nominal ones."""
 
 _TINY = 1e-9
 """Least weight that is divided by."""

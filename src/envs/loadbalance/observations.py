@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from ...components.compiled import part
+from ...components.compiled import constants, part
 from .dispatch import FAVOUR, mean_tilt, tilt_of
 from .layout import Row
 from .parameters import N_BASE, N_PAPER, STATES, Parameters
 from .reservoirs import COMPLETION, DURATION, measure, reservoir_of
 from .servers import flow_at, hear, touch
 
-SERVER, CONCAT, PRIVILEGED = range(len(STATES))
+SERVER, CONCAT, PRIVILEGED = constants(len(STATES))
 
 _OFFSET = 1e-3
 _RANGE = 6.0

@@ -16,7 +16,7 @@ import numpy as np
 from ...components import rng
 from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
-from .dispatch import LATENCY, SED, control, decode, prescribe, weigh
+from .dispatch import LATENCY, NOMINAL, SED, control, decode, prescribe, weigh
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
@@ -223,11 +223,11 @@ def _restart(p: Parameters, row: Row) -> None:
     if p.traffic.use_trace_times:
         start_trace(p, row)
     schedule(p, row, 0.0)
-    prescribe(p, row, SED, 0)
+    prescribe(p, row, SED, NOMINAL)
     for i in range(len(row.balancers)):
         _take_over(row, i)  # nothing of the episode before, however late the first weights are taken over
     for _ in range(p.scenario.warmup):
-        prescribe(p, row, SED, 0)
+        prescribe(p, row, SED, NOMINAL)
         interval(p, row, SED)
         _clear_interval(row)
         apply_script(p, row)
