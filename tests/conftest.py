@@ -7,6 +7,7 @@ import io
 import math
 import pickle
 import signal
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hypothesis import settings
 from omegaconf import OmegaConf, open_dict
@@ -32,6 +36,7 @@ from hymarl.components.compiled import COMPILING
 from hymarl.components.episode import EpisodeBatch
 from hymarl.components.files import load
 from hymarl.components.spec import Entities, EnvSpec, TimeStep
+from hymarl.envs import loadbalance
 from hymarl.envs.contract.vector_env import EpisodeFailure, RowFailure
 from hymarl.main import main
 from hymarl.policies.description import PolicyDescription
@@ -40,6 +45,7 @@ from hymarl.training.collecting import Collector, Weights
 from hymarl.training.evaluation import Evaluator
 from hymarl.training.trainer import Trainer
 
+gc.set_threshold(20_000, 10, 100)  # searching for garbage less often saves 6 % of the tests' time
 # One thread per process: the suite runs several processes, and small tensors only get slower with more.
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
@@ -47,6 +53,30 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup starts them with this 
 
 settings.register_profile("hymarl", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("hymarl")
+
+PACKAGES = ("hymarl.conf", "hydra.conf")
+COMPILER = pytest.StashKey[subprocess.Popen]()
+
+
+def pytest_sessionstart(session):
+    """The process that starts the others has the simulation of load balancing compiled while they collect the tests.
+
+    They would otherwise all come to need it at once, in a new clone, and do nothing while one of them compiles it.
+    """
+    folder = Path(loadbalance.__file__).parent
+    kept = [file.stat().st_mtime for file in folder.glob("__pycache__/*.nbi")]
+    changed = max(file.stat().st_mtime for file in folder.glob("*.py"))
+    if session.config.pluginmanager.hasplugin("dsession") and changed > max(kept, default=0.0):
+        code = "import hymarl, numpy; hymarl.make_env('loadbalance').reset(numpy.zeros(1), numpy.ones(1))"
+        silent = subprocess.DEVNULL
+        session.config.stash[COMPILER] = subprocess.Popen([sys.executable, "-c", code], stdout=silent, stderr=silent)
+
+
+def pytest_unconfigure(config):
+    """No process outlives the tests."""
+    if (compiler := config.stash.get(COMPILER, None)) is not None:
+        compiler.terminate()
+        compiler.wait()
 
 
 def pytest_collection_finish():
@@ -56,29 +86,58 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hydra_reads_a_file_once():
-    """Hydra parses an option file of the package again only if it has changed.
+def hydra_does_nothing_twice():
+    """Hydra parses an option file of the package, and merges the files of the same choices, once.
 
-    It parses thirty files for each of the thousand configurations of these tests, which is a third of composing. Each
-    configuration gets nodes of its own as ever; and files elsewhere, such as those that tests write, are always read.
-    Processes of their own, such as those of the tests of the command line, have Hydra as it is.
+    That is most of composing, and these tests compose a thousand configurations. Each one gets nodes of its own as
+    ever. No test changes a file of the package; where configurations are searched for in other places too, such as
+    folders that tests write, all of it is merged anew. Processes of their own, such as those of the tests of the
+    command line, have Hydra as it is.
     """
     Plugins.instance()  # finds the classes of sources, which are not those that can be imported
     source_of_packages = SourcesRegistry.instance().resolve("pkg")
-    load, kept = source_of_packages.load_config, {}
+    load, choose = source_of_packages.load_config, defaults_list._create_defaults_list
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    kept = {}
+
+    def once(make, *given):
+        key = pickle.dumps((make.__qualname__, given))
+        if key not in kept:
+            kept[key] = pickle.dumps(make())
+        return pickle.loads(kept[key])
+
+    def searched(repo):
+        """What ``repo`` finds configurations in; None if that is more than the two packages and Hydra's store."""
+        sources = [(source.scheme(), source.path) for source in repo.get_sources()]
+        if not {path for _, path in sources} <= {*PACKAGES, ""}:
+            return None
+        return sources, [(name, id(node)) for name, node in leaves(ConfigStore.instance().repo)]
 
     def load_once(source, config_path):
-        file = resources.files(source.path) / source._normalize_file_name(config_path)
-        if not isinstance(file, Path) or not file.is_file():
+        if source.path not in PACKAGES:
             return load(source, config_path)
-        status = file.stat()
-        key, state = (file, source.provider), (status.st_mtime_ns, status.st_size)
-        if key not in kept or kept[key][0] != state:
-            kept[key] = state, pickle.dumps(load(source, config_path))
-        return pickle.loads(kept[key][1])
+        return once(lambda: load(source, config_path), source.path, source.provider, config_path)
+
+    def choose_once(repo, config_name, overrides, **options):
+        def chosen():
+            return choose(repo, config_name, overrides, **options), known()
+
+        def known():
+            return {name: x for name, x in vars(overrides).items() if name != "config_overrides"}
+
+        where = searched(repo)
+        result, learned = once(chosen, where, config_name, known(), options) if where else chosen()
+        vars(overrides).update(learned)
+        return result
+
+    def merge_once(loader, defaults, repo):
+        where = searched(repo)
+        return once(lambda: merge(loader, defaults, repo), where, defaults) if where else merge(loader, defaults, repo)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_of_packages, "load_config", load_once)
+        patch.setattr(defaults_list, "_create_defaults_list", choose_once)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
         yield
 
 

@@ -7,17 +7,24 @@ when functions run, the second when they are compiled.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit
-from numba.core.event import Event, Listener, install_listener
+from numba.core.event import Event, Listener, install_listener, trigger_event
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _common = partial(njit, nogil=True, error_model="numpy", _nrt=False)
 _internal = partial(_common, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -33,6 +40,14 @@ pasted_part: Callable[..., Any] = partial(_common, inline="always")
 
 entry_point: Callable[..., Any] = partial(_common, cache=True)
 """Decorator of a function that Python calls; compiled once and kept in a cache."""
+
+
+def constants(n: int) -> Iterator[Any]:
+    """The numbers 0 to ``n - 1`` as names for choices: of a plain number that is passed on as it is written, numba
+    makes a type of its own, and compiles everything that it is passed to once more; of these it does not.
+    """
+    return map(np.int64, range(n))
+
 
 COMPILING = "compiling for this machine, which may take a minute (first use only) …"
 
@@ -76,6 +91,29 @@ class _Announcement(Listener):
         self._told = True
         with suppress(OSError, ValueError):  # nobody reads standard error, or it is closed
             print(COMPILING, file=sys.stderr, flush=True)
+
+
+def compile_once(function: Any, *arguments: Any) -> None:
+    """Call an entry point for the first time; if it was called before, do nothing.
+
+    Of processes that do this at once, one compiles and the others wait for what it puts into the cache: the jobs of a
+    sweep would otherwise all compile the same, for a minute each. Where files cannot be locked, they do.
+
+    Args:
+        function: the entry point.
+        arguments: such that it has nothing to do.
+    """
+    if function.signatures:
+        return
+    with trigger_event("numba:compile"), ExitStack() as stack:  # a wait is announced as compiling is
+        with suppress(OSError):
+            folder = Path(function.stats.cache_path)
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / f"{function.__name__}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            stack.callback(os.close, descriptor)  # which unlocks it
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        function(*arguments)
 
 
 def sources(*files: Path) -> int:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from hymarl.app.config import change, option
-from hymarl.app.options import options
+from hymarl.app.options import chosen_by, options
 from hymarl.app.saved import load_saved, to_yaml
 from hymarl.registry import PACKAGES, ConfigError
 
@@ -124,7 +124,16 @@ def test_every_option_of_a_group_can_be_read_alone():
 # Algorithms run
 
 
-@pytest.mark.parametrize("algo", options("algo"))
+def slow_without_new_parts():
+    """The algorithms; slow are those whose every part is also chosen by one before them."""
+    seen = set()
+    for algo in sorted(options("algo")):
+        parts = set(chosen_by(algo).items())
+        yield pytest.param(algo, marks=[pytest.mark.slow] if parts <= seen else [])
+        seen |= parts
+
+
+@pytest.mark.parametrize("algo", [*slow_without_new_parts()])
 def test_every_algorithm_trains_a_few_episodes_and_is_stored_under_its_name(hymarl, tmp_path, algo):
     small = "++when_chosen.replay.uniform.batch_episodes=4", "++when_chosen.replay.uniform.buffer_episodes=16"
     outcome = hymarl(tmp_path, *TINY, *small, "logger=[]", f"algo={algo}")

@@ -27,6 +27,7 @@ from .parameters import (
     Rewarding,
     Scenario,
     Traffic,
+    as_declared,
 )
 from .settings import Settings
 from .traces import Trace
@@ -121,7 +122,7 @@ def parameters(s: Settings, trace: Trace | None) -> Parameters:
         ),
     )
     _check_calls(s, made)
-    return made
+    return as_declared(made)
 
 
 def _check_calls(s: Settings, p: Parameters) -> None:
@@ -183,7 +184,7 @@ def _traffic(s: Settings, trace: Trace | None) -> Traffic:
     return Traffic(
         cpus=_array(s.cpus),
         nominal=_array(s.cpus if s.nominal_weights is None else s.nominal_weights),
-        speed=float(s.speed),
+        speed=s.speed,
         fifo=s.service == "fifo",
         workers=s.workers,
         max_clients=s.most_clients,
@@ -192,11 +193,11 @@ def _traffic(s: Settings, trace: Trace | None) -> Traffic:
         size_factors=_array(s.size_factors or [1.0, 1.0]),
         size_kind=SIZES.index(s.size_dist),
         size_log_mean=math.log(mean) - sigma**2 / 2.0,
-        size_sigma=float(sigma),
-        wiki_share=float(s.mix_wiki_share),
-        static_mean=float(s.mix_static_mean),
+        size_sigma=sigma,
+        wiki_share=s.mix_wiki_share,
+        static_mean=s.mix_static_mean,
         n_flows=2**62 if s.episode_flows is None else s.episode_flows,
-        split=0.0 if s.lb_split is None else float(s.lb_split),
+        split=0.0 if s.lb_split is None else s.lb_split,
         trace_times=times,
         trace_sizes=np.zeros(1) if trace is None else trace.sizes,
         trace_kinds=np.zeros(1, np.int64) if trace is None else trace.kinds,
@@ -205,7 +206,7 @@ def _traffic(s: Settings, trace: Trace | None) -> Traffic:
         use_trace_sizes=trace is not None and s.trace_use != "times",
         trace_loop=s.trace_loop,
         trace_slack=period if s.trace_loop else max(0.0, span - seconds),
-        reject_seconds=-1.0 if s.reject_seconds is None else float(s.reject_seconds),
+        reject_seconds=-1.0 if s.reject_seconds is None else s.reject_seconds,
     )
 
 
@@ -244,7 +245,7 @@ def _scenario(s: Settings, length: int) -> Scenario:
     warmup = round(s.warmup / s.dt)
     failure = [*s.failure_start, s.failure_length if s.scenario == "failure" else 0.0]
     return Scenario(
-        dt=float(s.dt),
+        dt=s.dt,
         warmup=warmup,
         length=length,
         permute=s.scenario == "unknown",
@@ -252,7 +253,7 @@ def _scenario(s: Settings, length: int) -> Scenario:
         failure=_array(failure),
         swaps=s.swaps,
         swap_window=_array(s.swap_window),
-        detect_delay=min(float(s.detect_delay), s.dt * (warmup + length + 1)),
+        detect_delay=min(s.detect_delay, s.dt * (warmup + length + 1)),
         **{name: _array(x) for name, x in {**quiet, **chains.get(s.scenario, {})}.items()},
     )
 
@@ -262,9 +263,9 @@ def _measuring(s: Settings) -> Measuring:
     last = COMPLETION if s.features == "completion" else DURATION
     n_base = 1 + N_STATISTICS * (last - first + 1)
     return Measuring(
-        ack_rate=float(s.ack_rate),
+        ack_rate=s.ack_rate,
         reservoir=s.reservoir,
-        accept=float(s.accept),
+        accept=s.accept,
         growth=s.decay_growth,
         zero_fill=s.fill == "zero_fill",
         decay_norm=s.decay_norm,
@@ -279,7 +280,7 @@ def _measuring(s: Settings) -> Measuring:
         mask=s.obs_mask,
         own_arrivals=s.obs_own_arrivals,
         state=STATES.index(s.state),
-        delay=float(s.obs_delay),
+        delay=s.obs_delay,
     )
 
 

@@ -10,17 +10,20 @@ import math
 
 import numpy as np
 
-from ...components.compiled import part
+from ...components.compiled import constants, part
 from .draws import DECISIONS, level_uniform, next_integer, next_uniform
 from .layout import Integers, Row
 from .parameters import ACTION_MODES, BASES, RULES, Parameters
 
-ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY, *_HAPROXY, PRETRAINED = range(
+ECMP, WCMP, AWCMP, LSQ, LSQ2, SED, SED2, SED_TIE, SED_TRUE, JSQ, GSED, LWL, LATENCY, *_HAPROXY, PRETRAINED = constants(
     len(RULES)
 )
-NOMINAL, BY_LATENCY, BY_ESTIMATE = range(len(BASES))
+NOMINAL, BY_LATENCY, BY_ESTIMATE = constants(len(BASES))
 LEASTCONN, ROUNDROBIN, RANDOM_N = _HAPROXY
-FAVOUR, FAVOUR0, ADJUST = range(len(ACTION_MODES))
+FAVOUR, FAVOUR0, ADJUST = constants(len(ACTION_MODES))
+
+(NO_LEVELS,) = constants(1)
+"""How many levels a rule's weights are drawn from if it has the nominal ones."""
 
 _TINY = 1e-9
 """Least weight that is divided by."""

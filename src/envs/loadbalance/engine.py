@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ...components.compiled import compile_once
 from ...components.rng import derive
 from .draws import STREAM_NUMBERS
 from .layout import Flags, Integers, Sizes, Words, World, allocate
@@ -55,6 +56,7 @@ class Engine:
             self._pool = None
 
     def _play(self, where: Flags, restart: bool, actions: Integers) -> None:
+        compile_once(play_rows, self.parameters, self.world, 0, 0, where, restart, actions)
         if self._n_threads == 1:
             play_rows(self.parameters, self.world, *self._chunks[0], where, restart, actions)
             return

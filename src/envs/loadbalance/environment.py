@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .layout import n_bytes
 from .metrics import episode_metrics, metric_names
 from .settings import Settings
 from .traces import read_trace
+
+_AS_COMPILED: tuple[Literal["C"], Literal["W"]] = ("C", "W")
+"""Contiguous and writable: for arrays with another layout, numba would compile the simulation once more."""
 
 
 @register("env")
@@ -91,8 +94,9 @@ class LoadBalance(Settings):
 
     def reset(self, seeds: UInt64Array, where: BoolArray) -> TimeStep:
         """See `VectorEnv.reset`."""
-        self.engine.reset(np.asarray(seeds, np.uint64), np.asarray(where, np.bool_))
-        self._fresh |= np.asarray(where, np.bool_)
+        where = np.require(where, np.bool_, _AS_COMPILED)
+        self.engine.reset(np.asarray(seeds, np.uint64), where)
+        self._fresh |= where
         return self._time_step(np.zeros(self.n_envs, np.bool_))
 
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
@@ -101,7 +105,8 @@ class LoadBalance(Settings):
         Raises:
             ValueError: actions that do not exist, or an active row whose episode is over or was never started.
         """
-        actions, active = np.asarray(actions, np.int64), np.asarray(active, np.bool_)
+        actions = np.require(actions, np.int64, _AS_COMPILED)
+        active = np.require(active, np.bool_, _AS_COMPILED)
         episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
         self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))

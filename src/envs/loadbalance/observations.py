@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from ...components.compiled import part
+from ...components.compiled import constants, part
 from .dispatch import FAVOUR, NOMINAL, lean_of, mean_tilt, tilt_of
 from .layout import Row
 from .parameters import COMPLETION, N_STATISTICS, STATES, Parameters
 from .reservoirs import measure, reservoir_of
 from .servers import flow_at, hear, touch
 
-SERVER, CONCAT, PRIVILEGED = range(len(STATES))
+SERVER, CONCAT, PRIVILEGED = constants(len(STATES))
 
 OFFSET, RANGE = 1e-3, 6.0
 """With ``obs_norm=log`` a time x in a unit y is log2((x + offset)/(y + offset)), within plus and minus the range, over

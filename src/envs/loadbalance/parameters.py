@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Group = TypeVar("Group", bound=tuple[Any, ...])
 
 # fmt: off
 Rule = Literal[
@@ -92,7 +95,7 @@ class Traffic(NamedTuple):
     split: float  # Dirichlet concentration of the balancers' shares, 0: equal
     trace_times: Floats
     trace_sizes: Floats
-    trace_kinds: NDArray[np.int64]
+    trace_kinds: Integers
     trace_period: float  # seconds from one start to the next when looping
     use_trace_times: bool
     use_trace_sizes: bool
@@ -184,3 +187,24 @@ class Parameters(NamedTuple):
     measuring: Measuring
     acting: Acting
     rewarding: Rewarding
+
+
+def as_declared(group: Group) -> Group:
+    """A group with each value as its field declares it, arrays contiguous and writable.
+
+    The types of all values together are one version of the compiled simulation: with the whole number 1 where another
+    time 1.0 stands, numba would compile it once more, for a minute.
+    """
+    hints = _hints(type(group))
+    return type(group)(*(_cast(value, hint) for value, hint in zip(group, hints, strict=True)))
+
+
+@cache
+def _hints(kind: type) -> tuple[Any, ...]:
+    return tuple(get_type_hints(kind).values())
+
+
+def _cast(value: Any, hint: Any) -> Any:
+    if hint in (Floats, Integers):
+        return np.require(value, np.float64 if hint == Floats else np.int64, ["C", "W"])
+    return hint(value) if hint in (int, float, bool) else as_declared(value)

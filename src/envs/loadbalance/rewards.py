@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 
-from ...components.compiled import part, shared_part
+from ...components.compiled import constants, part, shared_part
 from .layout import Integers, Records, Row
-from .parameters import COMPLETION, DURATION, FIELDS, SCOPES, Parameters
+from .parameters import COMPLETION, DURATION, FIELDS, REWARDS, SCOPES, Parameters
 from .reservoirs import reservoir_of
 
-PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX, DELAY = range(14)
-DUR, FCT, DUR_DISC, FCT_DISC, TRUE_Q, TRUE_W = range(len(FIELDS))
-LOCAL_MEAN, MERGED, LOCAL = range(len(SCOPES))
+PRODUCT, PRODUCT_GEO, JAIN, MINMAX, MEANMAX, VAR, VAR_EXP, VAR_LOG, MAX, MAX_EXP, MAX_LOG, QOS, MIX, DELAY = constants(
+    len(REWARDS)
+)
+DUR, FCT, DUR_DISC, FCT_DISC, TRUE_Q, TRUE_W = constants(len(FIELDS))
+LOCAL_MEAN, MERGED, LOCAL = constants(len(SCOPES))
 
 _TINY = 1e-9
 _STEEP = 1e4

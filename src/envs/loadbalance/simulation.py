@@ -16,7 +16,19 @@ import numpy as np
 from ...components import rng
 from ...components.compiled import entry_point, part, pasted_part, shared_part, sources
 from .arrivals import arrive, schedule, start_trace
-from .dispatch import BY_ESTIMATE, BY_LATENCY, LATENCY, NOMINAL, PRETRAINED, control, decode, in_use, prescribe, weigh
+from .dispatch import (
+    BY_ESTIMATE,
+    BY_LATENCY,
+    LATENCY,
+    NO_LEVELS,
+    NOMINAL,
+    PRETRAINED,
+    control,
+    decode,
+    in_use,
+    prescribe,
+    weigh,
+)
 from .draws import PACKETS, next_uniform
 from .layout import Flags, Integers, Row, World
 from .observations import observe, offer, take_stock
@@ -233,11 +245,11 @@ def _restart(p: Parameters, row: Row) -> None:
         start_trace(p, row)
     schedule(p, row, 0.0)
     rule = p.acting.warmup_rule
-    prescribe(p, row, rule, 0)
+    prescribe(p, row, rule, NO_LEVELS)
     for i in range(len(row.balancers)):
         _take_over(p, row, i)  # nothing of the episode before, however late the first weights are taken over
     for _ in range(p.scenario.warmup):
-        prescribe(p, row, rule, 0)
+        prescribe(p, row, rule, NO_LEVELS)
         interval(p, row, rule)
         _clear_interval(row)
         apply_script(p, row)

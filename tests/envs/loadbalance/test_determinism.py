@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from hymarl.envs.contract.checker import check_environment
+from hymarl.envs.loadbalance.simulation import play_rows
 
 VARIANTS = {
     "default": {},
@@ -102,3 +104,17 @@ def test_rows_that_are_not_played_return_zeros_and_stand_still(make_env, start, 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_contract(make_env, variant):
     check_environment(make_env(n_envs=3, episode_limit=12, **VARIANTS[variant]), n_episodes=2)
+
+
+def test_the_simulation_is_compiled_once_whatever_numbers_and_arrays_it_is_given(make_env, start):
+    env = make_env(n_envs=2)
+    step = start(env)
+    compiled = len(play_rows.signatures)
+    whole = {"delta": 1, "clip": 2, "leak": 1, "speed": 2, "dt": 1, "drop_penalty": 0, "cpus": [1, 2]}
+    whole |= {"action_delay": 1, "obs_delay": 0, "size_mean": 1, "size_sigma": 1, "rho_range": [1, 1], "lb_split": 1}
+    other = make_env(n_envs=2, **whole, trace=None)
+    assert typeof(other.engine.parameters) == typeof(env.engine.parameters)
+    where = np.broadcast_to(np.True_, 2)
+    for actions in (step.avail.argmax(axis=-1).T.copy().T, np.broadcast_to(np.int32(0), (2, env.spec.n_agents))):
+        env.step(actions, where)
+    assert len(play_rows.signatures) == compiled
