@@ -51,7 +51,7 @@ _WORDS: Mapping[str, str] = {  # plain words for the names of OmegaConf's classe
     "(AnyNode|StringNode|IntegerNode|FloatNode|BooleanNode)": "single value",
     "NoneType": "null",
 }
-_MANY = 32  # with more choices than this, a message names only the closest ones
+_MANY = 40
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
 

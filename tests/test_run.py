@@ -135,7 +135,7 @@ def test_a_run_leaves_what_the_protocol_lists(hymarl, settings, tmp_path):
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     listed = {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     present = {path.name for path in run.iterdir()}
-    assert present - {"plots"} == listed - {"plots/learning_curve.png", "wandb", "evaluations"}
+    assert present - {"plots"} == listed - {"plots/learning_curve.png", "wandb", "evaluations", "exports"}
     assert [path.name for path in (run / "plots").iterdir()] == ["learning_curve.png"]
     sacred = tmp_path / "results" / "sacred"
     assert [path.name for path in sacred.iterdir() if path.name.isdigit()] == ["1"]

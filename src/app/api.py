@@ -167,7 +167,7 @@ def load_policy(
         path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
         checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
         trust: packages other than HyMARL whose modules may be imported if the file names them.
-        agents: number of agents to act for, such as 1 beside one load balancer; None: as many as were trained.
+        agents: number of agents to act for, such as 1 in a process of its own; None: as many as were trained.
 
     Raises:
         ConfigError: there are no weights, the file names a module that is not trusted, or the agents are told apart

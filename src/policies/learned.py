@@ -117,7 +117,7 @@ class LearnedPolicy(Policy):
             path: a run directory, or one ``.pt`` file of its ``checkpoints/``.
             checkpoint: in a run directory: ``best`` (by validation return) or ``last``.
             trust: packages beside HyMARL that the file may name, which are then imported.
-            agents: number of agents to act for, such as 1 beside one load balancer; ``None``: as many as were trained.
+            agents: number of agents to act for, such as 1 in a process of its own; ``None``: as many as were trained.
 
         Raises:
             CheckpointError: nothing to load there.

@@ -46,7 +46,8 @@ def package(tmp_path):
         shutil.rmtree(folder / part)
     for policy in ("dispatch", "latency", "pretrained", "random_levels"):
         (folder / "policies" / f"{policy}.py").unlink()
-    options = [*(folder / "conf").glob("*/*.yaml"), folder / "conf" / "loadbalance_suggestions.yaml"]
+    published = (folder / "reproduce" / "published").glob("*.yaml")
+    options = [*(folder / "conf").glob("*/*.yaml"), *published, folder / "conf" / "loadbalance_suggestions.yaml"]
     for file in options:
         if WORDS.search(file.stem) or WORDS.search(file.read_text(encoding="utf-8")):
             file.unlink()

@@ -57,7 +57,10 @@ def play(env, start, advance):
 
 def answers(make_env, start, advance, n, n_changed):
     """How many of n mixtures are played; a sentence is fine for the others, everything else is not."""
-    played, keys = 0, [key for key in KINDS if key not in ("trace", "trace_use", "nominal_weights", *SMALL)]
+    played, keys = (
+        0,
+        [key for key in KINDS if key not in ("trace", "trace_use", "nominal_weights", "estimator", *SMALL)],
+    )
     for number in range(n):
         generator = random.Random(number)
         changes = {key: drawn(key, generator) for key in generator.sample(keys, n_changed)}
