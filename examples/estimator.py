@@ -106,8 +106,10 @@ def fit(network: Network, examples: list[Examples], args: argparse.Namespace, se
     for inputs, known, truth in batches(examples, args.steps, np.random.default_rng(seed)):
         estimate = network(inputs, known)  # N L S
         wanted = (known & torch.isfinite(truth)[:, None]).float()
-        error = (estimate - truth.nan_to_num(neginf=0.0)[:, None]) ** 2
-        loss = (error * wanted).sum() / wanted.sum().clamp(min=1)
+        error = estimate - truth.nan_to_num(neginf=0.0)[:, None]
+        n = wanted.sum(dim=-1, keepdim=True).clamp(min=1)
+        error = error - (error * wanted).sum(dim=-1, keepdim=True) / n  # only ratios between servers matter
+        loss = (error**2 * wanted).sum() / wanted.sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,6 +131,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="of Adam at the start of a round (default 0.001)")
     parser.add_argument("--hidden", type=int, default=64, help="units of a layer (default 64)")
     args = parser.parse_args()
+    if not args.file.absolute().parent.is_dir():
+        parser.error(f"{args.file.parent} is no folder")
     torch.manual_seed(args.seed)
     network, start = Network(args.hidden), time.time()
     situations = MIXTURE if args.on is None else [" ".join(words) for words in args.on]

@@ -27,6 +27,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
     "network": {"noisy": False, "noisy_sigma": 0.5},
     "selector": {"explore": "agent"},
     "learner": {"n_steps": 1, "trace": "peng", "trace_epsilon": 0.0, "normalize_values": False},
+    "policy": {"proportional": None, "trust": None},
     "logger": {"observer": "file", "database": "sacred", "timeout_s": 5.0},
 }
 """By group, with the values that mean what the component did before; never changed, whatever the options say today."""

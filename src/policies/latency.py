@@ -16,20 +16,19 @@ from .dispatch import Dispatch
 class Latency(Dispatch):
     """Lets the environment place flows by weights that proportional-integral control finds from completion times.
 
-    In every step, each balancer moves the logarithm u_j of its weight of server j over the nominal one:
-    ``u_j = clip(leak * (u_j + gain * (mean over servers of log T - log T_j)), -clip, clip)``, where T_j is the decayed
-    mean of the completion times that the balancer itself has seen there. Servers that it has no sample of only leak.
+    With e_j the mean over servers of log T, less log T_j, where T_j is the decayed mean of the completion times that a
+    balancer itself has seen of server j, the weight of server j is ``nominal**trust * exp(u_j + proportional * e_j)``,
+    and in every step ``u_j = clip(leak * (u_j + gain * e_j), -clip, clip)``. Without a sample of a server e_j is 0.
 
     A setting that is ``None`` is that of the environment.
 
     Args:
         spec: sizes of the environment.
-        gain: step of u_j for a completion time that is a factor e below the mean over servers (``latency_gain``).
+        gain: of e_j in u_j (``latency_gain``).
         leak: factor by which u_j shrinks in a step (``latency_leak``).
         clip: largest u_j (``latency_clip``).
-        proportional: what else is added to u_j for as long as the completion time is a factor e below the mean
-            (``latency_proportional``).
-        trust: exponent of the nominal weights that u_j is relative to (``latency_trust``).
+        proportional: factor of e_j in the weight (``latency_proportional``).
+        trust: exponent of the nominal weight (``latency_trust``).
         decay: factor per second of age of a completion time in the mean (``decay``).
         dispatch: rule that uses the weights (``dispatch``).
     """

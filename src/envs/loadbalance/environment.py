@@ -69,7 +69,6 @@ class LoadBalance(Settings):
             headline_metrics=tuple(name for name in ("jct_mean", "jain_tau") if name in names),
         )
         self._estimates = Estimates.chosen(self, p.measuring.n_features)
-        self._fresh = np.ones(self.n_envs, np.bool_)
         from .engine import Engine  # numba takes its time: not before the settings have been checked
 
         self.engine = Engine(p, lengths, self.threads)
@@ -96,7 +95,8 @@ class LoadBalance(Settings):
         """See `VectorEnv.reset`."""
         where = np.require(where, np.bool_, _AS_COMPILED)
         self.engine.reset(np.asarray(seeds, np.uint64), where)
-        self._fresh |= where
+        if self._estimates is not None:
+            self._estimates.write(self.engine.world, where, where)
         return self._time_step(np.zeros(self.n_envs, np.bool_))
 
     def step(self, actions: IntArray, active: BoolArray) -> TimeStep:
@@ -110,10 +110,9 @@ class LoadBalance(Settings):
         episode, scenario = self.engine.world.episode, self.engine.parameters.scenario
         end = scenario.warmup + scenario.length
         self._check(actions, active, (episode["instant"] >= end) | (episode["base_rate"] == 0.0))
-        if self._estimates is not None:
-            self._estimates.write(self.engine.world, self._fresh)
-            self._fresh[:] = False
         self.engine.step(actions, active)
+        if self._estimates is not None:
+            self._estimates.write(self.engine.world, np.zeros_like(active), active)
         return self._time_step(active & (episode["instant"] == end))
 
     def scene(self, row: int) -> LevelScene:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,11 @@ SHIPPED = Path(__file__).with_name("estimator.npz")
 """The estimator of `policy=pretrained` unless it is given another."""
 
 _CLIP = 4.0
+_NO_SAMPLE = -0.999
+"""Observed mean completion time of a server that there is no sample of."""
+_MOST = 1e6
 _MOST_UNITS = 4096
+_UNREADABLE = (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError)
 
 
 class Seen(NamedTuple):
@@ -40,7 +45,7 @@ class Seen(NamedTuple):
 
     Attributes:
         counts: ``[..., S]``, own on-going flows.
-        times: ``[..., S, 5]``, completion times as they are observed: logarithms relative to the mean job size.
+        times: ``[..., S, 5]``, completion times as they are observed: logarithms, in any unit.
         nominal: ``[..., S]``, configured weights.
         known: ``[..., S]``, which of them are servers in use.
     """
@@ -70,22 +75,26 @@ class Memory:
     def __init__(self) -> None:
         self._averages: Floats | None = None
 
-    def inputs(self, now: Seen, fresh: ArrayLike = False) -> Floats:
+    def inputs(self, now: Seen, fresh: ArrayLike = False, active: ArrayLike = True) -> Floats:
         """Inputs ``[..., S, N_INPUTS]``, zeros for servers that are not in use.
 
         Args:
             now: what is seen in this step.
             fresh: ``[...]``, for which of the leading axes an episode begins; all do at the first call.
+            active: ``[...]``, which of them take this step; the others are not remembered.
         """
-        x = np.concatenate([np.log1p(now.counts)[..., None] / 4.0, now.times], axis=-1)[..., None, :]  # ... S 1 F
+        sampled = now.known & (now.times[..., 0] > _NO_SAMPLE)
+        times = now.times - _mean(now.times[..., :1], sampled)  # so the unit of times has no effect
+        x = np.concatenate([np.log1p(now.counts)[..., None] / 4.0, times], axis=-1)[..., None, :]  # ... S 1 F
         decays = np.array(DECAYS)[:, None]
         if self._averages is None:
             self._averages = np.repeat(x, len(DECAYS), axis=-2)
         old = np.where(np.asarray(fresh)[..., None, None, None], x, self._averages)
-        self._averages = decays * old + (1.0 - decays) * x  # ... S D F
+        averages = decays * old + (1.0 - decays) * x  # ... S D F
+        self._averages = np.where(np.asarray(active)[..., None, None, None], averages, self._averages)
         nominal = np.log(np.where(now.known, np.maximum(now.nominal, 1e-9), 1.0))
         nominal = nominal - _mean(nominal[..., None], now.known)[..., 0]
-        steps = np.concatenate([x, self._averages], axis=-2)
+        steps = np.concatenate([x, averages], axis=-2)
         together = np.concatenate([nominal[..., None], steps.reshape(*steps.shape[:-2], -1)], axis=-1)
         return np.where(now.known[..., None], together, 0.0)
 
@@ -112,7 +121,7 @@ class Estimator(NamedTuple):
     out_bias: Floats
 
     def estimate(self, inputs: Floats, known: Flags) -> Floats:
-        """Logarithms ``[..., S]`` of (flows of all balancers on a server + 1) / capacity.
+        """Logarithms ``[..., S]`` of (flows of all balancers on a server + 1) / capacity, up to a constant.
 
         Args:
             inputs: ``[..., S, N_INPUTS]``, see `Memory.inputs`.
@@ -150,7 +159,7 @@ class Estimator(NamedTuple):
                 arrays = {name: np.asarray(file[name], np.float64) for name in cls._fields}
         except FileNotFoundError as error:
             raise ValueError(f"estimator={path}: there is no such file") from error
-        except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"estimator={path}: it holds no estimator, or cannot be read") from error
         _check(arrays, path)
         return cls(**arrays)
@@ -179,15 +188,17 @@ class Estimates:
         file = SHIPPED if settings.estimator is None else Path(settings.estimator)
         return cls(Estimator.load(file), n_features)
 
-    def write(self, world: World, fresh: Flags) -> None:
+    def write(self, world: World, fresh: Flags, active: Flags) -> None:
         """Write the logarithms of the weights that follow from the present observations.
 
         Args:
             world: the simulation.
             fresh: ``[B]``, in which of its rows an episode begins.
+            active: ``[B]``, rows that were played; nothing happens to the others.
         """
         now = seen(world, world.servers.shape[1], self._n_features)
-        world.pairs["lean"][:] = self._estimator.log_weights(self._memory.inputs(now, fresh[:, None]), now)
+        inputs = self._memory.inputs(now, fresh[:, None], active[:, None])
+        world.pairs["lean"][active] = self._estimator.log_weights(inputs, now)[active]
 
 
 def _check(arrays: Mapping[str, NDArray[np.float64]], path: Path) -> None:
@@ -195,7 +206,7 @@ def _check(arrays: Mapping[str, NDArray[np.float64]], path: Path) -> None:
     h = shape[1] if len(shape) == 2 else 0
     expected = dict(zip(Estimator._fields, ((N_INPUTS, h), (N_INPUTS, h), (h,), (h, h), (h,), (h,), (1,)), strict=True))
     shapes_fit = all(arrays[name].shape == size for name, size in expected.items())
-    if not (0 < h <= _MOST_UNITS and shapes_fit and all(np.isfinite(x).all() for x in arrays.values())):
+    if not (0 < h <= _MOST_UNITS and shapes_fit and all((abs(x) < _MOST).all() for x in arrays.values())):
         raise ValueError(f"estimator={path}: it was trained for other inputs than these, or is damaged; train it again")
 
 

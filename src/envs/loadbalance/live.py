@@ -101,6 +101,9 @@ class Live:
         world.pairs["count"][0] = counts
         world.balancers["arrivals"][0] = arrivals
         _look(self.parameters, world, now - self._origin)
+        if self._estimates is not None:
+            self._estimates.write(world, self._fresh, np.ones(1, np.bool_))
+            self._fresh[:] = False
         return world.obs[0].copy(), world.avail[0].copy()
 
     def decide(self, actions: Integers) -> Floats:
@@ -108,9 +111,6 @@ class Live:
 
         Actions have no effect where the settings have a rule, such as ``latency``.
         """
-        if self._estimates is not None:
-            self._estimates.write(self._world, self._fresh)
-            self._fresh[:] = False
         _decide(self.parameters, self._world, np.asarray(actions, np.int64)[None])
         weights: Floats = self._world.pairs["weight"][0].copy()
         return weights

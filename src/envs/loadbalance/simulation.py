@@ -270,7 +270,7 @@ def decide(p: Parameters, row: Row, actions: Integers) -> int:
     if rule == LATENCY:
         base = BY_LATENCY
     elif rule == PRETRAINED:
-        base = BY_ESTIMATE  # the leans were written before this call
+        base = BY_ESTIMATE  # the leans were written when this was observed
     if base == BY_LATENCY:
         control(p, row)
     if learned or base != NOMINAL:

@@ -31,7 +31,8 @@ def test_inputs_are_moving_averages():
         memory.inputs(now)
     inputs = memory.inputs(steps[-1], fresh)
     assert inputs.shape == (2, 3, 5, est.N_INPUTS)
-    x = [np.concatenate([np.log1p(now.counts)[..., None] / 4, now.times], axis=-1) for now in steps]
+    times = [now.times - now.times[..., :1].mean(axis=-2, keepdims=True) for now in steps]
+    x = [np.concatenate([np.log1p(now.counts)[..., None] / 4, t], axis=-1) for now, t in zip(steps, times, strict=True)]
     for k, decay in enumerate(est.DECAYS):
         mean = x[0]
         for later in x[1:]:
@@ -41,6 +42,27 @@ def test_inputs_are_moving_averages():
         assert inputs[1, ..., at : at + 6] == pytest.approx(x[-1][1])
     logs = np.log(steps[-1].nominal)
     assert inputs[..., 0] == pytest.approx(logs - logs.mean(axis=-1, keepdims=True))
+
+
+def test_the_unit_of_times_and_servers_without_samples_shift_nothing():
+    now = random_seen(np.random.default_rng(3), 4)
+    now.times[:, 2, 0] = -1.0  # no flow of server 2 has finished
+    shifted = now._replace(times=np.where(now.times == -1.0, -1.0, now.times + 0.1))
+    inputs, others = Memory().inputs(now), Memory().inputs(shifted)
+    rest = [0, 1, 3, 4]
+    assert inputs[:, rest] == pytest.approx(others[:, rest])
+
+
+def test_rows_that_pause_are_left_alone(make_env, start):
+    envs = [make_env("lb_unknown", 2, rule="pretrained") for _ in range(2)]
+    for env, pause in zip(envs, (0, 7), strict=True):
+        start(env)
+        for t in range(12 + pause):
+            actions, paused = np.zeros((2, 4), np.int64), 5 <= t < 5 + pause
+            env.step(actions, np.array([t < 12, not paused]))
+    kept, other = (env.engine.world for env in envs)
+    for name in ("lean", "weight", "count"):
+        assert np.array_equal(kept.pairs[name], other.pairs[name])
 
 
 def test_servers_can_be_exchanged_and_slots_left_empty(shipped):
