@@ -263,7 +263,7 @@ def control(p: Parameters, row: Row) -> None:
 
 @part
 def lean_of(row: Row, i: int, j: int) -> float:
-    """Logarithm of what latency control or an estimator sets, over the power of the nominal weight it starts from."""
+    """What latency control or an estimator adds to trust times the logarithm of the nominal weight."""
     return row.pairs[i, j].lean + row.pairs[i, j].push
 
 

@@ -121,7 +121,7 @@ class Settings:
         latency_gain: of latency control: step in the logarithm of a weight for a completion time that is a factor e
             below the balancer's mean over servers.
         latency_leak: of latency control: factor by which these logarithms shrink in a step.
-        latency_clip: of latency control: largest effect on the logarithm of a weight.
+        latency_clip: of latency control: largest of these logarithms, without the proportional part.
         latency_proportional: of latency control: share of the logarithm of a completion time, relative to the mean over
             servers, by which the logarithm of a weight is lowered at once.
         latency_trust: of latency control: exponent of the nominal weights that it starts from; 0: as if all were equal.
@@ -134,7 +134,7 @@ class Settings:
         reward_scope: mean over balancers of their own rewards, reward of their mean load, or one reward each.
         reward_ema: weight of the newest load in a two-step average; null: no average.
         reward_mix: weight of qos in mix.
-        drop_penalty: weight of the drop rate in qos.
+        drop_penalty: weight of the drop rate in qos and delay.
         reject_seconds: completion time that a refused flow counts as; null: not counted.
         metrics: groups of metrics.
         threads: threads that share the rows.
