@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import signal
 import sys
@@ -12,10 +11,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ..envs.loadbalance.settings import Settings
+from ..portable import PortablePolicy
 from ..registry import ConfigError
 from .haproxy import RequestLog, RuntimeApi, SiteError, lines_for_configuration
 from .pilot import Limits, Pilot, Policy, drive
-from .settings import settings_of
+from .settings import exported_settings, settings_of
+
+RULES, DEFAULT_ENV = ("latency", "pretrained"), "lb_haproxy"
+"""Policies that are rules of an environment, and the one that is made for real load balancers."""
 
 _DESCRIPTION = "Move the weights of a HAProxy that runs, from what its log and its statistics tell."
 _EPILOG = """
@@ -59,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         default="latency",
         help="latency or pretrained, or a directory that export=RUN has written",
     )
-    add("--env", default="lb_haproxy", help="environment whose settings are used; its dt is the time between decisions")
+    add(
+        "--env",
+        help=f"environment whose settings latency and pretrained use ({DEFAULT_ENV}), with the time between decisions",
+    )
     add("--dry-run", action="store_true", help="only say what would be set")
     add("--max-step", type=_factor, default=1.5, help="largest factor between a weight and the next (1.5)")
     add("--max-span", type=_factor, default=16.0, help="largest factor between a weight and the configured one (16)")
@@ -76,8 +83,7 @@ def _factor(text: str) -> float:
 
 
 def _run(given: argparse.Namespace) -> int:
-    policy = None if given.policy in ("latency", "pretrained") else _exported(given.policy)
-    settings = settings_of(given.env, {"rule": given.policy if policy is None else None})
+    policy, settings = chosen(given.policy, given.env)
     host, _, port = given.log.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--log {given.log}: give an address and a port, such as 127.0.0.1:24200")
@@ -100,14 +106,23 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _exported(directory: str) -> Policy:
-    """An exported policy, which acts without torch."""
-    try:
-        portable = importlib.import_module("..portable", __package__)
-    except ImportError as error:
-        raise ConfigError(f"--policy {directory}: this version of HyMARL cannot read exported policies") from error
-    loaded: Policy = portable.PortablePolicy.load(Path(directory).expanduser())
-    return loaded
+def chosen(policy: str, env: str | None) -> tuple[Policy | None, Settings]:
+    """What decides, None for a rule of the settings, and the settings of what is seen and done.
+
+    Args:
+        policy: ``latency``, ``pretrained``, or a directory that an export has written.
+        env: option of the environment; an exported policy has its own.
+
+    Raises:
+        ConfigError: they do not fit together.
+        ValueError: it is no exported policy.
+    """
+    if policy in RULES:
+        return None, settings_of(env or DEFAULT_ENV, {"rule": policy})
+    if env is not None:
+        raise ConfigError(f"--env {env}: an exported policy has its own environment; leave it out")
+    exported = PortablePolicy.load(Path(policy).expanduser())
+    return exported, exported_settings(exported.about, policy)
 
 
 def _say(text: str) -> None:

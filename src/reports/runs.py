@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from ..components.files import keeps_checksum
 from ..training.run_directory import read_status

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from ..ranges import Count, Length, Range
 from ..registry import ConfigError, check_settings, suggest

@@ -94,7 +94,7 @@ def _policy(plan: Plan) -> Any:
         return None
     from ..policies.base import Policy
 
-    return Policy.load(plan.policy)
+    return Policy.load(plan.policy, agents=plan.balancers)
 
 
 def _begin(

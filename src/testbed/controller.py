@@ -87,25 +87,11 @@ def _milliseconds(seconds: Sequence[float]) -> list[float]:
     return [round(1e3 * float(np.percentile(seconds, p)), 3) if len(seconds) else math.nan for p in (50, 99)]
 
 
-class Padded:
-    """A policy that insists on more agents than there are: the last observation is repeated for the others."""
-
-    def __init__(self, policy: Any) -> None:
-        self._policy, self._n = policy, policy.spec.n_agents
-
-    def act(self, obs: Any, avail: Any = None, state: Any = None) -> tuple[Any, Any]:
-        """See `Policy.act`."""
-        n = len(obs)
-        rows = np.minimum(np.arange(max(self._n, n)), n - 1)
-        actions, state = self._policy.act(obs[rows], avail[rows], state)
-        return actions[:n], state
-
-
 def _loaded(path: str, pilots: Sequence[Pilot]) -> Policy:
     """The policy of a run, which has acted once: the first time takes longer."""
     from ..policies.base import Policy as AnyPolicy  # imports torch
 
-    policy = Padded(AnyPolicy.load(path))
+    policy: Policy = AnyPolicy.load(path, agents=len(pilots))
     seen = [pilot.look() for pilot in pilots]
     policy.act(*(np.concatenate([s[k] for s in seen]) for k in (0, 1)))
     return policy

@@ -13,6 +13,7 @@ import json
 import signal
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 
 
@@ -113,7 +114,7 @@ async def serve(ports: Sequence[int], cpus: Sequence[float], then: Sequence[floa
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     servers = [Server(f"s{j}", c, workers, backlog) for j, c in enumerate(cpus)]
     for server, port in zip(servers, ports, strict=True):
-        await loop.create_server(lambda s=server: _Connection(s), "127.0.0.1", port, backlog=512)  # type: ignore[misc]
+        await loop.create_server(partial(_Connection, server), "127.0.0.1", port, backlog=512)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
 

@@ -16,7 +16,6 @@ from ..envs.loadbalance.traces import read_trace
 from ..envs.loadbalance.traffic import Traffic, traffic
 from ..registry import build
 from . import client
-from .controller import Padded
 from .plan import Contestant, Plan
 
 NUMBERS = ("jct_mean", "jct_p90", "jct_p99", "drops", *(f"jct_mean_{phase}" for phase in PHASES))
@@ -56,7 +55,7 @@ def simulate(plan: Plan, contestant: Contestant, policy: Any) -> Floats:
     for _ in range(env.spec.episode_limit):
         if contestant.mover == "policy":
             for b in range(plan.traces):
-                actions[b], states[b] = Padded(policy).act(step.obs[b], step.avail[b], states[b])
+                actions[b], states[b] = policy.act(step.obs[b], step.avail[b], states[b])
         step = env.step(actions, everywhere)
     env.close()
     columns = [env.spec.metric_names.index(name) for name in NUMBERS]

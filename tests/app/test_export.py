@@ -2,16 +2,20 @@
 
 import builtins
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from hymarl.agent.command import chosen
 from hymarl.app.assembly import describe_policy, environment_factory
 from hymarl.app.saved import to_yaml
 from hymarl.components.files import save
+from hymarl.envs.loadbalance.live import Live
 from hymarl.envs.loadbalance.traces import DYNAMIC, Trace, write_trace
 from hymarl.portable import PortablePolicy
+from hymarl.registry import ConfigError
 
 
 @pytest.fixture
@@ -124,3 +128,21 @@ def test_one_agent_for_all_is_exported_and_so_are_weights_that_had_noise(hymarl,
     policy = PortablePolicy.load(tmp_path / "mine")
     assert policy.about["run"]["joint"] is True
     assert (policy.about["sizes"]["agents"], policy.n_actions, policy.obs_dim) == (1, 4, 6)
+
+
+def test_an_agent_beside_a_load_balancer_takes_it_with_its_own_settings(hymarl, untrained, tmp_path):
+    own = "env.base=latency", "env.dt=0.5", "env.bg_dwell=[inf,3]", "env.features=all"
+    untrained("env=lb_haproxy", *own)
+    assert hymarl(tmp_path, "export=run", "hydra.run.dir=mine").code == 0
+    policy, settings = chosen(str(tmp_path / "mine"), None)
+    assert (settings.base, settings.dt, settings.bg_dwell, settings.rule) == ("latency", 0.5, [math.inf, 3], None)
+    live = Live(settings, 1, 0)
+    seen = live.observe(0.0, np.zeros((1, 8), np.int64), np.zeros(1, np.int64))
+    actions, _ = policy.act(*seen)
+    assert live.decide(actions).shape == (1, 8)
+    with pytest.raises(ConfigError, match="--env lb_herd: an exported policy has its own environment"):
+        chosen(str(tmp_path / "mine"), "lb_herd")
+    untrained("env=two_step")
+    assert hymarl(tmp_path, "export=run", "hydra.run.dir=other").code == 0
+    with pytest.raises(ConfigError, match="other: this policy is not one of load balancing"):
+        chosen(str(tmp_path / "other"), None)

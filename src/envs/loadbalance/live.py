@@ -8,6 +8,7 @@ functions.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ class Live:
         self._origin = now
 
 
-def _compile(version: int):  # type: ignore[no-untyped-def]  # of compiled functions
+def _compile(version: int) -> tuple[Callable[..., int], ...]:
     """The entry points; the version becomes part of numba's key in its cache of compiled functions."""
 
     @entry_point

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def traffic(p: Parameters, sizes: Sizes, seed: np.uint64) -> Traffic:
         n = count
 
 
-def _compile(version: int):  # type: ignore[no-untyped-def]  # of a compiled function
+def _compile(version: int) -> Callable[..., tuple[int, int]]:
     """The entry point; the version becomes part of numba's key in its cache of compiled functions."""
 
     @entry_point

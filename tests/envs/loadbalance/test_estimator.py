@@ -170,4 +170,6 @@ def test_the_example_trains_one(tmp_path):
     path = tmp_path / "mine.npz"
     words = ["examples/estimator.py", path, "--rounds", "2", "--steps", "20", "--episodes", "2"]
     subprocess.run([sys.executable, *words, "--on", "env=lb_unknown", "agents=2"], check=True)
-    Estimator.load(path)
+    estimator = Estimator.load(path)
+    assert estimator.hidden.shape == (64, 64)
+    assert np.ptp(estimator.out) > 0.01
