@@ -47,8 +47,7 @@ def package(tmp_path):
     for policy in ("dispatch", "latency", "pretrained", "random_levels"):
         (folder / "policies" / f"{policy}.py").unlink()
     published = (folder / "reproduce" / "published").glob("*.yaml")
-    options = [*(folder / "conf").glob("*/*.yaml"), *published, folder / "conf" / "loadbalance_suggestions.yaml"]
-    for file in options:
+    for file in (*(folder / "conf").glob("*/*.yaml"), *published):
         if WORDS.search(file.stem) or WORDS.search(file.read_text(encoding="utf-8")):
             file.unlink()
     config = folder / "conf" / "config.yaml"
