@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from hymarl.agent.flows import Flows
-from hymarl.agent.haproxy import Counters, Finished, RuntimeApi, SiteError
+from hymarl.agent.flows import Counters, Finished, Flows
+from hymarl.agent.haproxy import HAProxy, RuntimeApi
 from hymarl.agent.pilot import Limits
 from hymarl.agent.settings import settings_of
+from hymarl.agent.site import Settable, SiteError
 from hymarl.envs.loadbalance.live import BEGAN, FINISHED, GOES_ON
 from hymarl.envs.loadbalance.traffic import Traffic
 from hymarl.registry import ConfigError
@@ -79,7 +80,16 @@ def test_nothing_grows_old_that_began_and_ended_between_two_looks():
     ],
 )
 def test_limits_of_a_weight(wanted, present, configured, expected):
-    assert Limits(step=1.5, span=4.0, blind_s=math.inf).apply(wanted, present, configured) == expected
+    limits = Limits(step=1.5, span=4.0, blind_s=math.inf)
+    assert limits.apply(wanted, present, configured, HAProxy.settable) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "expected"), [(1.1, 1.0, 1.1), (9.0, 1.0, 1.5), (0.1, 1.0, 2 / 3), (9.0, 3.0, 4.0)]
+)
+def test_limits_of_a_weight_that_is_a_real_number(wanted, present, expected):
+    limits = Limits(step=1.5, span=4.0, blind_s=math.inf)
+    assert limits.apply(wanted, present, 1.0, Settable(1e-6, 1e6, whole=False)) == pytest.approx(expected)
 
 
 def test_settings_of_an_environment_are_those_of_its_option(option):
