@@ -85,7 +85,7 @@ class Pilot:
     def __post_init__(self) -> None:
         self.seen, self.weights = 0, dict[str, float]()
         self._configured, self._unit = dict[str, float](), 1.0
-        self._blind, self._set = "", True
+        self._blind, self._in_effect = "", True
         self._heard = time.monotonic()
         self.last: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
 
@@ -127,7 +127,7 @@ class Pilot:
             SiteError: the site cannot be told.
         """
         wanted = self._live.decide(np.array([action]))[0] * (1.0 if self._in_units else self._unit)
-        if self._blind or not self._set:
+        if self._blind or not self._in_effect:
             self.restore()
             return
         self._tell(
@@ -147,13 +147,13 @@ class Pilot:
         if self._configured:
             self._live.forget_moves()
             self._tell({name: w for name, w in self._configured.items() if w > 0.0})
-            self._set = True
+            self._in_effect = True
 
     def lost(self, reason: str) -> None:
         """Note that the site does not answer: once it does, the configured weights are set first."""
         if self._blind != reason:
             self.say(f"{reason}; the configured weights are set as soon as it can be reached")
-        self._blind, self._set = reason, False
+        self._blind, self._in_effect = reason, False
 
     @property
     def blind(self) -> bool:

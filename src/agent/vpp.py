@@ -227,7 +227,9 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
         following = int(self._newest_weights()["id"]) + 1
         number = largest + 1 + (following - largest - 1) % N_FRAMES
         if number > _LAST_ID:
-            raise SiteError(f"{self.name}: there are no further numbers for weights; restart VPP")
+            raise SiteError(
+                f"{self.name}: there are no further numbers for weights; end VPP, delete the map and start it again"
+            )
         return number
 
     def _samples(self) -> tuple[NDArray[Any], Flags]:
