@@ -7,28 +7,29 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from ..envs.loadbalance.settings import Settings
 from ..portable import PortablePolicy
 from ..registry import ConfigError
-from .haproxy import RequestLog, RuntimeApi, SiteError, lines_for_configuration
-from .pilot import Limits, Pilot, Policy, drive
+from .haproxy import HAProxy
+from .pilot import Limits, Pilot, Policy, drive, listed
 from .settings import exported_settings, settings_of
+from .site import Option, Site, SiteError
+from .vpp import Vpp
+
+SITES: Mapping[str, type[Site]] = {"haproxy": HAProxy, "vpp": Vpp}
+"""What can be driven."""
 
 RULES, DEFAULT_ENV = ("latency", "pretrained"), "lb_haproxy"
 """Policies that are rules of an environment, and the one that is made for real load balancers."""
 
-_DESCRIPTION = "Move the weights of a HAProxy that runs, from what its log and its statistics tell."
+_DESCRIPTION = "Move the weights of a load balancer that runs, from what it tells of its requests."
 _EPILOG = """
-HAProxy's frontend needs these lines, so that the agent sees its requests:
-
-{lines}
-
-and a stats socket of level admin. The agent begins with the weights that are set, sets them again when it ends or does
-not see what happens, and never goes beyond its limits. It needs no torch.
+The agent begins with the weights that are set, sets them again when it ends or does not see what happens, and never
+goes beyond its limits. It needs no torch.
 """
 
 
@@ -46,18 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    lines = "\n".join(f"    {line}" for line in lines_for_configuration("127.0.0.1", 24200))
+    notes = [f"--site {name}: {site.notes.strip()}\n" for name, site in SITES.items()]
     parser = argparse.ArgumentParser(
         "hymarl-agent",
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(lines=lines),
+        epilog="\n".join([*notes, _EPILOG.strip()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--site", choices=["haproxy"], required=True, help="what is driven")
-    add("--socket", required=True, help="its stats socket, of level admin")
-    add("--backend", required=True, help="the backend whose weights move")
-    add("--log", required=True, metavar="HOST:PORT", help="where to listen for its log (UDP)")
+    add("--site", choices=list(SITES), required=True, help="what is driven")
+    for site, option in _site_options():
+        add(option.name, metavar=option.metavar, help=f"{site}: {option.about}")
     add(
         "--policy",
         default="latency",
@@ -82,27 +82,44 @@ def _factor(text: str) -> float:
     return value
 
 
+def _site_options() -> Sequence[tuple[str, Option]]:
+    return [(name, option) for name, site in SITES.items() for option in site.options]
+
+
+def _chosen_options(given: argparse.Namespace) -> Mapping[str, str]:
+    """Values of the options of the chosen site.
+
+    Raises:
+        ConfigError: one is missing, or one is given that another site has.
+    """
+    own = SITES[given.site].options
+    names, values = " and ".join(option.name for option in own), vars(given)
+    for site, option in _site_options():
+        if option not in own and values[option.key] is not None:
+            raise ConfigError(f"{option.name} is for --site {site}; --site {given.site} needs {names}")
+    for option in own:
+        if values[option.key] is None:
+            raise ConfigError(f"--site {given.site} needs {option.name}: {option.about}")
+    return {option.key: values[option.key] for option in own}
+
+
 def _run(given: argparse.Namespace) -> int:
     policy, settings = chosen(given.policy, given.env)
-    host, _, port = given.log.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"--log {given.log}: give an address and a port, such as 127.0.0.1:24200")
     limits = Limits(given.max_step, given.max_span, given.blind_after)
-    api, log = RuntimeApi(given.socket, given.backend), RequestLog(host, int(port), given.backend)
-    pilot = Pilot(api, log, settings, limits, given.dry_run, 1.0, time.time_ns() % 2**32, _say)
+    site = SITES[given.site].opened(_chosen_options(given), given.dry_run)
+    pilot = Pilot(site, settings, limits, given.dry_run, time.time_ns() % 2**32, _say)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: stopped.append(n))
     try:
         pilot.connect()
-        _say(f"driving {given.backend}: {', '.join(f'{name} {w}' for name, w in pilot.weights.items())}")
+        _say(f"driving {site.name}: {listed(pilot.weights)}")
         end = time.monotonic() + given.seconds
         drive([pilot], policy, settings.dt, lambda: bool(stopped) or time.monotonic() >= end, lambda _: True)
         pilot.restore()
         _say(f"saw {pilot.seen:,} requests; the configured weights are set")
     finally:
-        log.close()
-        api.close()
+        site.close()
     return 0
 
 

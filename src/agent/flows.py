@@ -8,9 +8,32 @@ from typing import NamedTuple
 import numpy as np
 
 from ..envs.loadbalance.live import BEGAN, EVENT, FINISHED, GOES_ON
-from .haproxy import Counters, Finished
 
 Row = tuple[int, int, int, int, float, float]
+
+
+class Counters(NamedTuple):
+    """Of a server, from statistics.
+
+    Attributes:
+        ongoing: requests on it now.
+        begun: requests so far.
+        weight: that is set.
+        up: whether it may get requests.
+    """
+
+    ongoing: int
+    begun: int
+    weight: int
+    up: bool
+
+
+class Finished(NamedTuple):
+    """A request that is over: its server, and when it began and ended, in seconds of the wall clock."""
+
+    server: str
+    start: float
+    end: float
 
 
 class _Ongoing(NamedTuple):
@@ -55,7 +78,7 @@ class Flows:
             now: seconds, of the same clock.
         """
         begun = np.array([c.begun for c in counters])
-        new = np.where(self._begun < 0, 0, np.maximum(begun - self._begun, 0))  # fewer: HAProxy was restarted
+        new = np.where(self._begun < 0, 0, np.maximum(begun - self._begun, 0))  # fewer: it was restarted
         arrivals = int(new.sum())
         rows: list[Row] = []
         for j, (_, start, end) in finished:

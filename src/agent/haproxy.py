@@ -6,9 +6,18 @@ import contextlib
 import csv
 import re
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ..envs.loadbalance.live import Live
+from ..envs.loadbalance.settings import Settings
+from ..registry import ConfigError
+from .flows import Counters, Finished, Flows
+from .site import Option, Settable, Sight, SiteError
 
 LOG_FORMAT = '"hymarl %b %s %[var(txn.hymarl)] %[date(0,us)] %ST"'
 """HAProxy's ``log-format`` that `RequestLog` reads: backend, server, beginning and end in µs, status."""
@@ -18,35 +27,13 @@ REMEMBER_BEGINNING = "http-request set-var(txn.hymarl) date(0,us)"
 _LINE = re.compile(rb"hymarl (\S+) (\S+) (\d+) (\d+) (\d+)")
 _BUFFER = 1 << 21  # bytes of datagrams that wait to be read
 _TIMEOUT_S = 2.0
-_SETTABLE = range(1, 257)
+_SETTABLE = Settable(1, 256, whole=True)
+_NOTES = """
+HAProxy's frontend needs these lines, so that the agent sees its requests:
 
+{lines}
 
-class SiteError(Exception):
-    """The load balancer cannot be reached, or does not answer as it should; the message is one sentence."""
-
-
-class Counters(NamedTuple):
-    """Of a server, from ``show stat``.
-
-    Attributes:
-        ongoing: requests on it now.
-        begun: requests so far.
-        weight: that is set.
-        up: whether it may get requests.
-    """
-
-    ongoing: int
-    begun: int
-    weight: int
-    up: bool
-
-
-class Finished(NamedTuple):
-    """A request that is over: its server, and when it began and ended, in seconds of the wall clock."""
-
-    server: str
-    start: float
-    end: float
+and a stats socket of level admin."""
 
 
 class RuntimeApi:
@@ -94,7 +81,7 @@ class RuntimeApi:
             SiteError: HAProxy cannot be told, or refuses.
             ValueError: a weight is not from 1 to 256.
         """
-        if wrong := {name: w for name, w in weights.items() if w not in _SETTABLE}:
+        if wrong := {name: w for name, w in weights.items() if w != _SETTABLE.nearest(w)}:
             raise ValueError(f"weights must be from 1 to 256, got {wrong}")
         if not weights:
             return
@@ -174,3 +161,96 @@ class RequestLog:
 def lines_for_configuration(host: str, port: int) -> Sequence[str]:
     """What a frontend of HAProxy needs so that an agent can see its requests."""
     return (f"log {host}:{port} len 1024 format raw local0 info", f"log-format {LOG_FORMAT}", REMEMBER_BEGINNING)
+
+
+class HAProxy:
+    """A backend of one HAProxy process.
+
+    Args:
+        api: its runtime API.
+        log: its log.
+        speed: simulated seconds per second.
+    """
+
+    options: ClassVar[Sequence[Option]] = (
+        Option("--socket", "PATH", "its stats socket, of level admin"),
+        Option("--backend", "NAME", "the backend whose weights move"),
+        Option("--log", "HOST:PORT", "where to listen for its log (UDP)"),
+    )
+    notes: ClassVar[str] = _NOTES.format(
+        lines="\n".join(f"    {line}" for line in lines_for_configuration("127.0.0.1", 24200))
+    )
+    settable: ClassVar[Settable] = _SETTABLE
+    silence: ClassVar[str] = "the log has told of no finished request for {:g} s although requests begin"
+
+    def __init__(self, api: RuntimeApi, log: RequestLog, speed: float) -> None:
+        self._api, self._log, self._speed = api, log, speed
+        self._number, self._present = dict[str, int](), dict[str, int]()
+        self._flows: Flows | None = None
+        self._begun = 0
+
+    @classmethod
+    def opened(cls, given: Mapping[str, str], dry_run: bool) -> Self:
+        """See `Site.opened`."""
+        host, _, port = given["log"].rpartition(":")
+        if not host or not port.isdigit():
+            raise ConfigError(f"--log {given['log']}: give an address and a port, such as 127.0.0.1:24200")
+        backend = given["backend"]
+        return cls(RuntimeApi(given["socket"], backend), RequestLog(host, int(port), backend), 1.0)
+
+    @property
+    def name(self) -> str:
+        """See `Site.name`."""
+        return self._api.backend
+
+    def weights(self) -> Mapping[str, float]:
+        """See `Site.weights`."""
+        self._present = {name: c.weight for name, c in self._api.counters().items()}
+        self._number = {name: j for j, name in enumerate(self._present)}
+        return dict(self._present)
+
+    def fitted(self, settings: Settings) -> Settings:
+        """See `Site.fitted`."""
+        return settings
+
+    def look(self, live: Live) -> Sight:
+        """See `Site.look`."""
+        self._present = dict.fromkeys(self._number, -1)  # not known
+        found = self._api.counters()
+        if list(found) != list(self._number):
+            raise SiteError(f"the servers of {self.name} are {', '.join(found)} now; start the agent anew")
+        counters = list(found.values())
+        self._present = {name: c.weight for name, c in found.items()}
+        if self._flows is None:
+            self._flows = Flows(len(found), live.n_places, durations=live.needs_durations)
+        now, speed = time.time() * self._speed, self._speed
+        rows = [
+            (self._number[f.server], Finished(f.server, f.start * speed, f.end * speed))
+            for f in self._log.read()
+            if f.server in self._number
+        ]
+        events, arrivals = self._flows.events(counters, rows, now)
+        live.report(events)
+        begun, before = sum(c.begun for c in counters), self._begun
+        self._begun = begun
+        return Sight(
+            now=now,
+            ongoing=np.array([c.ongoing for c in counters]),
+            arrivals=arrivals,
+            known=np.array([c.up and c.weight > 0 for c in counters]),
+            finished=len(rows),
+            told=bool(rows),
+            due=begun != before,
+        )
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """See `Site.set_weights`; a server that had weight 0 at the last look is left alone."""
+        changed = {name: int(w) for name, w in weights.items() if self._present[name] not in (0, w)}
+        self._present.update(dict.fromkeys(changed, -1))
+        self._api.set_weights(changed)
+        self._present.update(changed)
+
+    def close(self) -> None:
+        """See `Site.close`."""
+        self._log.close()
+        self._api.close()

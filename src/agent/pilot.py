@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from ..envs.loadbalance.live import Live
 from ..envs.loadbalance.settings import Settings
-from .flows import Flows
-from .haproxy import Counters, Finished, RequestLog, RuntimeApi, SiteError
+from .site import Settable, Sight, Site, SiteError
 
 _CATCH_UP = 4
 """Decisions that are late by more than so many intervals are left out."""
@@ -33,7 +32,7 @@ class Limits(NamedTuple):
     Attributes:
         step: largest factor between a weight and the next one; infinite for none.
         span: largest factor between a weight and the configured one; infinite for none.
-        blind_s: seconds without a finished request in the log, while requests begin, after which the configured weights
+        blind_s: seconds in which a site tells of nothing although something was due, after which the configured weights
             are set; infinite for never.
     """
 
@@ -41,15 +40,18 @@ class Limits(NamedTuple):
     span: float
     blind_s: float
 
-    def apply(self, wanted: int, present: int, configured: int) -> int:
+    def apply(self, wanted: float, present: float, configured: float, settable: Settable) -> float:
         """The weight that may be set."""
-        low = max(present / self.step, configured / self.span, 1.0)
-        high = min(present * self.step, configured * self.span, 256.0)
+        low = max(present / self.step, configured / self.span, settable.least)
+        high = min(present * self.step, configured * self.span, settable.most)
+        wanted = settable.nearest(wanted)
+        if not settable.whole:
+            return min(max(wanted, low), high)
         allowed = min(max(wanted, math.ceil(low - 1e-9)), math.floor(high + 1e-9))
         if allowed == present != wanted and self.step > 1.0:  # of a small weight, the least move is 1
             allowed = present + (1 if wanted > present else -1)
             allowed = present if not configured / self.span <= allowed <= configured * self.span else allowed
-        return min(max(allowed, 1), 256)
+        return settable.nearest(allowed)
 
 
 NO_LIMITS = Limits(math.inf, math.inf, math.inf)
@@ -60,33 +62,30 @@ class Pilot:
     """One balancer that is watched and driven.
 
     Args:
-        api: its runtime API.
-        log: its log.
+        site: the balancer.
         settings: of the environment that the policy knows.
         limits: of what it may do.
         dry_run: whether it only says what it would set.
-        speed: simulated seconds per second.
         seed: see `Live`.
         say: called with a sentence when sight is lost or regained, and with what a dry run would set.
 
     Attributes:
-        seen: finished requests so far.
+        seen: finished requests so far that it was told of.
         weights: that were last set, or would have been, by server.
         last: what it saw last.
     """
 
-    api: RuntimeApi
-    log: RequestLog
+    site: Site
     settings: Settings
     limits: Limits
     dry_run: bool
-    speed: float
     seed: int
     say: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self.seen, self.weights = 0, dict[str, int]()
-        self._configured, self._blind, self._begun = dict[str, int](), "", 0
+        self.seen, self.weights = 0, dict[str, float]()
+        self._configured, self._unit = dict[str, float](), 1.0
+        self._blind, self._in_effect = "", True
         self._heard = time.monotonic()
         self.last: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
 
@@ -94,111 +93,97 @@ class Pilot:
         """Learn of the servers and of the weights that are configured.
 
         Raises:
-            SiteError: HAProxy cannot be asked, or has no such backend.
+            SiteError: the site does not answer.
             ValueError: the settings do not fit its servers.
         """
-        counters = self.api.counters()
-        self._configured = {name: max(c.weight, 1) for name, c in counters.items()}
+        self._configured = dict(self.site.weights())
         self.weights = dict(self._configured)
-        names = list(counters)
-        self._number = {name: j for j, name in enumerate(names)}
-        n = len(names)
-        self._live = Live(replace(self.settings, cpus=[1] * n, nominal_weights=None, slots=None), 1, self.seed)
-        self._flows = Flows(n, self._live.n_places, durations=self._live.needs_durations)
-        self._look_at(counters, [])
+        settings = replace(self.site.fitted(self.settings), cpus=[1] * len(self.weights), nominal_weights=None)
+        driven = [w for w in self._configured.values() if w > 0.0] or [1.0]
+        self._unit = settings.weight_unit or math.exp(np.log(driven).mean())  # real weights mean something as ratios
+        self._in_units = settings.weight_unit is not None
+        self._live = Live(replace(settings, slots=None), 1, self.seed)
+        self.look()
 
     def look(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Observation ``[1, O]`` and available actions ``[1, U]``.
 
         Raises:
-            SiteError: HAProxy cannot be asked, or its servers are others than before.
+            SiteError: the site does not answer, or its servers are others than before.
         """
-        counters = self.api.counters()
-        if list(counters) != list(self._configured):
-            raise SiteError(f"the servers of {self.api.backend} are {', '.join(counters)} now; start the agent anew")
-        return self._look_at(counters, self.log.read())
+        sight = self.site.look(self._live)
+        self.seen += sight.finished
+        self._notice(sight)
+        configured = np.array(list(self._configured.values()))
+        driven = configured > 0.0
+        self._live.configure(np.where(driven, configured, self._unit) / self._unit, sight.known & driven)
+        self.last = self._live.observe(sight.now, sight.ongoing[None], np.array([sight.arrivals]))
+        return self.last
 
     def move(self, action: int) -> None:
         """Set the weights that follow from an action, or the configured ones if it does not see what happens.
 
         Raises:
-            SiteError: HAProxy cannot be told.
+            SiteError: the site cannot be told.
         """
-        wanted = self._live.decide(np.array([action]))[0]
-        if self._blind:
-            self._live.forget_moves()
-            self._set(self._configured)
+        wanted = self._live.decide(np.array([action]))[0] * (1.0 if self._in_units else self._unit)
+        if self._blind or not self._in_effect:
+            self.restore()
             return
-        targets = {
-            name: self.limits.apply(
-                min(max(round(float(wanted[j])), 1), 256), self.weights[name], self._configured[name]
-            )
-            for name, j in self._number.items()
-            if wanted[j] > 0.0
-        }
-        self._set({**self.weights, **targets})
+        self._tell(
+            {
+                name: self.limits.apply(float(w), self.weights[name], self._configured[name], self.site.settable)
+                for name, w in zip(self._configured, wanted, strict=True)
+                if w > 0.0
+            }
+        )
 
     def restore(self) -> None:
         """Set the configured weights.
 
         Raises:
-            SiteError: HAProxy cannot be told.
+            SiteError: the site cannot be told.
         """
         if self._configured:
             self._live.forget_moves()
-            self.weights = dict.fromkeys(self._configured, -1)  # whatever it has now
-            self._set(self._configured)
+            self._tell({name: w for name, w in self._configured.items() if w > 0.0})
+            self._in_effect = True
 
     def lost(self, reason: str) -> None:
-        """Note that HAProxy cannot be asked: once it can be, the configured weights are set first."""
+        """Note that the site does not answer: once it does, the configured weights are set first."""
         if self._blind != reason:
             self.say(f"{reason}; the configured weights are set as soon as it can be reached")
-        self._blind = reason
-        self.weights = dict.fromkeys(self._configured, -1)
+        self._blind, self._in_effect = reason, False
 
     @property
     def blind(self) -> bool:
         """Whether it does not see what happens."""
         return bool(self._blind)
 
-    def _look_at(
-        self, counters: Mapping[str, Counters], finished: Sequence[Finished]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        known = [f for f in finished if f.server in self._number]
-        self.seen += len(known)
-        now, speed = time.time() * self.speed, self.speed
-        rows = [(self._number[f.server], Finished(f.server, f.start * speed, f.end * speed)) for f in known]
-        events, arrivals = self._flows.events(list(counters.values()), rows, now)
-        self._notice(len(known), sum(c.begun for c in counters.values()))
-        nominal = np.array([self._configured[name] / (self.settings.weight_unit or 1) for name in counters])
-        self._live.configure(nominal, np.array([c.up and c.weight > 0 for c in counters.values()]))
-        self._live.report(events)
-        counts = np.array([[c.ongoing for c in counters.values()]])
-        self.last = self._live.observe(now, counts, np.array([arrivals]))
-        return self.last
-
-    def _notice(self, n_finished: int, begun: int) -> None:
-        """Whether the log tells of what begins."""
+    def _notice(self, sight: Sight) -> None:
+        """Whether the site tells of what happens."""
         clock = time.monotonic()
-        if n_finished or begun == self._begun:
+        if sight.told or not sight.due:
             self._heard = clock
-            if n_finished and self._blind:
+            if sight.told and self._blind:
                 self.say("requests are seen again")
                 self._blind = ""
         elif clock - self._heard > self.limits.blind_s and not self._blind:
-            self._blind = (
-                f"the log has told of no finished request for {self.limits.blind_s:g} s although requests begin"
-            )
+            self._blind = self.site.silence.format(self.limits.blind_s)
             self.say(f"{self._blind}; setting the configured weights")
-        self._begun = begun
 
-    def _set(self, weights: Mapping[str, int]) -> None:
+    def _tell(self, weights: Mapping[str, float]) -> None:
         changed = {name: w for name, w in weights.items() if w != self.weights[name]}
-        if self.dry_run and changed:
-            self.say("would set " + ", ".join(f"{name} {w}" for name, w in changed.items()))
+        if not self.dry_run:
+            self.site.set_weights(weights)
         elif changed:
-            self.api.set_weights(changed)
-        self.weights = dict(weights)
+            self.say("would set " + listed(changed))
+        self.weights.update(weights)
+
+
+def listed(weights: Mapping[str, float]) -> str:
+    """Servers and their weights, for people."""
+    return ", ".join(f"{name} {w:.4g}" for name, w in weights.items())
 
 
 class Rounds(NamedTuple):

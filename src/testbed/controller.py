@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agent.haproxy import RequestLog, RuntimeApi
+from ..agent.haproxy import HAProxy, RequestLog, RuntimeApi
 from ..agent.pilot import NO_LIMITS, Pilot, Policy, drive
 from ..agent.settings import checked
 
@@ -54,7 +54,7 @@ def control(
     pilots = []
     for i, port in enumerate(logs):
         api, log = RuntimeApi(folder / f"lb{i}.sock", "be"), RequestLog("127.0.0.1", port, "be")
-        pilots.append(Pilot(api, log, environment, NO_LIMITS, False, factor, seed + i, say))
+        pilots.append(Pilot(HAProxy(api, log, factor), environment, NO_LIMITS, False, seed + i, say))
     for pilot in pilots:
         pilot.connect()
     chosen = None if policy is None else _loaded(policy, pilots)
@@ -66,8 +66,7 @@ def control(
     about = {"seen": sum(pilot.seen for pilot in pilots), "rounds": len(rounds.took), **spent}
     (folder / DONE).write_text(json.dumps(about), encoding="utf-8")
     for pilot in pilots:
-        pilot.api.close()
-        pilot.log.close()
+        pilot.site.close()
 
 
 class _From:

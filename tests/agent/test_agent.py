@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from hymarl.agent.flows import Flows
-from hymarl.agent.haproxy import Counters, Finished, RuntimeApi, SiteError
-from hymarl.agent.pilot import Limits
+from hymarl.agent.flows import Counters, Finished, Flows
+from hymarl.agent.haproxy import HAProxy, RequestLog, RuntimeApi
+from hymarl.agent.pilot import NO_LIMITS, Limits, Pilot
 from hymarl.agent.settings import settings_of
+from hymarl.agent.site import Settable, SiteError
 from hymarl.envs.loadbalance.live import BEGAN, FINISHED, GOES_ON
 from hymarl.envs.loadbalance.traffic import Traffic
 from hymarl.registry import ConfigError
@@ -79,7 +80,16 @@ def test_nothing_grows_old_that_began_and_ended_between_two_looks():
     ],
 )
 def test_limits_of_a_weight(wanted, present, configured, expected):
-    assert Limits(step=1.5, span=4.0, blind_s=math.inf).apply(wanted, present, configured) == expected
+    limits = Limits(step=1.5, span=4.0, blind_s=math.inf)
+    assert limits.apply(wanted, present, configured, HAProxy.settable) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "expected"), [(1.1, 1.0, 1.1), (9.0, 1.0, 1.5), (0.1, 1.0, 2 / 3), (9.0, 3.0, 4.0)]
+)
+def test_limits_of_a_weight_that_is_a_real_number(wanted, present, expected):
+    limits = Limits(step=1.5, span=4.0, blind_s=math.inf)
+    assert limits.apply(wanted, present, 1.0, Settable(1e-6, 1e6, whole=False)) == pytest.approx(expected)
 
 
 def test_settings_of_an_environment_are_those_of_its_option(option):
@@ -93,6 +103,20 @@ def test_settings_of_an_environment_are_those_of_its_option(option):
 def test_a_haproxy_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SiteError, match=re.escape(f"HAProxy does not answer at {tmp_path / 'no.sock'}: No such file")):
         RuntimeApi(tmp_path / "no.sock", "be").counters()
+
+
+def test_a_server_without_weight_is_left_alone(make_bed):  # noqa: F811
+    with make_bed("leastconn", [16, 16, 0]) as bed:
+        site = HAProxy(RuntimeApi(bed.socket_of(0), "be"), RequestLog("127.0.0.1", bed.ports.logs[0], "be"), 1.0)
+        pilot = Pilot(site, settings_of("lb_haproxy", {"rule": "latency"}), NO_LIMITS, False, 0, print)
+        pilot.connect()
+        site.set_weights({"s0": 20, "s1": 40, "s2": 8})
+        assert site.weights() == {"s0": 20, "s1": 40, "s2": 0}
+        _, avail = pilot.look()
+        pilot.restore()
+        assert site.weights() == {"s0": 16, "s1": 16, "s2": 0}
+        site.close()
+    assert avail.tolist() == [[True, True, False]]
 
 
 def test_no_torch_is_imported():

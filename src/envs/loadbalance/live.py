@@ -89,6 +89,29 @@ class Live:
         events["time"] -= self._origin
         _report(self.parameters, self._world, events)
 
+    def hold(self, times: Floats, values: Floats, full: Flags, now: float) -> None:
+        """Have reservoirs hold other samples, of a balancer that keeps its own; not together with `report`.
+
+        Args:
+            times: when samples were taken, ``[L, S, 2, K]``: completion times, then durations; K as in the settings.
+            values: the samples, in seconds.
+            full: which of these slots hold one.
+            now: the time of the next `observe`; it may be earlier than before.
+        """
+        world, samples = self._world, self._world.samples[0]
+        times, values, full = (x.reshape(samples.shape) for x in (times, values, full))
+        self._origin = now
+        ages = np.where(full, now - times, 0.0)
+        grown = np.maximum(np.exp(-self.parameters.measuring.growth * ages), _LEAST)
+        samples["value"], samples["grown"] = np.where(full, values, 0.0), np.where(full, grown, 0.0)
+        zero_fill = self.parameters.measuring.zero_fill
+        reservoirs = world.reservoirs[0]
+        reservoirs["n"] = full.shape[-1] if zero_fill else full.sum(axis=-1)
+        reservoirs["values"] = samples["value"].sum(axis=-1)
+        reservoirs["squares"] = np.square(samples["value"]).sum(axis=-1)
+        world.by_value[0] = _sorted(samples["value"], full | zero_fill)
+        self._weigh(full)
+
     def observe(self, now: float, counts: Integers, arrivals: Integers) -> tuple[Singles, Flags]:
         """What the balancers see at a time: observations ``[L, O]``, and which actions are available ``[L, U]``.
 
@@ -136,14 +159,24 @@ class Live:
         samples = world.samples[0]
         full = samples["grown"] > 0.0
         samples["grown"] = np.where(full, np.maximum(samples["grown"] * shrink, _LEAST), 0.0)
-        products = samples["value"] * samples["grown"]
-        counted = np.where(full | self.parameters.measuring.zero_fill, products, np.inf)
-        world.by_weighted[0] = np.where(np.isinf(ordered := np.sort(counted, axis=-1)), 0.0, ordered)
-        world.reservoirs["weighted"][0] = products.sum(axis=-1)
-        world.reservoirs["grown"][0] = samples["grown"].sum(axis=-1)
+        self._weigh(full)
         for name in ("start", "next_ack"):
             world.flows[name][0] -= passed
         self._origin = now
+
+    def _weigh(self, full: Flags) -> None:
+        """Take sums and order of the weighted samples anew."""
+        world, samples = self._world, self._world.samples[0]
+        products = samples["value"] * samples["grown"]
+        world.by_weighted[0] = _sorted(products, full | self.parameters.measuring.zero_fill)
+        world.reservoirs["weighted"][0] = products.sum(axis=-1)
+        world.reservoirs["grown"][0] = samples["grown"].sum(axis=-1)
+
+
+def _sorted(numbers: Floats, counted: Flags) -> Floats:
+    """Those of the last axis that are counted, in their order, and zeros."""
+    ordered = np.sort(np.where(counted, numbers, np.inf), axis=-1)
+    return np.where(np.isinf(ordered), 0.0, ordered)
 
 
 def _compile(version: int) -> tuple[Callable[..., int], ...]:
