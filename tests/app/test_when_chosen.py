@@ -42,3 +42,13 @@ def test_what_an_environment_suggests_is_weaker_than_the_algorithm(configured):
     assert (suggested["gamma"], suggested["td_lambda"], suggested["target_update"]) == (0.95, 0.6, "soft")
     chosen = configured("env=loadbalance", "algo=qmix_epymarl").components["learner"].settings
     assert (chosen["gamma"], chosen["td_lambda"], chosen["target_update"]) == (0.99, 0.0, "hard")
+
+
+@pytest.mark.parametrize("preset", ["algo=qmix_pymarl2", "algo=qmix_epymarl", "experiment=epymarl"])
+@pytest.mark.parametrize("env", ["lbf", "loadbalance"])
+def test_values_of_other_projects_are_not_mixed_with_what_an_environment_suggests(configured, preset, env):
+    here, elsewhere = (configured(preset, f"env={name}").components for name in (env, "two_step"))
+    unused = {"target_tau"} if here["learner"].settings["target_update"] == "hard" else set[str]()
+    for part in set(here) - {"env", "runner"}:
+        kept, other = ({k: v for k, v in c[part].settings.items() if k not in unused} for c in (here, elsewhere))
+        assert kept == other, part
