@@ -24,7 +24,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
         "random_draws": 2,
     },
     "controller": {"normalize_obs": False},
-    "network": {"noisy": False, "noisy_sigma": 0.5},
+    "network": {"noisy": False, "noisy_sigma": 0.5, "layer_norm": False},
     "selector": {"explore": "agent"},
     "learner": {"n_steps": 1, "trace": "peng", "trace_epsilon": 0.0, "normalize_values": False},
     "policy": {"proportional": None, "trust": None},

@@ -66,7 +66,7 @@ def test_a_saved_configuration_is_read_back_as_it_was(configured, today, tmp_pat
     assert saved.components == config.components
 
 
-@pytest.mark.parametrize("overrides", [(), ("network=rnn",), ("env=lbf", "algo=iql")], ids=str)
+@pytest.mark.parametrize("overrides", [(), ("network=rnn",), ("env=rware", "algo=iql")], ids=str)
 def test_settings_that_were_added_since_a_run_was_made_mean_what_it_did(configured, today, tmp_path, overrides):
     """All of them: a configuration without any is read back as the default one, which has them all."""
     config = configured("env=two_step", "logger=[sacred]", *overrides)

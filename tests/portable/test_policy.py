@@ -33,7 +33,7 @@ CASES = [
     ("mlp", {"layer_norm": True}, {**NO_HINT, "sharing": "independent"}),
     ("mlp", {"hidden_dims": [5]}, NO_HINT),
     ("entity", {}, {"agent_id": False}),
-    ("entity", {"rnn_dim": 5}, {"agent_id": False, "sharing": "grouped", "groups": [0, 1, 1]}),
+    ("entity", {"rnn_dim": 5, "layer_norm": True}, {"agent_id": False, "sharing": "grouped", "groups": [0, 1, 1]}),
     ("entity", {"rnn_dim": 4, "n_layers": 1}, NO_HINT),
 ]
 

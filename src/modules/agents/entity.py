@@ -31,6 +31,7 @@ class EntityNetwork(Network):
         n_layers: number of layers of the embedding.
         rnn_dim: width of a GRU per entity after the embedding; 0 for none.
         orthogonal: orthogonal initialization, hidden layers with gain 1 and the heads with 0.01.
+        layer_norm: layer normalization of each entity's embedding, before its mean and the heads.
 
     Raises:
         ValueError: the environment's observation lists no entities, or it does not fit into memory.
@@ -47,6 +48,7 @@ class EntityNetwork(Network):
         n_layers: Layers,
         rnn_dim: Annotated[int, Range(at_least=0, at_most=10**6)],
         orthogonal: bool,
+        layer_norm: bool,
     ) -> None:
         super().__init__()
         if spec.entities is None:
@@ -60,6 +62,7 @@ class EntityNetwork(Network):
         self.rnn = nn.GRU(hidden_dim, rnn_dim) if rnn_dim else None
         self.state_shape = (spec.entities.n_entities, rnn_dim) if rnn_dim else (0,)
         width = rnn_dim or hidden_dim
+        self.norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
         self.advantage = nn.Linear(width, spec.entities.n_kinds)
         self.value = nn.Linear(width, 1)
         if orthogonal:
@@ -79,6 +82,7 @@ class EntityNetwork(Network):
         if self.rnn is not None:
             x, state = run_gru(self.rnn, x.transpose(0, 1), state)
             x = x.transpose(0, 1)
+        x = self.norm(x)
         summary = x.mean(dim=-2)  # B T A H
         of_none = self.advantage(summary).unsqueeze(-2)
         advantage = torch.cat([self.advantage(x), of_none], dim=-2).flatten(-2)  # B T A (K+1)*kinds
@@ -92,6 +96,7 @@ class EntityNetwork(Network):
         x = recipe.layers(recipe.step("add", recipe.layers(x, self.own), of_all), *self.body)  # N K H
         if self.rnn is not None:
             x = hidden = recipe.gru(x, hidden, self.rnn)
+        x = recipe.layers(x, self.norm)
         summary = recipe.step("mean", x)  # N 1 H
         advantage = recipe.layers(recipe.step("append", x, summary), self.advantage)  # N K+1 kinds
         advantage = recipe.constant("choose", advantage, self, places=self.get_buffer("places").numpy())  # N U

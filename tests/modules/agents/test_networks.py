@@ -13,7 +13,7 @@ NAMES = registry.names("network")
 WAYS = {
     "rnn": [{}, {"layer_norm": True, "orthogonal": True}, {"hidden_dims": []}],
     "mlp": [{}, {"layer_norm": True, "orthogonal": True}],
-    "entity": [{}, {"rnn_dim": 6, "orthogonal": True}, {"n_layers": 1}, {"n_layers": 3}],
+    "entity": [{}, {"rnn_dim": 6, "orthogonal": True, "layer_norm": True}, {"n_layers": 1}, {"n_layers": 3}],
 }
 CASES = [(name, changes) for name in NAMES for changes in WAYS.get(name, [{}])]
 every_network = pytest.mark.parametrize(("name", "changes"), CASES, ids=[f"{n}-{c}" for n, c in CASES])
@@ -137,14 +137,14 @@ def test_orthogonal_heads_start_small(network, name, head):
     assert torch.allclose(weight @ weight.T, 1e-4 * torch.eye(len(weight)), atol=1e-7)  # gain 0.01
 
 
-@pytest.mark.parametrize("name", ["mlp", "rnn"])
-def test_layer_norm_stands_before_the_head(network, spec, name):
+@pytest.mark.parametrize(("name", "head"), [("mlp", "head"), ("rnn", "head"), ("entity", "advantage")])
+def test_layer_norm_stands_before_the_head(network, spec, name, head):
     made = network(name, {"layer_norm": True})
     seen = []
-    made.head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    made.get_submodule(head).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     made(random_inputs(made, 2, 3, spec), zero_state(made, 2, spec.n_agents, torch.device("cpu")))
-    assert seen[0].mean(dim=-1).abs().max() < 1e-5
-    assert (seen[0].var(dim=-1, unbiased=False) - 1).abs().max() < 0.05
+    assert seen[-1].mean(dim=-1).abs().max() < 1e-5
+    assert (seen[-1].var(dim=-1, unbiased=False) - 1).abs().max() < 0.05
     assert "norm.weight" not in dict(network(name, {"layer_norm": False}).named_parameters())
 
 
