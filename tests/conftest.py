@@ -150,7 +150,7 @@ def option():
     def as_written(group, option):
         values = OmegaConf.load(str(resources.files("hymarl.conf") / group / f"{option}.yaml"))
         values = OmegaConf.to_container(values)
-        extended = [other for other in values.pop("defaults", []) if other != "_self_" and not other.startswith("/")]
+        extended = [other for other in values.pop("defaults", []) if isinstance(other, str) and other != "_self_"]
         return {k: v for part in (*(as_written(group, other) for other in extended), values) for k, v in part.items()}
 
     def read(group, option, **changes):

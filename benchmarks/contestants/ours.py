@@ -34,7 +34,7 @@ NO_GAME = ("env=goal_swap", *NETWORKS, *MIXER)
 """For what needs no game: it brings no values of its own."""
 
 TASKS: Mapping[str, Sequence[str]] = {
-    "lbf": ("env=lbf", *NETWORKS, *MIXER),
+    "lbf": ("env=lbf", "suggestions=none", *NETWORKS, *MIXER),
     "spread": ("env=mpe", "agents=3", *NETWORKS, *MIXER),
     "loadbalance": ("env=loadbalance", "agents=4"),  # with the network and values it suggests
 }

@@ -46,7 +46,7 @@ class Limits(NamedTuple):
         high = min(present * self.step, configured * self.span, settable.most)
         wanted = settable.nearest(wanted)
         if not settable.whole:
-            return min(max(wanted, low), high)
+            return settable.nearest(min(max(wanted, low), high))
         allowed = min(max(wanted, math.ceil(low - 1e-9)), math.floor(high + 1e-9))
         if allowed == present != wanted and self.step > 1.0:  # of a small weight, the least move is 1
             allowed = present + (1 if wanted > present else -1)

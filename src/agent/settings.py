@@ -62,5 +62,6 @@ def _values(option: str) -> dict[str, Any]:
     if not option.isidentifier() or not file.is_file():
         raise ConfigError(f"there is no environment {option!r}; lb_haproxy is one")
     own = yaml.safe_load(file.read_text(encoding="utf-8"))
-    extended = [str(other) for other in own.pop("defaults", []) if other != "_self_" and not str(other).startswith("/")]
+    included = own.pop("defaults", [])  # texts are options that it extends; others choose options of other groups
+    extended = [other for other in included if isinstance(other, str) and other != "_self_"]
     return {key: value for part in (*map(_values, extended), own) for key, value in part.items()}

@@ -7,6 +7,7 @@ fills it, and sets its id. Samples of completion times and durations are in rese
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import stat
@@ -67,7 +68,7 @@ class Vpp:
     )
     notes: ClassVar[str] = """
 VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SED or LB_ALIAS."""
-    settable: ClassVar[Settable] = Settable(1e-6, 1e6, whole=False)
+    settable: ClassVar[Settable] = Settable(1e-30, 1e30, whole=False)  # which single precision holds
     silence: ClassVar[str] = "VPP has written no frame for {:g} s although flows are under way"
 
     def __init__(self, path: str, dry_run: bool) -> None:
@@ -84,7 +85,7 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
         return cls(given["map"], dry_run)
 
     def weights(self) -> Mapping[str, float]:
-        """See `Site.weights`; before any were set they are equal.
+        """See `Site.weights`; before any were set they are equal, and a server that came later has the others' mean.
 
         VPP numbers the servers of a VIP backwards, so the last number is the first that is configured.
         """
@@ -98,8 +99,12 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
         score = now["score"][vector].astype(np.float64)
         if (score == 0.0).all():  # LB_ALIAS needs none
             score = len(vector) * probabilities(now["weights"][vector])
-        if not (np.isfinite(score) & (score >= 0.0)).all():
+        if not ((score == 0.0) | (score >= self.settable.least) & (score <= self.settable.most)).all():
             raise SiteError(f"{self.name}: the weights that are set are not all numbers from 0 on: {score.tolist()}")
+        table = now["weights"][vector]
+        later = (score == 0.0) & (table["odd"] == 1.0) & (table["alias"] == 0)  # as VPP clears the place of a server
+        if later.any():
+            score[later] = score[score > 0.0].mean()
         self._score[vector] = score
         return {name: float(self._score[a]) for name, a in self._number.items()}
 
@@ -126,7 +131,8 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
         self._completions = completions
         ongoing = np.maximum(frame["body"]["n_flow_on"][self._servers], 0).astype(np.int64)
         before, self._frame = self._frame, (int(frame["id"]), float(frame["ts"]))
-        return Sight(now, ongoing, 0, known, n_new, told=self._frame != before, due=bool(ongoing.any()))
+        counted = self._all["msg_out_cache"]["body"]["n_flow_on"][self._servers]  # also while no frame is written
+        return Sight(now, ongoing, 0, known, n_new, told=self._frame != before, due=bool((counted > 0).any()))
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """See `Site.set_weights`."""
@@ -138,8 +144,8 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
             self._score[self._number[name]] = w
         vector = active(self._all["msg_out_cache"])  # an alias is a place in VPP's vector of the VIP's servers
         frame = np.zeros((), IN)
-        frame["ts"], frame["score"] = self._stamp, self._score
-        frame["weights"]["odd"] = 1.0
+        frame["ts"], frame["weights"]["odd"] = self._stamp, 1.0
+        frame["score"][vector] = self._score[vector]  # 0 for a server that was deleted, which LB_SED still looks at
         frame["weights"][vector] = alias_table(self._score[vector])
         number = self._next_id()
         slot = self._all["msg_in_frames"][number % N_FRAMES : number % N_FRAMES + 1]
@@ -150,6 +156,7 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
     def close(self) -> None:
         """See `Site.close`."""
         if self._file >= 0:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapping holds the file open
             os.close(self._file)
             self._file = -1
 
@@ -173,6 +180,12 @@ VPP's load balancer must be that of MARLLB, built with LB_MSG_IN, and with LB_SE
         if wrong:
             self.close()
             raise SiteError(f"{self.name} is no map of a VIP: {wrong}")
+        if not self._dry_run:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self.close()
+                raise SiteError(f"{self.name}: another agent drives it") from error
         self._stamp, self._taken, self._frame, self._completions = 0.0, 0, (0, -1.0), None
 
     def _check(self) -> None:

@@ -19,7 +19,7 @@ from ..registry import PACKAGES, ConfigError, suggest
 from .hydra_state import as_override, initialized, searched, set_aside
 from .names import PYMARL_OPTIONS
 
-WITHOUT_SECTION = ("algo", "experiment", "search")
+WITHOUT_SECTION = ("algo", "experiment", "search", "suggestions")
 """Groups whose options set values elsewhere; they can be left out."""
 GROUPS = (*PACKAGES, *WITHOUT_SECTION)
 """Groups of which one option is chosen, or several of ``logger``."""

@@ -85,8 +85,9 @@ def _setting(key: str, value: str, env: str | None, settings: Mapping[str, str])
     """The arguments here for one setting; empty if it has no counterpart."""
     if key == "env_args.key":
         package, _, task = value.rpartition(":")
-        known = _TASKS.get(package)
-        return [f"env={known}", f"env.task={task}"] if known else ["env=gymnasium", f"env.task={task}"]
+        known = _TASKS.get(package, "gymnasium")
+        plain = ["suggestions=none"] if known in options("suggestions") else []  # PyMARL has the same values everywhere
+        return [f"env={known}", f"env.task={task}", *plain]
     if key.startswith("env_args."):
         name = key.removeprefix("env_args.")
         if name == "time_limit":

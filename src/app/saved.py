@@ -103,8 +103,8 @@ def _shipped(group: str, name: str) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.load(str(file))) if file.is_file() else None
     if not isinstance(values, dict):
         return {}
-    entries = [str(entry) for entry in values.pop("defaults", [])]
-    parents = [entry for entry in entries if entry != "_self_" and not entry.startswith("/")]  # of this group
+    included = values.pop("defaults", [])  # texts are options of this group; others choose options of other groups
+    parents = [entry for entry in included if isinstance(entry, str) and entry != "_self_"]
     merged: dict[str, Any] = {}
     for part in (*(_shipped(group, parent) for parent in parents), values):
         merged |= {str(key): value for key, value in part.items()}

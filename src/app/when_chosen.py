@@ -1,9 +1,10 @@
 """Values that apply while an option is chosen: the section ``when_chosen`` of algorithms, experiments, environments.
 
-Precedence, low to high: the YAML of the chosen option, what the environment suggests, the algorithm, the experiment,
-the command line. Values for a component are written under ``when_chosen.<group>.<option>`` and apply only while that
-option is chosen, so ``algo=qmix mixer=vdn`` drops what the algorithm says about ``mixer=qmix``. Those under
-``when_chosen.<group>.any`` apply to whatever option has the setting; what is said about the option itself is stronger.
+Precedence, low to high: the YAML of the chosen option, what the environment suggests (an option of ``suggestions``),
+the algorithm, the experiment, the command line. Values for a component are written under
+``when_chosen.<group>.<option>`` and apply only while that option is chosen, so ``algo=qmix mixer=vdn`` drops what the
+algorithm says about ``mixer=qmix``. Those under ``when_chosen.<group>.any`` apply to whatever option has the setting;
+what is said about the option itself is stronger.
 """
 
 from __future__ import annotations

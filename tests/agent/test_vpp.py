@@ -56,6 +56,8 @@ def make_pilot(path):
     sites = []
 
     def make(settings=None, limits=NO_LIMITS, dry_run=False):
+        for site in sites:
+            site.close()  # one agent at a time
         sites.append(Vpp(str(path), dry_run))
         said = []
         settings = settings or settings_of("lb_haproxy", {"rule": "latency"})
@@ -203,6 +205,7 @@ def test_servers_are_numbered_backwards_and_the_first_bit_is_the_most_significan
     assert avail.tolist() == [[True, False, True]]
     pilot.move(0)
     fake.packet(2.9)
+    assert fake.scores[1] == 0.0  # LB_SED looks at deleted servers, too
     fake.add(2)  # again
     fake.packet(3.2)
     assert pilot.look()[1].all()
@@ -486,8 +489,54 @@ def test_when_frames_stand_still_it_steps_back(fake, make_pilot):
     assert len(said) == 2  # without requests, there is nothing to be seen
 
 
+def test_requests_that_no_frame_tells_of_are_noticed_however_idle_it_was_before(fake, make_pilot):
+    for a in (1, 2, 3):
+        fake.count(a, 0)
+    fake.packet(2.3)
+    pilot, said = make_pilot(limits=Limits(1.5, 16.0, 0.05))
+    fake.count(1, 5)  # VPP counts, but its time stands still
+    end = time.monotonic() + 10.0
+    rounds(pilot, iter(lambda: (lambda: None) if not said and time.monotonic() < end else None, None))
+    assert said == ["VPP has written no frame for 0.05 s although flows are under way; setting the configured weights"]
+
+
+def test_a_server_that_came_later_gets_what_the_others_have_on_average(fake, make_pilot):
+    pilot, _ = make_pilot(limits=Limits(1.5, 16.0, 10.0))
+    rounds(pilot, passing(fake, np.arange(2.3, 5.0, 0.3)))
+    pilot.restore()
+    fake.packet(5.3)
+    fake.remove(2)
+    fake.add(2)
+    fake.packet(5.6)
+    pilot, _ = make_pilot()
+    assert pilot.weights == {"as3": 1.0, "as2": 1.0, "as1": 1.0}
+    rounds(pilot, passing(fake, np.arange(5.9, 8.0, 0.3)))
+    assert (fake.scores > 0.0).all()
+
+
+@pytest.mark.parametrize("found", [1e7, 1e-7])
+def test_weights_of_any_size_are_moved_from_and_set_again(fake, make_pilot, found):
+    fake.score([found] * 3)
+    found = float(np.float32(found))
+    pilot, _ = make_pilot(limits=Limits(1.5, 16.0, 10.0))
+    rounds(pilot, passing(fake, np.arange(2.3, 5.0, 0.3)))
+    assert found < fake.scores[2] < 16.0 * found
+    pilot.restore()
+    fake.packet(5.3)
+    assert fake.scores.tolist() == [found] * 3
+
+
+def test_one_agent_drives_a_map_and_others_may_look(fake, make_pilot, path):
+    make_pilot()
+    with pytest.raises(SiteError, match="shm_vip_1: another agent drives it"):
+        Vpp(str(path), dry_run=False)
+    Vpp(str(path), dry_run=True).close()
+
+
 def test_a_server_that_gets_nothing_is_left_alone(fake, make_pilot):
     fake.score([0.0, 1.0, 1.0])
+    for a, row in enumerate([(0.0, 1), (1.0, 0), (1.0, 0)], start=1):
+        fake.put("<fI", 133_755 + 264 + 8 * a, *row)
     pilot, _ = make_pilot()
     rounds(pilot, passing(fake, np.arange(2.3, 5.0, 0.3)))
     pilot.restore()

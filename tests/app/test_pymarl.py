@@ -14,7 +14,7 @@ from hymarl.app.pymarl import translate
         ("--config qmix_beta --env-config sc2", "algo=qmix env=smac"),
         (
             "--config=vdn --env-config=gymma with env_args.time_limit=25 env_args.key=lbforaging:Foraging-8x8-2p-3f-v3",
-            "algo=vdn env.episode_limit=25 env=lbf env.task=Foraging-8x8-2p-3f-v3",
+            "algo=vdn env.episode_limit=25 env=lbf env.task=Foraging-8x8-2p-3f-v3 suggestions=none",
         ),
         (
             "--config=qmix with lr=0.0005 t_max=2050000 use_cuda=False obs_agent_id=True batch_size_run=8 mixer=None",
