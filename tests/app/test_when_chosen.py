@@ -40,6 +40,8 @@ def test_what_is_said_about_an_option_is_stronger_than_about_any_and_the_command
 def test_what_an_environment_suggests_is_weaker_than_the_algorithm(configured):
     suggested = configured("env=loadbalance").components["learner"].settings
     assert (suggested["gamma"], suggested["td_lambda"], suggested["target_update"]) == (0.95, 0.6, "soft")
+    left_out = configured("env=loadbalance", "suggestions=none").components
+    assert (left_out["network"].option, left_out["learner"].settings["gamma"]) == ("rnn", 0.99)
     chosen = configured("env=loadbalance", "algo=qmix_epymarl").components["learner"].settings
     assert (chosen["gamma"], chosen["td_lambda"], chosen["target_update"]) == (0.99, 0.0, "hard")
 
