@@ -68,7 +68,8 @@ def composed(arguments):
         if all(argument.lstrip("+").startswith("env") for argument in arguments):
             chosen = next(argument for argument in arguments if argument.startswith("env="))
             others = [argument for argument in arguments if argument != chosen]
-            values = OmegaConf.to_container(compose(overrides=["+network=rnn", f"+{chosen}", *others]).env)
+            suggested = ["+network=rnn", "+replay=uniform", "+suggestions=none"]  # what an environment may replace
+            values = OmegaConf.to_container(compose(overrides=[*suggested, f"+{chosen}", *others]).env)
             return check_settings(find("env", values.pop("name")), values, chosen)
         cfg = compose("config", overrides=list(arguments), return_hydra_config=True)
         choices = cfg.hydra.runtime.choices
