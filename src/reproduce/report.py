@@ -100,10 +100,11 @@ def _counted(results: Sequence[Result]) -> str:
 
 
 def _verdicts(results: Sequence[Result]) -> Sheet:
+    found = [(result.task.title, finding) for result in results for finding in result.findings]
+    open_ones = "not run", "not reproduced"  # are what people look for among many rows
+    found.sort(key=lambda entry: (not entry[1].failed, entry[1].verdict not in open_ones))
     rows: list[list[Cell]] = [
-        [_badge(f), result.task.title, _what(f.row), _ours(f), _reference(f.row), EVIDENCE[f.row.evidence]]
-        for result in results
-        for f in result.findings
+        [_badge(f), title, _what(f.row), _ours(f), _reference(f.row), EVIDENCE[f.row.evidence]] for title, f in found
     ]
     headers = ["verdict", "task", "what", "ours [95 % interval]", "reference", "evidence"]
     return Sheet(name="verdicts", title="Verdicts", note="", headers=headers, rows=rows)
