@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, make_dataclass
 from functools import cache, partial
+from importlib import resources
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -217,6 +218,22 @@ def in_plain_words(message: str) -> str:
     for name, words in _WORDS.items():
         message = re.sub(rf"'?\b{name}\b'?", words, message)
     return message
+
+
+def written(group: str, option: str) -> dict[str, Any]:
+    """The values in an option's file and in those of its group that it extends; empty if the package has no such file.
+
+    Args:
+        group: such as ``env``.
+        option: such as ``two_step``.
+    """
+    file = resources.files("hymarl.conf") / group / f"{option}.yaml"
+    own = OmegaConf.to_container(OmegaConf.load(str(file))) if "/" not in option and file.is_file() else None
+    if not isinstance(own, dict):
+        return {}
+    included = own.pop("defaults", [])  # texts are options of this group; others choose options of other groups
+    extended = [other for other in included if isinstance(other, str) and other != "_self_"]
+    return {str(key): x for part in (*(written(group, other) for other in extended), own) for key, x in part.items()}
 
 
 def factory(group: str, name: str, settings: Mapping[str, Any], option: str | None = None) -> Callable[..., Any]:

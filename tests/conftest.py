@@ -11,7 +11,6 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hypothesis import settings
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 
 from hymarl import registry
 from hymarl.app.config import read as read_config
@@ -146,12 +145,7 @@ def option():
     """Name and settings of an option as its YAML file and those that it extends say, some of them changed:
     ``option("mixer", "qmix", …)``."""
 
-    @functools.cache
-    def as_written(group, option):
-        values = OmegaConf.load(str(resources.files("hymarl.conf") / group / f"{option}.yaml"))
-        values = OmegaConf.to_container(values)
-        extended = [other for other in values.pop("defaults", []) if isinstance(other, str) and other != "_self_"]
-        return {k: v for part in (*(as_written(group, other) for other in extended), values) for k, v in part.items()}
+    as_written = functools.cache(registry.written)
 
     def read(group, option, **changes):
         values = copy.deepcopy(as_written(group, option))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
-import yaml
-
 from ..envs.loadbalance.settings import Settings
-from ..registry import ConfigError, check_settings
+from ..registry import ConfigError, check_settings, written
 
 
 def settings_of(option: str, changes: Mapping[str, Any]) -> Settings:
@@ -19,7 +16,9 @@ def settings_of(option: str, changes: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: there is no such option, it is another environment, or a value does not fit.
     """
-    values = _values(option)
+    values = written("env", option)
+    if not values:
+        raise ConfigError(f"there is no environment {option!r}; lb_haproxy is one")
     name = values.pop("name", None)
     if name != "loadbalance":
         raise ConfigError(f"{option} is no load balancing; choose one of the options lb_…, such as lb_haproxy")
@@ -54,14 +53,3 @@ def _number(value: Any) -> Any:
 def checked(values: Mapping[str, Any], where: str) -> Settings:
     """Settings as they are saved, checked."""
     return Settings(**check_settings(Settings, values, where))
-
-
-def _values(option: str) -> dict[str, Any]:
-    """The values in an option's file and in those that it extends."""
-    file = resources.files("hymarl.conf") / "env" / f"{option}.yaml"
-    if not option.isidentifier() or not file.is_file():
-        raise ConfigError(f"there is no environment {option!r}; lb_haproxy is one")
-    own = yaml.safe_load(file.read_text(encoding="utf-8"))
-    included = own.pop("defaults", [])  # texts are options that it extends; others choose options of other groups
-    extended = [other for other in included if isinstance(other, str) and other != "_self_"]
-    return {key: value for part in (*map(_values, extended), own) for key, value in part.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from yaml import YAMLError
 
 from ..components.added_settings import with_added
 from ..components.files import keeps_checksum, refuse_references, texts, with_checksum
-from ..registry import ConfigError, check_settings, find, parameters
+from ..registry import ConfigError, check_settings, find, parameters, written
 from ..training.settings import TrainingSettings
 from .config import FORMAT, SINGLE_GROUPS, SOMETIMES, Component, EvaluationSettings, RunConfig, SavedSettings
 from .names import one_line
@@ -90,25 +89,11 @@ def from_first_release(plain: Mapping[str, Any], today: Mapping[str, Any]) -> di
 def _modernized(group: str, component: Mapping[str, Any]) -> dict[str, Any]:
     """A component with the settings that its option has today; old ones are dropped, except an environment's."""
     settings = _renamed(component["settings"])
-    today = _shipped(group, component["option"])
+    today = written(group, component["option"])
     if today.pop("name", None) == component["name"]:
         kept = {name: value for name, value in settings.items() if name in today or group == "env"}
         settings = {**today, **kept}
     return {**component, "settings": settings}
-
-
-def _shipped(group: str, name: str) -> dict[str, Any]:
-    """The values of the package's option file, including those of its defaults list; empty if there is no file."""
-    file = resources.files("hymarl.conf") / group / f"{Path(name).name}.yaml"
-    values = OmegaConf.to_container(OmegaConf.load(str(file))) if file.is_file() else None
-    if not isinstance(values, dict):
-        return {}
-    included = values.pop("defaults", [])  # texts are options of this group; others choose options of other groups
-    parents = [entry for entry in included if isinstance(entry, str) and entry != "_self_"]
-    merged: dict[str, Any] = {}
-    for part in (*(_shipped(group, parent) for parent in parents), values):
-        merged |= {str(key): value for key, value in part.items()}
-    return merged
 
 
 def _renamed(value: Any) -> Any:
