@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
+from . import instants
+
 
 class Server:
     """A queue, and the connections that wait for its answers.
@@ -128,5 +130,5 @@ async def serve(ports: Sequence[int], cpus: Sequence[float], then: Sequence[floa
 
 def main(arguments: Sequence[str]) -> int:
     """The process; its argument is a JSON object with the arguments of `serve`."""
-    asyncio.run(serve(**json.loads(arguments[0])))
+    instants.run(serve(**json.loads(arguments[0])))
     return 0

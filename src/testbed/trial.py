@@ -14,7 +14,7 @@ import numpy as np
 
 from ..envs.loadbalance.traffic import Traffic
 from ..registry import ConfigError
-from . import client, controller
+from . import client, controller, instants
 from .bed import Bed, find_haproxy, ports_from
 
 _LEAD_S = 0.5
@@ -81,7 +81,7 @@ def run(
             _wait_for(bed, bed.directory / controller.READY)
         start = time.monotonic() + _LEAD_S
         (bed.directory / controller.BEGIN).write_text(repr(start + warmup / factor), encoding="utf-8")
-        out = asyncio.run(_played(bed, traffic, start, None if swap_at is None else (warmup + swap_at) / factor))
+        out = instants.run(_played(bed, traffic, start, None if swap_at is None else (warmup + swap_at) / factor))
         if control is not None:
             driver.terminate()
             driver.wait(10.0)
