@@ -63,10 +63,11 @@ def as_typed(words: Sequence[str]) -> list[str]:
 def _of_a_reproduction(parsed: Sequence[Override]) -> list[str]:
     """The sweeper of reproductions, and the launcher that runs as many jobs at once as was asked for."""
     given: dict[str, Any] = {override.key_or_group: override for override in parsed}
-    for key in ("reproduce.tier", "reproduce.task", "reproduce.jobs", "reproduce.seeds"):
+    lists = ("reproduce.task", "reproduce.methods", "reproduce.seeds")
+    for key in (*lists, "reproduce.tier", "reproduce.jobs"):
         if key in given and given[key].is_sweep_override():
             values = str(given[key].input_line).partition("=")[2]
-            instead = f"a list: {key}=[{values}]" if key in ("reproduce.task", "reproduce.seeds") else "one value"
+            instead = f"a list: {key}=[{values}]" if key in lists else "one value"
             raise ConfigError(f"{key}={values}: give {instead}")
     added = [] if "hydra/sweeper" in given else ["hydra/sweeper=hymarl_reproduce"]
     if "hydra/launcher" in given:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from ..components.terminal import program_name
 from ..components.threads import available_cores
-from ..registry import ConfigError
+from ..registry import ConfigError, suggest
 from ..reports.runs import Found, Run, read_config, read_run
 from ..reproduce.report import Result, require_packages, write
 from ..reproduce.tasks import Task, load, names, of_tier
@@ -111,9 +111,17 @@ class Reproduction(Sweep):
                 f"{', '.join(names())}"
             )
         if tier is not None:
-            return of_tier(tier)
-        chosen = given if isinstance(given, list) else [given]
-        return [load(str(name)) for name in dict.fromkeys(chosen)]
+            found = of_tier(tier)
+        else:
+            found = [load(str(name)) for name in dict.fromkeys(given if isinstance(given, list) else [given])]
+        methods = self._chosen.methods
+        known = sorted({method for task in found for method in task.methods})
+        for method in methods:
+            if method not in known:
+                raise ConfigError(
+                    f"reproduce.methods: there is no {method!r} in what is reproduced; {suggest(method, known)}"
+                )
+        return [task.only(methods) for task in found if task.methods.keys() & set(methods)] if methods else found
 
     def _report(self) -> list[str]:
         """Write the report, print the verdicts; the rows that should hold and do not."""

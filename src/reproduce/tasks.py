@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -134,6 +134,12 @@ class Task:
             else:
                 found += [(method, [*common, f"seed={seed}"]) for seed in seeds or self.seeds]
         return found
+
+    def only(self, methods: Collection[str]) -> Task:
+        """The task with these of its methods, and the rows that need no other."""
+        left_out = self.methods.keys() - set(methods)
+        kept = {name: own for name, own in self.methods.items() if name not in left_out}
+        return replace(self, methods=kept, rows=tuple(row for row in self.rows if left_out.isdisjoint(row.of)))
 
     def metrics(self) -> list[str]:
         """The metrics of tests and evaluations that its rows and its figure need."""

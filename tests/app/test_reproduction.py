@@ -25,6 +25,10 @@ def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path, monkeypatch):
     assert (again.code, again.err) == (0, "")
     assert "5 of 5 runs were kept from earlier calls" in again.out
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    one = hymarl(tmp_path, "reproduce.task=[penalty,two_step]", "reproduce.methods=[qmix]", "reproduce.jobs=1")
+    assert (one.code, one.err) == (0, "")
+    assert "2 of 2 runs were kept" in one.out
+    assert (one.out.count("qmix"), one.out.count("vdn"), one.out.count("not run")) == (3, 0, 0)
     monkeypatch.setattr("hymarl.app.reproduction.load", lambda name: with_another_reference(load(name)))
     wrong = hymarl(tmp_path, "reproduce.task=penalty", "reproduce.jobs=1")
     assert wrong.code == 1
@@ -47,6 +51,11 @@ def with_another_reference(task):
         (["reproduce.task=two_stp"], "reproduce.task=two_stp: there is no such task; did you mean 'two_step'?"),
         (["reproduce.task=a,b"], "reproduce.task=a,b: give a list: reproduce.task=[a,b]"),
         (["reproduce.tier=second"], "reproduce: tier=second is not a choice; did you mean 'seconds'?"),
+        (
+            ["reproduce.task=penalty", "reproduce.methods=[qmx]"],
+            "reproduce.methods: there is no 'qmx' in what is reproduced; did you mean 'qmix'?",
+        ),
+        (["reproduce.task=penalty", "reproduce.methods=qmix,vdn"], "reproduce.methods=qmix,vdn: give a list"),
         (["reproduce.tier=seconds", "reproduce.jobs=0"], "reproduce.jobs=0: give a whole number from 1"),
         (["reproduce.tier=seconds", "seed=2"], "reproduce runs what each task says; leave out seed"),
     ],
