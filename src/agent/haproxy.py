@@ -215,7 +215,8 @@ class HAProxy:
 
     def look(self, live: Live) -> Sight:
         """See `Site.look`."""
-        self._present = dict.fromkeys(self._number, -1)  # not known
+        # If it does not answer, weights are not known, but one that was 0 stays left alone.
+        self._present = {name: -1 if weight else 0 for name, weight in self._present.items()}
         found = self._api.counters()
         if list(found) != list(self._number):
             raise SiteError(f"the servers of {self.name} are {', '.join(found)} now; start the agent anew")

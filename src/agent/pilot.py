@@ -86,6 +86,7 @@ class Pilot:
         self.seen, self.weights = 0, dict[str, float]()
         self._configured, self._unit = dict[str, float](), 1.0
         self._blind, self._in_effect = "", True
+        self._lost_for = set[str]()  # reasons that were told since it last saw
         self._heard = time.monotonic()
         self.last: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
 
@@ -151,8 +152,9 @@ class Pilot:
 
     def lost(self, reason: str) -> None:
         """Note that the site does not answer: once it does, the configured weights are set first."""
-        if self._blind != reason:
+        if reason not in self._lost_for:
             self.say(f"{reason}; the configured weights are set as soon as it can be reached")
+        self._lost_for.add(reason)
         self._blind, self._in_effect = reason, False
 
     @property
@@ -168,6 +170,7 @@ class Pilot:
             if sight.told and self._blind:
                 self.say("requests are seen again")
                 self._blind = ""
+                self._lost_for.clear()
         elif clock - self._heard > self.limits.blind_s and not self._blind:
             self._blind = self.site.silence.format(self.limits.blind_s)
             self.say(f"{self._blind}; setting the configured weights")

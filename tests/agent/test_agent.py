@@ -119,6 +119,31 @@ def test_a_server_without_weight_is_left_alone(make_bed):  # noqa: F811
     assert avail.tolist() == [[True, True, False]]
 
 
+def test_what_fails_is_told_once_and_a_drained_server_stays_drained(make_bed):  # noqa: F811
+    said = []
+    with make_bed("leastconn", [16, 16, 16]) as bed:
+        path = bed.socket_of(0)
+        site = HAProxy(RuntimeApi(path, "be"), RequestLog("127.0.0.1", bed.ports.logs[0], "be"), 1.0)
+        pilot = Pilot(site, settings_of("lb_haproxy", {"rule": "latency"}), NO_LIMITS, False, 0, said.append)
+        pilot.connect()
+        operator = RuntimeApi(path, "be")
+        operator._command("set server be/s1 weight 0")
+        pilot.look()
+        site.close()
+        path.rename(path.with_suffix(".away"))  # HAProxy cannot be asked
+        for _ in range(3):
+            with pytest.raises(SiteError) as failed:
+                pilot.look()
+            pilot.lost(str(failed.value))
+            pilot.lost("it cannot be told")
+        assert len(said) == 2
+        path.with_suffix(".away").rename(path)
+        pilot.restore()
+        assert site.weights() == {"s0": 16, "s1": 0, "s2": 16}
+        operator.close()
+        site.close()
+
+
 def test_no_torch_is_imported():
     code = "import sys, hymarl.agent.command, hymarl.agent.pilot; sys.exit('torch' in sys.modules)"
     assert (
