@@ -26,6 +26,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
     "controller": {"normalize_obs": False},
     "network": {"noisy": False, "noisy_sigma": 0.5, "layer_norm": False},
     "selector": {"explore": "agent"},
+    "mixer": {"transform": True},
     "learner": {"n_steps": 1, "trace": "peng", "trace_epsilon": 0.0, "normalize_values": False},
     "policy": {"proportional": None, "trust": None},
     "logger": {"observer": "file", "database": "sacred", "timeout_s": 5.0},

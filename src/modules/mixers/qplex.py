@@ -34,30 +34,43 @@ class QPLEXMixer(Mixer):
         lambda_layers: layers of each of the three networks that lambda is made of.
         lambda_dim: width of their hidden layers.
         hypernet_dim: width of the hidden layers of w and b.
+        transform: whether there are w and b (the authors' ``weighted_head``); else Q'_i = Q_i. With them w may fall
+            towards 0 while lambda grows, and the best joint action of a small game is found less often.
 
     Raises:
         ValueError: it does not fit into memory.
     """
 
     def __init__(
-        self, spec: EnvSpec, *, n_heads: Width, lambda_layers: Layers, lambda_dim: Width, hypernet_dim: Width
+        self,
+        spec: EnvSpec,
+        *,
+        n_heads: Width,
+        lambda_layers: Layers,
+        lambda_dim: Width,
+        hypernet_dim: Width,
+        transform: bool,
     ) -> None:
         super().__init__(spec)
         a, s, hidden = spec.n_agents, spec.state_dim, [lambda_dim] * (lambda_layers - 1)
         reads_and_makes = ((s, n_heads), (s, n_heads * a), (s + a * spec.n_actions, n_heads * a))
-        n_weights = 2 * linear_weights([s, hypernet_dim, a])
+        n_weights = 2 * linear_weights([s, hypernet_dim, a]) if transform else 0
         n_weights += sum(linear_weights([reads, *hidden, makes]) for reads, makes in reads_and_makes)
         require_memory_for_weights(n_weights, "the mixer", "lower n_heads, lambda_layers, lambda_dim or hypernet_dim")
-        self.weight = hypernet(s, hypernet_dim, a)
-        self.bias = hypernet(s, hypernet_dim, a)
+        self._transform = transform
+        if transform:
+            self.weight = hypernet(s, hypernet_dim, a)
+            self.bias = hypernet(s, hypernet_dim, a)
         self.keys, self.agents, self.actions = (_network(reads, hidden, makes) for reads, makes in reads_and_makes)
         self._n_actions = spec.n_actions
 
     def mix(self, inputs: MixerInputs) -> Tensor:
         """See `Mixer.mix`."""
-        weight, bias = self.weight(inputs.state).abs() + _POSITIVE, self.bias(inputs.state)  # B T A
-        value = weight * inputs.values + bias
-        advantage = (value - (weight * inputs.best + bias)).detach()
+        value, best = inputs.values, inputs.best  # B T A
+        if self._transform:
+            weight, bias = self.weight(inputs.state).abs() + _POSITIVE, self.bias(inputs.state)
+            value, best = weight * value + bias, weight * best + bias
+        advantage = (value - best).detach()
         further = (self._lambda(inputs) - 1) * advantage
         return (value + further).sum(dim=-1, keepdim=True)
 

@@ -17,7 +17,8 @@ WAYS = {
         {"hypernet_layers": layers, "positive": positive, "embed_dim": 4, "hypernet_dim": 6}
         for layers in (1, 2)
         for positive in ("abs", "softplus")
-    ]
+    ],
+    "qplex": [{"transform": True}, {"transform": False}],
 }
 CASES = [(name, changes) for name in registry.names("mixer") for changes in WAYS.get(name, [{}])]
 every_mixer = pytest.mark.parametrize(("name", "changes"), CASES, ids=[f"{n}{list(c.values())}" for n, c in CASES])
