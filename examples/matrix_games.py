@@ -26,7 +26,13 @@ GAMES = ("qtran_game", "qplex_game", "climbing", "penalty")
 SETTINGS = ("network=mlp", "network.hidden_dims=[32]", "controller.last_action=false")
 ALGORITHMS: Mapping[str, tuple[int, Sequence[str]]] = {
     **dict.fromkeys(("iql", "vdn", "qmix", "qatten", "cw_qmix", "ow_qmix"), (1000, ("optimizer.lr=0.01",))),
-    "qplex": (5000, ("optimizer.lr=0.003", "mixer.n_heads=10", "mixer.lambda_layers=3")),
+    "qplex": (
+        5000,
+        (
+            *("optimizer.lr=0.001", "optimizer.lr_of={mixer: 0.003}"),
+            *("mixer.n_heads=10", "mixer.lambda_layers=3", "mixer.transform=false"),
+        ),
+    ),
     "qtran": (5000, ("optimizer.lr=0.001", "learner.embed_dim=128")),
 }
 """Updates and settings."""
@@ -79,10 +85,11 @@ def draw(algorithm: str, curves: Mapping[str, Sequence[Sequence[float]]], folder
     figure = Figure(figsize=(9.0, 2.2), layout="constrained")
     updates = np.linspace(0, ALGORITHMS[algorithm][0], PARTS + 1)
     for axes, (game, lines) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
-        payoffs = play_everything(game)[2]
-        axes.axhline(payoffs.max(), color="0.6", linestyle="--", linewidth=1)
+        best = play_everything(game)[2].max()
+        axes.axhline(best, color="0.6", linestyle="--", linewidth=1)
         for k, line in enumerate(lines):  # lifted a little, so that equal ones are seen
-            axes.step(updates, np.array(line) + 0.015 * k * np.ptp(payoffs), where="post", linewidth=1.2, alpha=0.8)
+            axes.step(updates, np.array(line) + 0.025 * k * best, where="post", linewidth=1.2, alpha=0.8)
+        axes.set_ylim(-1.6 * best, 1.2 * best)  # some payoffs are far below
         axes.set_title(game, fontsize=10)
         axes.set_xlabel("updates")
     figure.axes[0].set_ylabel("payoff")
