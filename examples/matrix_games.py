@@ -35,7 +35,7 @@ ALGORITHMS: Mapping[str, tuple[int, Sequence[str]]] = {
     ),
     "qtran": (5000, ("optimizer.lr=0.001", "learner.embed_dim=128")),
 }
-"""Updates and settings."""
+"""Updates, a multiple of `PARTS`, and settings."""
 SEEDS = range(11, 16)
 PARTS = 100
 
@@ -99,6 +99,8 @@ def draw(algorithm: str, curves: Mapping[str, Sequence[Sequence[float]]], folder
 def main(algorithms: Sequence[str], folder: Path | None) -> None:
     """Print the table, a line after each algorithm, and draw the curves if there is a folder for them."""
     torch.set_num_threads(1)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     print("| `algo=` |", " | ".join(f"`{game}`" for game in GAMES), "|", flush=True)
     print("|---" * (1 + len(GAMES)) + "|", flush=True)
     for algorithm in algorithms or ALGORITHMS:

@@ -167,7 +167,7 @@ class Pilot:
         clock = time.monotonic()
         if sight.told or not sight.due:
             self._heard = clock
-            if sight.told and self._blind:
+            if sight.told and self._blind and self._in_effect:
                 self.say("requests are seen again")
                 self._blind = ""
                 self._lost_for.clear()

@@ -178,14 +178,14 @@ class ReproduceSettings:
     Attributes:
         tier: all tasks of this tier; None for a ``task``.
         task: the name of a task, or a list of names; None for a ``tier``.
-        methods: of the tasks, by their names there; none: all of them.
+        methods: of the tasks, a name or a list of names there; None: all of them.
         seeds: of training; none: those of each task.
         jobs: how many runs at once; None: as many as there are cores.
     """
 
     tier: Literal["seconds", "minutes", "hours"] | None
     task: Any
-    methods: list[str]
+    methods: Any
     seeds: list[Seed]
     jobs: Count | None
 

@@ -114,22 +114,40 @@ class Reproduction(Sweep):
             found = of_tier(tier)
         else:
             found = [load(str(name)) for name in dict.fromkeys(given if isinstance(given, list) else [given])]
-        methods = self._chosen.methods
-        known = sorted({method for task in found for method in task.methods})
-        for method in methods:
+        return self._with_methods(found) if self._methods else found
+
+    @property
+    def _methods(self) -> list[str]:
+        """Those that were asked for, none for all."""
+        given = self._chosen.methods
+        return [] if given is None else [str(name) for name in (given if isinstance(given, list) else [given])]
+
+    def _with_methods(self, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks with the methods that were asked for, without those of a tier that then compare nothing."""
+        known = sorted({method for task in tasks for method in task.methods})
+        for method in self._methods:
             if method not in known:
                 raise ConfigError(
                     f"reproduce.methods: there is no {method!r} in what is reproduced; {suggest(method, known)}"
                 )
-        return [task.only(methods) for task in found if task.methods.keys() & set(methods)] if methods else found
+        found = [task.only(self._methods) for task in tasks]
+        nothing = [task.name for task in found if not task.rows]
+        if nothing and (self._chosen.tier is None or len(nothing) == len(found)):
+            raise ConfigError(
+                f"reproduce.methods: no row of {', '.join(nothing)} is about {', '.join(self._methods)} alone"
+            )
+        return [task for task in found if task.rows]
 
     def _report(self) -> list[str]:
         """Write the report, print the verdicts; the rows that should hold and do not."""
         results = [self._result(task) for task in dict.fromkeys(cell.task.name for cell in self._cells)]
         chosen = self._chosen
         what = f"tier {chosen.tier}" if chosen.tier else "-".join(result.task.name for result in results)
-        to = self.directory / f"report-{what.removeprefix('tier ')}"
+        to = self.directory / "-".join(["report", what.removeprefix("tier "), *self._methods])
         notes = []
+        if self._methods:
+            n_rows = sum(len(load(result.task.name).rows) - len(result.task.rows) for result in results)
+            notes.append(f"Only {', '.join(self._methods)}: {n_rows} rows that need other methods are left out.")
         if self._kept:
             total = len({job.directory for job in self._planned})
             notes.append(
@@ -138,7 +156,8 @@ class Reproduction(Sweep):
         revisions = sorted(self._revisions(results))
         if len(revisions) > 1:
             notes.append(f"The runs were made by several revisions of the program: {', '.join(revisions)}.")
-        verdicts = write(results, what, self._conditions(), notes, to)
+        title = f"{what}, {', '.join(self._methods)} alone" if self._methods else what
+        verdicts = write(results, title, self._conditions(), notes, to)
         print(verdicts.text(width=_WIDTH), *notes, f"report: {to / 'report.html'} and report.md", sep="\n", flush=True)
         return [
             f"{result.task.name} ({', '.join(f.row.of)}, {f.row.metric})"

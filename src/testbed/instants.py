@@ -12,7 +12,10 @@ _T = TypeVar("_T")
 
 
 class _Selector(selectors.EpollSelector):
-    """Waits for the epoll descriptor with select, which takes microseconds: epoll_wait takes whole milliseconds."""
+    """Waits for the epoll descriptor with select, which takes microseconds: epoll_wait takes whole milliseconds.
+
+    That descriptor must be below 1024, as it is in a process that has just started.
+    """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout > 0:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -141,6 +142,26 @@ def test_what_fails_is_told_once_and_a_drained_server_stays_drained(make_bed):  
         pilot.restore()
         assert site.weights() == {"s0": 16, "s1": 0, "s2": 16}
         operator.close()
+        site.close()
+
+
+def test_a_balancer_that_is_seen_but_not_obeyed_says_so_once(make_bed):  # noqa: F811
+    """As with a socket whose level is below admin."""
+    said = []
+    with make_bed("leastconn", [16, 16]) as bed:
+        site = HAProxy(RuntimeApi(bed.socket_of(0), "be"), RequestLog("127.0.0.1", bed.ports.logs[0], "be"), 1.0)
+        pilot = Pilot(site, settings_of("lb_haproxy", {"rule": "latency"}), NO_LIMITS, False, 0, said.append)
+        pilot.connect()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as log:
+            for k in range(3):
+                log.sendto(b"hymarl be s0 %d %d 200" % (k, k + 1), ("127.0.0.1", bed.ports.logs[0]))
+                pilot.look()
+                pilot.lost("Permission denied")
+            assert len(said) == 1
+            pilot.restore()
+            log.sendto(b"hymarl be s0 1 2 200", ("127.0.0.1", bed.ports.logs[0]))
+            pilot.look()
+        assert said[1:] == ["requests are seen again"]
         site.close()
 
 

@@ -25,10 +25,12 @@ def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path, monkeypatch):
     assert (again.code, again.err) == (0, "")
     assert "5 of 5 runs were kept from earlier calls" in again.out
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    one = hymarl(tmp_path, "reproduce.task=[penalty,two_step]", "reproduce.methods=[qmix]", "reproduce.jobs=1")
+    one = hymarl(tmp_path, "reproduce.task=[penalty,two_step]", "reproduce.methods=qmix", "reproduce.jobs=1")
     assert (one.code, one.err) == (0, "")
     assert "2 of 2 runs were kept" in one.out
-    assert (one.out.count("qmix"), one.out.count("vdn"), one.out.count("not run")) == (3, 0, 0)
+    assert "Only qmix: 4 rows that need other methods are left out." in one.out
+    table = (folder / "report-penalty-two_step-qmix" / "report.md").read_text().partition("## What the verdicts")[0]
+    assert (table.count("qmix: "), table.count("vdn: "), table.count("not run")) == (3, 0, 0)
     monkeypatch.setattr("hymarl.app.reproduction.load", lambda name: with_another_reference(load(name)))
     wrong = hymarl(tmp_path, "reproduce.task=penalty", "reproduce.jobs=1")
     assert wrong.code == 1
@@ -56,6 +58,10 @@ def with_another_reference(task):
             "reproduce.methods: there is no 'qmx' in what is reproduced; did you mean 'qmix'?",
         ),
         (["reproduce.task=penalty", "reproduce.methods=qmix,vdn"], "reproduce.methods=qmix,vdn: give a list"),
+        (
+            ["reproduce.task=[penalty,queueing]", "reproduce.methods=[qmix]"],
+            "reproduce.methods: no row of queueing is about qmix alone",
+        ),
         (["reproduce.tier=seconds", "reproduce.jobs=0"], "reproduce.jobs=0: give a whole number from 1"),
         (["reproduce.tier=seconds", "seed=2"], "reproduce runs what each task says; leave out seed"),
     ],
