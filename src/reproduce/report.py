@@ -34,6 +34,7 @@ _TONES: Mapping[Verdict, str] = {
     "not comparable": "neutral",
     "not run": "bad",
 }
+_EXPECTED = ", as expected"  # beside the verdict of a row that is known to fail
 _SAMPLES = 500
 _HEADERS = ("verdict", "what", "ours [95 % interval]", "runs", "reference", "evidence", "agrees if")
 
@@ -94,9 +95,10 @@ def write(results: Sequence[Result], name: str, conditions: Mapping[str, str], n
 
 
 def _counted(results: Sequence[Result]) -> str:
-    counts = Counter(finding.verdict for result in results for finding in result.findings)
-    parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    return f"{sum(counts.values())} rows: {', '.join(parts)}."
+    """How many rows have which verdict, those that were expected to fail apart."""
+    labels = Counter(_badge(finding).text for result in results for finding in result.findings)
+    order = [label for verdict in VERDICTS for label in (verdict, verdict + _EXPECTED) if labels[label]]
+    return f"{labels.total()} rows: {'; '.join(f'{labels[label]} {label}' for label in order)}."
 
 
 def _verdicts(results: Sequence[Result]) -> Sheet:
@@ -202,7 +204,7 @@ def _allowed(row: Row) -> str:
 
 
 def _badge(finding: Finding) -> Badge:
-    expected = "" if finding.row.must_hold or finding.verdict != "not reproduced" else ", as expected"
+    expected = "" if finding.row.must_hold or finding.verdict != "not reproduced" else _EXPECTED
     return Badge(finding.verdict + expected, "neutral" if expected else _TONES[finding.verdict])
 
 

@@ -1,5 +1,6 @@
 """``reproduce.…``: the tier of seconds, what is kept, and what the program says and answers."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ def test_the_tier_of_seconds_holds_and_is_kept(hymarl, tmp_path, monkeypatch):
     text = (folder / "report-seconds" / "report.md").read_text()
     assert "## Verdicts" in text
     assert text.count("| reproduced") > 15
+    assert re.search(r"\d+ rows: \d+ reproduced", text)
     assert "not re" not in text.partition("## What the verdicts mean")[0]
     page = (folder / "report-seconds" / "report.html").read_text()
     assert page.count("class='badge good'") > 30
