@@ -226,7 +226,7 @@ def _figures(result: Result) -> Iterator[Figure]:
         study = Study([_group(task, method, runs) for method, runs in learned.items()], _settings(task.figure))
         for figure in learning_curves(study, task.figure):
             if figure.version == "mean":
-                panels = [replace(panel, lines=[*panel.lines, *_levels(task)]) for panel in figure.panels]
+                panels = [replace(panel, lines=[*panel.lines, *_levels(task, panel)]) for panel in figure.panels]
                 yield replace(figure, name=task.name, section=task.title, version="", panels=panels)
     elif ratios := _ratios(result):
         yield ratios
@@ -254,15 +254,19 @@ def _settings(metric: str) -> ReportSettings:
     )
 
 
-def _levels(task: Task) -> Iterator[Line]:
-    """The references of the metric that is drawn, as horizontal lines; one for each value."""
+def _levels(task: Task, panel: Panel) -> Iterator[Line]:
+    """The references of the metric that is drawn, as horizontal lines; one for each value.
+
+    They look otherwise than the scripted policies that the panel has already.
+    """
+    first = min([0, *(line.style for line in panel.lines)]) - 1
     by_value: dict[float, list[str]] = {}
     for row in task.rows:
         if row.metric == task.figure and row.value is not None and row.statistic not in ("training", "order"):
             by_value.setdefault((row.value - row.offset) / row.scale, []).append(row.of[0])
     for i, (value, methods) in enumerate(by_value.items()):
         label = f"reference: {', '.join(dict.fromkeys(methods))}"
-        yield Line(label=label, style=-1 - i, kind="level", x=np.zeros(1), y=np.array([value]))
+        yield Line(label=label, style=first - i, kind="level", x=np.zeros(1), y=np.array([value]))
 
 
 def _ratios(result: Result) -> Figure | None:

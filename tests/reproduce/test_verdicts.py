@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from hymarl.registry import ConfigError, check_settings
 from hymarl.reports.runs import Run, Series
+from hymarl.reproduce.report import Result, _figures
 from hymarl.reproduce.tasks import Row, Task, _read
 from hymarl.reproduce.verdicts import judge
 
@@ -118,3 +120,12 @@ def test_what_has_not_finished_is_not_run_and_fails_unless_it_need_not_hold():
     for must_hold in (True, False):
         (found,) = judge(task(row("vdn", value=4.0, must_hold=must_hold)), {"vdn": RUNS["vdn"][:2]}, {"vdn": 3})
         assert (found.verdict, found.failed) == ("not run", must_hold)
+
+
+def test_references_and_scripted_policies_are_drawn_differently():
+    drawn = replace(task(row("vdn", value=3.0), row("qmix", value=4.0)), figure="return")
+    run = learned(1.0, 2.0, curve=(0.0, 1.0, 2.0), references={"random": {"return": np.array([0.0, 1.0])}})
+    (figure,) = _figures(Result(task=drawn, runs={"vdn": [run]}, findings=()))
+    styles = {line.label: line.style for line in figure.panels[0].lines}
+    assert styles.keys() == {"vdn", "random", "reference: vdn", "reference: qmix"}
+    assert len(set(styles.values())) == 4
