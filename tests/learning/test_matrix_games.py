@@ -124,13 +124,18 @@ def test_what_a_monotonic_mixer_makes_of_a_game_that_is_not(every_way, learn, mi
     if mixer == "vdn":
         assert found == pytest.approx(additive_fit(payoffs), abs=0.15)
     else:
-        # The best monotonic table: -8 wherever someone plays action 0 (the mean of 8 and four times -12), else 0.
+        # A local optimum: -8 wherever someone plays action 0 (the mean of 8 and four times -12), else 0. The best
+        # monotonic table of all has 8 in one corner and -6 elsewhere, 288 instead of 320.
         wanted = np.zeros((3, 3))
         wanted[0] = wanted[:, 0] = -8.0
         assert found == pytest.approx(wanted, abs=0.3)
         assert ((found - payoffs) ** 2).mean() == pytest.approx(320 / 9, rel=0.01)  # 16^2 + 4 * 4^2 = 320: 35.56
     best = np.unravel_index(found.argmax(), found.shape)
     assert payoffs[best] == 0  # never the 8
+    if mixer == "qmix":
+        least = least_loss_by_best_action(payoffs, 1.0)
+        assert least[0, 0] == pytest.approx(288)
+        assert least[best] == pytest.approx(320)
 
 
 def test_one_agent_for_all_learns_the_game_itself(every_way, learn):
@@ -236,13 +241,76 @@ def test_centrally_weighted_qmix_finds_the_best_joint_action_of_random_games(com
 
 
 @pytest.fixture(scope="session")
-def payoffs_of():
-    """``learn(algorithm, game, seed)`` of the example that makes the table of `docs/algorithms.md`."""
+def example():
+    """The example that makes the table of `docs/algorithms.md`."""
     path = Path(__file__).resolve().parents[2] / "examples" / "matrix_games.py"
     found = importlib.util.spec_from_file_location("matrix_games", path)
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    return module.learn
+    return module
+
+
+def optimistic_loss(values, payoffs, alpha):
+    """Squared errors, summed; those of values not below their payoff count alpha (Rashid et al. 2020, eq. 9)."""
+    errors = values - payoffs
+    return np.sum(np.where(errors < 0, 1.0, alpha) * errors**2)
+
+
+def optimistic_gradient(values, payoffs, alpha):
+    """Of `optimistic_loss` by the values."""
+    return 2 * np.where(values < payoffs, 1.0, alpha) * (values - payoffs)
+
+
+def least_loss_by_best_action(payoffs, alpha):
+    """The least optimistic loss of monotonic tables in which each joint action is the agents' best.
+
+    A table is monotonic if it rises along both axes after some order of either agent's actions. Given the orders, its
+    loss is convex.
+    """
+    optimize = pytest.importorskip("scipy.optimize")
+    payoffs, n, least = payoffs.astype(np.float64), len(payoffs), {}
+    index = np.arange(n * n).reshape(n, n)
+    ends = [(index[:-1], index[1:]), (index[:, :-1], index[:, 1:])]
+    rises = np.concatenate([np.eye(n * n)[upper.ravel()] - np.eye(n * n)[lower.ravel()] for lower, upper in ends])
+    for rows, columns in itertools.product(itertools.permutations(range(n)), repeat=2):
+        ordered = payoffs[np.ix_(rows, columns)].ravel()
+        found = optimize.minimize(
+            optimistic_loss, np.full(n * n, ordered.mean()), (ordered, alpha), "SLSQP", optimistic_gradient, tol=1e-9,
+            constraints={"type": "ineq", "fun": rises.dot, "jac": lambda _: rises},
+        )  # fmt: skip
+        best = rows[-1], columns[-1]
+        least[best] = min(least.get(best, np.inf), found.fun)
+    return least
+
+
+def optimistically_learned(example, game, alpha, n_updates):
+    """The agents' best joint action after updates on exactly uniform data, and the loss of the values then."""
+    config = example.hymarl.compose(
+        f"env={game}", "algo=ow_qmix", *example.SETTINGS, "optimizer.lr=0.02", f"learner.alpha={alpha}"
+    )
+    spec, batch, payoffs = example.play_everything(game)
+    torch.manual_seed(0)
+    learner = example.build_learner(config, spec)
+    for _ in range(n_updates):
+        learner.update(Sample(batch, np.arange(batch.n_episodes)))
+    with torch.no_grad():
+        q_values, _ = learner.networks["controller"].unroll(batch)
+        found = mixed(learner.networks["mixer"], batch, q_values, batch.actions)[:, 0, 0].numpy()
+    best = tuple(example.greedy(q_values, batch.avail)[0, 0].tolist())
+    return best, optimistic_loss(found, payoffs.ravel(), alpha)
+
+
+@pytest.mark.parametrize(
+    ("game", "payoff", "payoff_of_least", "n_updates"), [("qtran_game", 8, 8, 200), ("penalty", 10, -100, 400)]
+)
+def test_optimistic_weights_have_local_optima(example, game, payoff, payoff_of_least, n_updates):
+    """In the penalty game OW-QMIX gets the 10 from a local optimum: the least loss of all gets -100."""
+    payoffs = example.play_everything(game)[2]
+    least = least_loss_by_best_action(payoffs, 0.1)
+    assert payoffs[min(least, key=least.get)] == payoff_of_least
+    best, loss = optimistically_learned(example, game, 0.1, n_updates)
+    assert payoffs[best] == payoff
+    assert loss == pytest.approx(least[best], rel=0.02)
 
 
 @pytest.mark.slow
@@ -255,8 +323,8 @@ def payoffs_of():
         ("qplex", 8, 4),
     ],
 )
-def test_which_algorithms_find_the_best_of_the_qtran_game(payoffs_of, algorithm, wanted, at_least):
-    found = [payoffs_of(algorithm, "qtran_game", seed)[-1] for seed in range(11, 16)]
+def test_which_algorithms_find_the_best_of_the_qtran_game(example, algorithm, wanted, at_least):
+    found = [example.learn(algorithm, "qtran_game", seed)[-1] for seed in range(11, 16)]
     assert found.count(wanted) >= at_least
 
 
