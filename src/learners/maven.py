@@ -16,7 +16,7 @@ from ..components.memory import gru_weights, linear_weights, require_memory_for_
 from ..components.optimizers.base import OptimizerFactory
 from ..components.spec import EnvSpec
 from ..controllers.latent import LatentMAC
-from ..modules.agents.base import mlp, run_gru
+from ..modules.agents.base import mlp_to_output, run_gru
 from ..modules.mixers.base import Mixer
 from ..ranges import NonNegative, Width
 from ..registry import register
@@ -43,8 +43,7 @@ class Discriminator(nn.Module):
         n_weights = gru_weights(reads, hidden_dim) + linear_weights([hidden_dim, hidden_dim, n_latents])
         require_memory_for_weights(n_weights, "the discriminator", "lower learner.discriminator_dim")
         self.rnn = nn.GRU(reads, hidden_dim)
-        body, width = mlp(hidden_dim, [hidden_dim])
-        self.head = nn.Sequential(*body, nn.Linear(width, n_latents))
+        self.head = mlp_to_output(hidden_dim, hidden_dim, n_latents)
 
     def forward(self, state: Tensor, policies: Tensor) -> Tensor:
         """Log-probabilities ``[B, T, Z]`` after each time, from ``[B, T, S]`` and probabilities ``[B, T, A, U]``."""

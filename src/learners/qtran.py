@@ -15,7 +15,7 @@ from ..components.optimizers.base import OptimizerFactory
 from ..components.spec import EnvSpec
 from ..components.threads import in_background
 from ..controllers.base import Controller
-from ..modules.agents.base import mlp
+from ..modules.agents.base import mlp_to_output
 from ..ranges import NonNegative, Width
 from ..registry import register
 from . import losses, values
@@ -40,9 +40,8 @@ class JointValue(nn.Module):
         self._n_actions, encoded = spec.n_actions, features_dim + spec.n_actions
         n_weights = linear_weights([encoded] * 3) + linear_weights([spec.state_dim + encoded, embed_dim, embed_dim, 1])
         require_memory_for_weights(n_weights, "the joint value", "lower embed_dim or the network's width")
-        self.encoding = nn.Sequential(nn.Linear(encoded, encoded), nn.ReLU(), nn.Linear(encoded, encoded))
-        body, width = mlp(spec.state_dim + encoded, [embed_dim, embed_dim])
-        self.value = nn.Sequential(*body, nn.Linear(width, 1))
+        self.encoding = mlp_to_output(encoded, encoded, encoded)
+        self.value = mlp_to_output(spec.state_dim + encoded, embed_dim, embed_dim, 1)
 
     def forward(self, state: Tensor, features: Tensor, actions: Tensor) -> Tensor:
         """``[B, T, 1]`` from the state ``[B, T, S]``, features ``[B, T, A, H]`` and actions ``[B, T, A]``."""
@@ -92,8 +91,7 @@ class QTRANLearner(TDLearner):
             device = next(controller.parameters()).device
             _, features = controller.unroll(EpisodeBatch.empty(spec, 1, 1).to(device))
         self.controller, self.joint_value = controller, JointValue(spec, features.shape[-1], embed_dim)
-        body, width = mlp(spec.state_dim, [embed_dim, embed_dim])
-        self.state_value = nn.Sequential(*body, nn.Linear(width, 1))
+        self.state_value = mlp_to_output(spec.state_dim, embed_dim, embed_dim, 1)
         followed = {"controller": controller, "joint_value": self.joint_value}
         super().__init__({**followed, "state_value": self.state_value}, tuple(followed), optimizer, **settings)
         self._opt_weight, self._nopt_weight = opt_weight, nopt_weight

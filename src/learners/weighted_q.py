@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..components.episode import EpisodeBatch
 from ..components.memory import linear_weights, require_memory_for_weights
@@ -15,7 +15,7 @@ from ..components.optimizers.base import OptimizerFactory
 from ..components.spec import EnvSpec
 from ..components.threads import in_background
 from ..controllers.base import Controller
-from ..modules.agents.base import mlp
+from ..modules.agents.base import mlp_to_output
 from ..modules.mixers.base import Mixer, MixerInputs
 from ..ranges import Fraction, Widths
 from ..registry import register
@@ -40,10 +40,8 @@ class CentralMixer(Mixer):
         reads = spec.state_dim + spec.n_agents
         n_weights = linear_weights([reads, *hidden_dims, 1]) + linear_weights([spec.state_dim, *hidden_dims[:1], 1])
         require_memory_for_weights(n_weights, "the central mixer", "lower central_dims")
-        body, width = mlp(reads, hidden_dims)
-        self.joint_value = nn.Sequential(*body, nn.Linear(width, 1))
-        body, width = mlp(spec.state_dim, hidden_dims[:1])
-        self.state_value = nn.Sequential(*body, nn.Linear(width, 1))
+        self.joint_value = mlp_to_output(reads, *hidden_dims, 1)
+        self.state_value = mlp_to_output(spec.state_dim, *hidden_dims[:1], 1)
 
     def mix(self, inputs: MixerInputs) -> Tensor:
         """See `Mixer.mix`."""

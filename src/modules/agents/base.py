@@ -74,13 +74,32 @@ def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear, head_gain: float
             nn.init.zeros_(layer.bias)
 
 
-def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[nn.Sequential, int]:
+class Body(nn.Sequential):
+    """Layers over the last axis; they see all others as one.
+
+    What a linear layer makes of more than two axes is a view, and a ReLU in place on a view copies all of it in the
+    backward pass.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """From ``[*, I]`` to ``[*, O]``."""
+        outputs: Tensor = super().forward(inputs.flatten(0, -2) if inputs.dim() > 2 else inputs)
+        return outputs.unflatten(0, inputs.shape[:-1]) if inputs.dim() > 2 else outputs
+
+
+def mlp(input_dim: int, hidden_dims: list[int]) -> tuple[Body, int]:
     """Linear layers with ReLU after each, and the width of the last."""
     layers: list[nn.Module] = []
     for width in hidden_dims:
         layers += [nn.Linear(input_dim, width), nn.ReLU(inplace=True)]  # nobody needs what went in
         input_dim = width
-    return nn.Sequential(*layers), input_dim
+    return Body(*layers), input_dim
+
+
+def mlp_to_output(*widths: int) -> Body:
+    """Linear layers with ReLU between them, from the first of these widths to the last."""
+    body, width = mlp(widths[0], list(widths[1:-1]))
+    return body.append(nn.Linear(width, widths[-1]))
 
 
 def linear_head(n_inputs: int, n_outputs: int, sigma: float | None) -> nn.Linear:

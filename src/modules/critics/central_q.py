@@ -44,11 +44,11 @@ class CentralQ(ActionCritic):
 
     def forward(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         """See `ActionCritic`."""
-        first, *others = [*self.body, self.head]
+        if not self.body:
+            return self._first(self.head, batch, actions)
+        first, activation, others = self.body[0], self.body[1], self.body[2:]
         assert isinstance(first, nn.Linear)
-        values = self._first(first, batch, actions)
-        for layer in others:
-            values = layer(values)
+        values: Tensor = self.head(others(activation(self._first(first, batch, actions))))
         return values  # B T+1 A U
 
     def _first(self, layer: nn.Linear, batch: EpisodeBatch, actions: Tensor) -> Tensor:
@@ -61,8 +61,7 @@ class CentralQ(ActionCritic):
         n_agents, n_actions = self.spec.n_agents, self.spec.n_actions
         rows = actions.long() + n_actions * torch.arange(n_agents, device=actions.device)  # B T+1 A
         all_taken = F.embedding_bag(rows.flatten(0, 1), of_actions.T, mode="sum").unflatten(0, rows.shape[:2])
-        common = F.linear(batch.state, of_state, layer.bias) + all_taken  # B T+1 H
         own = F.linear(batch.obs, of_obs)
-        own += common.unsqueeze(2) + of_id.T
-        own += F.embedding(rows, -of_actions.T)
+        own += (F.linear(batch.state, of_state, layer.bias) + all_taken).unsqueeze(2)
+        own += F.embedding(rows, of_id.T.repeat_interleave(n_actions, dim=0) - of_actions.T)
         return own

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...components.memory import linear_weights, require_memory_for_weights
 from ...components.spec import EnvSpec
 from ...ranges import Layers, Width
 from ...registry import register
-from ..agents.base import mlp
+from ..agents.base import mlp_to_output
 from .base import Mixer, MixerInputs, hypernet
 
 _POSITIVE = 1e-10  # added to weights, as by the authors, so that they are never 0
@@ -53,15 +53,15 @@ class QPLEXMixer(Mixer):
     ) -> None:
         super().__init__(spec)
         a, s, hidden = spec.n_agents, spec.state_dim, [lambda_dim] * (lambda_layers - 1)
-        reads_and_makes = ((s, n_heads), (s, n_heads * a), (s + a * spec.n_actions, n_heads * a))
+        widths = [[s, *hidden, n_heads], [s, *hidden, n_heads * a], [s + a * spec.n_actions, *hidden, n_heads * a]]
         n_weights = 2 * linear_weights([s, hypernet_dim, a]) if transform else 0
-        n_weights += sum(linear_weights([reads, *hidden, makes]) for reads, makes in reads_and_makes)
+        n_weights += sum(map(linear_weights, widths))
         require_memory_for_weights(n_weights, "the mixer", "lower n_heads, lambda_layers, lambda_dim or hypernet_dim")
         self._transform = transform
         if transform:
             self.weight = hypernet(s, hypernet_dim, a)
             self.bias = hypernet(s, hypernet_dim, a)
-        self.keys, self.agents, self.actions = (_network(reads, hidden, makes) for reads, makes in reads_and_makes)
+        self.keys, self.agents, self.actions = (mlp_to_output(*of_one) for of_one in widths)
         self._n_actions = spec.n_actions
 
     def mix(self, inputs: MixerInputs) -> Tensor:
@@ -83,8 +83,3 @@ class QPLEXMixer(Mixer):
         taken = self.actions(torch.cat([state, actions], dim=-1)).unflatten(-1, (-1, self._n_agents)).sigmoid()
         weights: Tensor = (keys * agents * taken).sum(dim=-2)
         return weights
-
-
-def _network(reads: int, hidden: list[int], makes: int) -> nn.Sequential:
-    body, width = mlp(reads, hidden)
-    return nn.Sequential(*body, nn.Linear(width, makes))
