@@ -75,10 +75,10 @@ def orthogonal_(hidden: Iterable[nn.Module], *heads: nn.Linear, head_gain: float
 
 
 class Body(nn.Sequential):
-    """Layers over the last axis; they see all others as one.
+    """Layers over the last axis, for inputs with any number of axes.
 
-    What a linear layer makes of more than two axes is a view, and a ReLU in place on a view copies all of it in the
-    backward pass.
+    Leading axes are flattened before the layers and restored after them: with more than two axes ``nn.Linear`` returns
+    a view, and because of a ReLU in place on a view the backward pass copies the whole tensor.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

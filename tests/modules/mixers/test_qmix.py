@@ -82,3 +82,17 @@ def test_other_numbers_of_layers_are_refused(component):
     spec = EnvSpec(n_agents=3, n_actions=2, obs_dim=1, state_dim=4, episode_limit=5)
     with pytest.raises(ConfigError, match="hypernet_layers must be at most 2, got 3"):
         component("mixer", "qmix", spec, hypernet_layers=3)
+
+
+@pytest.mark.parametrize("positive", ["abs", "softplus", "square"])
+def test_an_agent_gains_the_more_the_higher_the_others_values(component, positive):
+    spec = EnvSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=3, episode_limit=1)
+    torch.manual_seed(1)
+    mixer = component("mixer", "qmix", spec, embed_dim=8, hypernet_layers=2, hypernet_dim=6, positive=positive).double()
+    ladder = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    values = torch.cartesian_prod(ladder, ladder).expand(20, -1, -1)  # in 20 states
+    state = torch.randn(20, 1, 3, dtype=torch.float64).expand(-1, 81, -1) * 3
+    table = mixer(mixer_inputs(values, state)).view(20, 9, 9)
+    mixed_differences = table.diff(dim=1).diff(dim=2)
+    assert mixed_differences.min() >= -1e-9
+    assert mixed_differences.max() > 1e-3
